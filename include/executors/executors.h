@@ -1,0 +1,20 @@
+/* All of the core. */
+#ifndef EXECUTORS_EXECUTORS_H
+#define EXECUTORS_EXECUTORS_H
+
+#include <executors/base.h>
+#include <executors/clock.h>
+#include <executors/context.h>
+#include <executors/error.h>
+#include <executors/executor.h>
+#include <executors/future.h>
+#include <executors/inline.h>
+#include <executors/layer.h>
+#include <executors/poll.h>
+#include <executors/result.h>
+#include <executors/retry.h>
+#include <executors/set.h>
+#include <executors/thread_pool.h>
+#include <executors/timeout.h>
+
+#endif

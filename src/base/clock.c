@@ -1,0 +1,400 @@
+/* Clocks: the real one with its timer thread and callback thread, and manual ones. */
+#include "base/memory.h"
+#include "base/thread.h"
+#include "base/wheel.h"
+
+#include <executors/error.h>
+#include <pthread.h>
+
+enum { MAX_CALLBACK_THREADS = 64 };
+
+/* lock guards everything but refs and manual. */
+struct exs_clock {
+	atomic_uint refs;
+	bool manual;
+	pthread_mutex_t lock;
+	pthread_cond_t changed; /* manual: armed or advanced; real: the threads came or went */
+	struct exsi_wheel wheel;
+	/* manual */
+	uint64_t now, target;
+	bool advancing;
+	pthread_t advancer;
+	/* real */
+	size_t holds;
+	bool changing, stopping; /* the threads are being started or ended; ended */
+	uint64_t sleeps_until;
+	pthread_cond_t tick; /* wakes the timer thread */
+	pthread_cond_t call; /* wakes a callback thread */
+	struct exsi_timer *expired, **expired_tail;
+	unsigned callers, callers_idle, callers_blocked; /* callback threads */
+	struct exsi_crew crew;
+};
+
+static struct exs_clock real;
+static pthread_once_t real_once = PTHREAD_ONCE_INIT;
+static _Thread_local bool on_callback_thread;
+
+static void clock_init(exs_clock *c, bool manual)
+{
+	atomic_init(&c->refs, 1);
+	c->manual = manual;
+	pthread_mutex_init(&c->lock, NULL);
+	exsi_cond_init(&c->changed);
+	exsi_wheel_init(&c->wheel);
+}
+
+static void real_init(void)
+{
+	clock_init(&real, false);
+	real.wheel.base = exsi_now();
+	real.expired_tail = &real.expired;
+	exsi_cond_init(&real.tick);
+	exsi_cond_init(&real.call);
+	exsi_crew_init(&real.crew);
+}
+
+exs_clock *exsi_clock(exs_clock *clock)
+{
+	if (clock)
+		return clock;
+	pthread_once(&real_once, real_init);
+	return &real;
+}
+
+exs_clock *exs_clock_manual_new(void)
+{
+	exs_clock *c = exsi_zalloc(sizeof(*c));
+
+	if (c)
+		clock_init(c, true);
+	return c;
+}
+
+exs_clock *exsi_clock_ref(exs_clock *clock)
+{
+	if (clock->manual)
+		atomic_fetch_add(&clock->refs, 1);
+	return clock;
+}
+
+void exs_clock_unref(exs_clock *c)
+{
+	if (!c || !c->manual || atomic_fetch_sub(&c->refs, 1) != 1)
+		return;
+	pthread_cond_destroy(&c->changed);
+	pthread_mutex_destroy(&c->lock);
+	exsi_free(c);
+}
+
+uint64_t exsi_clock_ns(exs_clock *c)
+{
+	if (!c->manual)
+		return exsi_now();
+	pthread_mutex_lock(&c->lock);
+	uint64_t now = c->now;
+	pthread_mutex_unlock(&c->lock);
+	return now;
+}
+
+double exs_clock_now(exs_clock *clock)
+{
+	return (double)exsi_clock_ns(exsi_clock(clock)) / 1e9;
+}
+
+/* --- timers --- */
+
+bool exsi_timer_arm(exs_clock *c, struct exsi_timer *t, uint64_t at, bool (*park)(struct exsi_timer *))
+{
+	pthread_mutex_lock(&c->lock);
+	if (park && !park(t)) {
+		pthread_mutex_unlock(&c->lock);
+		return false;
+	}
+	t->at = at;
+	exsi_wheel_add(&c->wheel, t);
+	if (c->manual)
+		pthread_cond_broadcast(&c->changed);
+	else if (at < c->sleeps_until)
+		pthread_cond_signal(&c->tick);
+	pthread_mutex_unlock(&c->lock);
+	return true;
+}
+
+bool exsi_timer_disarm(exs_clock *c, struct exsi_timer *t)
+{
+	pthread_mutex_lock(&c->lock);
+	bool armed = t->prev != NULL;
+	if (armed)
+		exsi_wheel_remove(&c->wheel, t);
+	pthread_mutex_unlock(&c->lock);
+	return armed;
+}
+
+void exsi_timer_each(exs_clock *c, const struct exsi_timer_kind *kind, void (*visit)(struct exsi_timer *, void *), void *arg)
+{
+	pthread_mutex_lock(&c->lock);
+	for (size_t i = 0; i < EXSI_WHEEL_LEVELS * EXSI_WHEEL_SLOTS; i++) {
+		struct exsi_timer *list = &c->wheel.slots[0][0] + i;
+		for (struct exsi_timer *t = list->next; t != list; t = t->next)
+			if (t->kind == kind)
+				visit(t, arg);
+	}
+	pthread_mutex_unlock(&c->lock);
+}
+
+/* --- manual --- */
+
+/* Runs what is due until the target; with the lock, which it leaves while a timer fires. */
+static void run_to_target(exs_clock *c)
+{
+	for (;;) {
+		struct exsi_timer *t = exsi_wheel_pop(&c->wheel, c->target);
+		if (!t)
+			break;
+		if (t->at > c->now)
+			c->now = t->at;
+		if (!t->kind->expire(t))
+			continue;
+		pthread_mutex_unlock(&c->lock);
+		t->kind->fire(t);
+		pthread_mutex_lock(&c->lock);
+	}
+	c->now = c->target;
+}
+
+int exs_clock_advance(exs_clock *c, double seconds)
+{
+	uint64_t ns;
+
+	if (!c || !c->manual || !exsi_duration(seconds, &ns) || ns == EXSI_NEVER)
+		return EXS_EINVAL;
+	pthread_mutex_lock(&c->lock);
+	if (c->advancing && pthread_equal(c->advancer, pthread_self())) {
+		c->target += ns;
+		pthread_mutex_unlock(&c->lock);
+		return EXS_OK;
+	}
+	while (c->advancing)
+		pthread_cond_wait(&c->changed, &c->lock);
+	c->advancing = true;
+	c->advancer = pthread_self();
+	c->target = c->now + ns;
+	run_to_target(c);
+	c->advancing = false;
+	pthread_cond_broadcast(&c->changed);
+	pthread_mutex_unlock(&c->lock);
+	return EXS_OK;
+}
+
+int exs_clock_wait_armed(exs_clock *c, size_t n, double seconds)
+{
+	uint64_t ns;
+	bool in_time = true;
+
+	if (!c || !c->manual || !exsi_duration(seconds, &ns))
+		return EXS_EINVAL;
+	uint64_t deadline = exsi_after(exsi_now(), ns);
+	pthread_mutex_lock(&c->lock);
+	while (c->wheel.n < n && in_time)
+		in_time = exsi_cond_wait(&c->changed, &c->lock, deadline);
+	bool enough = c->wheel.n >= n;
+	pthread_mutex_unlock(&c->lock);
+	return enough ? EXS_OK : EXS_ETIMEDOUT;
+}
+
+size_t exs_clock_armed(exs_clock *clock)
+{
+	exs_clock *c = exsi_clock(clock);
+
+	pthread_mutex_lock(&c->lock);
+	size_t n = c->wheel.n;
+	pthread_mutex_unlock(&c->lock);
+	return n;
+}
+
+double exs_clock_next(exs_clock *clock)
+{
+	exs_clock *c = exsi_clock(clock);
+	uint64_t next = EXSI_NEVER, now = exsi_clock_ns(c);
+
+	pthread_mutex_lock(&c->lock);
+	for (size_t i = 0; c->wheel.n && i < EXSI_WHEEL_LEVELS * EXSI_WHEEL_SLOTS; i++) {
+		struct exsi_timer *list = &c->wheel.slots[0][0] + i;
+		for (struct exsi_timer *t = list->next; t != list; t = t->next)
+			if (t->at < next)
+				next = t->at;
+	}
+	pthread_mutex_unlock(&c->lock);
+	if (next == EXSI_NEVER)
+		return EXS_FOREVER;
+	return next > now ? (double)(next - now) / 1e9 : 0;
+}
+
+/* --- real: one thread watches the time, another runs what falls due --- */
+
+static int caller_block(struct exsi_worker *w, bool concerned);
+static void caller_unblock(struct exsi_worker *w);
+
+static bool caller_help(struct exsi_worker *w, exs_future *future)
+{
+	(void)w, (void)future;
+	return false;
+}
+
+static bool caller_concerns(struct exsi_worker *w, exs_future *future)
+{
+	(void)w, (void)future;
+	return true; /* any future may hang on a timer */
+}
+
+static void caller_main(void *arg)
+{
+	exs_clock *c = arg;
+	struct exsi_worker worker = {caller_help, caller_concerns, caller_block, caller_unblock};
+
+	on_callback_thread = true;
+	exsi_self()->worker = &worker;
+	pthread_mutex_lock(&c->lock);
+	for (;;) {
+		struct exsi_timer *t = c->expired;
+		if (c->callers - c->callers_blocked > 1 || (!t && c->stopping))
+			break;
+		if (!t) {
+			c->callers_idle++;
+			pthread_cond_wait(&c->call, &c->lock);
+			c->callers_idle--;
+			continue;
+		}
+		c->expired = t->next;
+		if (!c->expired)
+			c->expired_tail = &c->expired;
+		pthread_mutex_unlock(&c->lock);
+		t->kind->fire(t);
+		pthread_mutex_lock(&c->lock);
+	}
+	c->callers--;
+	pthread_mutex_unlock(&c->lock);
+}
+
+/* With the lock, which it leaves for a moment: sees to it that somebody will run what has expired. false: no thread. */
+static bool provide_caller(exs_clock *c)
+{
+	if (c->callers_idle) {
+		pthread_cond_signal(&c->call);
+		return true;
+	}
+	if (c->callers > c->callers_blocked)
+		return true;
+	if (c->callers >= MAX_CALLBACK_THREADS)
+		return false;
+	c->callers++;
+	pthread_mutex_unlock(&c->lock);
+	int rc = exsi_crew_start(&c->crew, "exs-callback", 0, caller_main, c);
+	if (rc)
+		exsi_log(EXS_LOG_ERROR, "timer", "no callback thread could be made (error %d)", rc);
+	pthread_mutex_lock(&c->lock);
+	if (rc)
+		c->callers--;
+	return !rc;
+}
+
+/* A callback waits for something: another thread takes over, or nothing that the wait is for could ever fall due. */
+static int caller_block(struct exsi_worker *w, bool concerned)
+{
+	(void)w, (void)concerned;
+	pthread_mutex_lock(&real.lock);
+	real.callers_blocked++;
+	bool ok = provide_caller(&real);
+	if (!ok)
+		real.callers_blocked--;
+	pthread_mutex_unlock(&real.lock);
+	return ok ? EXS_OK : EXS_EDEADLK;
+}
+
+static void caller_unblock(struct exsi_worker *w)
+{
+	(void)w;
+	pthread_mutex_lock(&real.lock);
+	real.callers_blocked--;
+	pthread_cond_signal(&real.call); /* one too many now: an idle one leaves */
+	pthread_mutex_unlock(&real.lock);
+}
+
+static void push_expired(exs_clock *c, struct exsi_timer *t)
+{
+	t->next = NULL;
+	*c->expired_tail = t;
+	c->expired_tail = &t->next;
+}
+
+static void timer_main(void *arg)
+{
+	exs_clock *c = arg;
+
+	pthread_mutex_lock(&c->lock);
+	while (!c->stopping) {
+		struct exsi_timer *t;
+		while ((t = exsi_wheel_pop(&c->wheel, exsi_now())))
+			if (t->kind->expire(t))
+				push_expired(c, t);
+		c->sleeps_until = exsi_wheel_next(&c->wheel);
+		if (c->expired && !provide_caller(c)) /* try again soon: nothing may be lost */
+			c->sleeps_until = exsi_now() + 100000000u;
+		else if (c->sleeps_until != exsi_wheel_next(&c->wheel))
+			continue; /* armed meanwhile */
+		if (c->stopping)
+			break;
+		exsi_cond_wait(&c->tick, &c->lock, c->sleeps_until);
+	}
+	c->sleeps_until = 0;
+	pthread_mutex_unlock(&c->lock);
+}
+
+int exsi_clock_hold(exs_clock *c)
+{
+	int rc = 0;
+
+	if (c->manual)
+		return 0;
+	pthread_mutex_lock(&c->lock);
+	while (c->changing)
+		pthread_cond_wait(&c->changed, &c->lock);
+	if (!c->holds) {
+		c->changing = true;
+		pthread_mutex_unlock(&c->lock);
+		rc = exsi_crew_start(&c->crew, "exs-timer", 0, timer_main, c);
+		pthread_mutex_lock(&c->lock);
+		c->changing = false;
+		pthread_cond_broadcast(&c->changed);
+	}
+	c->holds += !rc;
+	pthread_mutex_unlock(&c->lock);
+	return rc;
+}
+
+void exsi_clock_unhold(exs_clock *c)
+{
+	if (c->manual)
+		return;
+	pthread_mutex_lock(&c->lock);
+	while (c->changing)
+		pthread_cond_wait(&c->changed, &c->lock);
+	if (--c->holds) {
+		pthread_mutex_unlock(&c->lock);
+		return;
+	}
+	c->changing = c->stopping = true;
+	pthread_cond_broadcast(&c->tick);
+	pthread_cond_broadcast(&c->call);
+	pthread_mutex_unlock(&c->lock);
+	exsi_crew_join(&c->crew);
+	pthread_mutex_lock(&c->lock);
+	c->changing = c->stopping = false;
+	pthread_cond_broadcast(&c->changed);
+	pthread_mutex_unlock(&c->lock);
+}
+
+bool exsi_on_callback_thread(void)
+{
+	return on_callback_thread;
+}

@@ -1,0 +1,162 @@
+/* Parking on a word: futex where there is one, otherwise hashed condition variables. */
+#define _GNU_SOURCE
+#include "base/sync.h"
+
+#include <errno.h>
+#include <math.h>
+#include <pthread.h>
+#include <sched.h>
+#include <time.h>
+#include <unistd.h>
+
+#if defined(__linux__) && !defined(EXSI_PORTABLE)
+#define EXSI_FUTEX 1
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#endif
+
+uint64_t exsi_now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+bool exsi_duration(double seconds, uint64_t *ns)
+{
+	if (isnan(seconds) || seconds < 0)
+		return false;
+	double n = seconds * 1e9;
+	*ns = n >= 9e18 ? EXSI_NEVER : (uint64_t)n + ((double)(uint64_t)n < n);
+	return true;
+}
+
+uint64_t exsi_after(uint64_t now, uint64_t duration)
+{
+	return duration >= EXSI_NEVER - now ? EXSI_NEVER : now + duration;
+}
+
+void exsi_relax(unsigned turn)
+{
+	if (turn >= 64) {
+		sched_yield();
+		return;
+	}
+#if defined(__x86_64__) || defined(__i386__)
+	__builtin_ia32_pause();
+#elif defined(__aarch64__)
+	__asm__ volatile("yield");
+#endif
+}
+
+static struct timespec to_timespec(uint64_t ns)
+{
+	return (struct timespec){.tv_sec = (time_t)(ns / 1000000000u), .tv_nsec = (long)(ns % 1000000000u)};
+}
+
+void exsi_cond_init(pthread_cond_t *cond)
+{
+	pthread_condattr_t attr;
+
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(cond, &attr);
+	pthread_condattr_destroy(&attr);
+}
+
+bool exsi_cond_wait(pthread_cond_t *cond, pthread_mutex_t *lock, uint64_t deadline)
+{
+	struct timespec at = to_timespec(deadline);
+
+	if (deadline == EXSI_NEVER)
+		pthread_cond_wait(cond, lock);
+	else if (pthread_cond_timedwait(cond, lock, &at) == ETIMEDOUT)
+		return false;
+	return true;
+}
+
+unsigned exsi_cores(void)
+{
+#ifdef __linux__
+	cpu_set_t set;
+
+	if (!sched_getaffinity(0, sizeof(set), &set) && CPU_COUNT(&set) > 0)
+		return (unsigned)CPU_COUNT(&set);
+#endif
+	long n = sysconf(_SC_NPROCESSORS_ONLN);
+	return n > 0 ? (unsigned)n : 1;
+}
+
+double exsi_random(void)
+{
+	uint32_t bits;
+
+	if (getentropy(&bits, sizeof(bits)))
+		bits = (uint32_t)exsi_now(); /* no entropy to be had: the time's low bits must do */
+	return (double)bits / UINT32_MAX;
+}
+
+#ifdef EXSI_FUTEX
+
+bool exsi_park(atomic_uint *word, unsigned value, uint64_t deadline)
+{
+	struct timespec at = to_timespec(deadline);
+	long rc = syscall(SYS_futex, word, FUTEX_WAIT_BITSET | FUTEX_PRIVATE_FLAG, value, deadline == EXSI_NEVER ? NULL : &at,
+			  NULL, FUTEX_BITSET_MATCH_ANY);
+
+	return rc == 0 || errno != ETIMEDOUT;
+}
+
+void exsi_unpark(atomic_uint *word, int n)
+{
+	syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, n, NULL, NULL, 0);
+}
+
+#else
+
+/* Each bucket's lock guards its sleepers: a waiter looks at the word under it, a waker broadcasts under it. */
+enum { BUCKETS = 61 };
+static struct bucket {
+	pthread_mutex_t lock;
+	pthread_cond_t woken;
+} buckets[BUCKETS];
+static pthread_once_t buckets_once = PTHREAD_ONCE_INIT;
+
+static void buckets_init(void)
+{
+	for (int i = 0; i < BUCKETS; i++) {
+		pthread_mutex_init(&buckets[i].lock, NULL);
+		exsi_cond_init(&buckets[i].woken);
+	}
+}
+
+static struct bucket *bucket_of(atomic_uint *word)
+{
+	pthread_once(&buckets_once, buckets_init);
+	return &buckets[(uintptr_t)word / sizeof(*word) % BUCKETS];
+}
+
+bool exsi_park(atomic_uint *word, unsigned value, uint64_t deadline)
+{
+	struct bucket *b = bucket_of(word);
+	bool in_time = true;
+
+	pthread_mutex_lock(&b->lock);
+	if (atomic_load(word) == value)
+		in_time = exsi_cond_wait(&b->woken, &b->lock, deadline);
+	pthread_mutex_unlock(&b->lock);
+	return in_time;
+}
+
+void exsi_unpark(atomic_uint *word, int n)
+{
+	struct bucket *b = bucket_of(word);
+
+	(void)n;
+	pthread_mutex_lock(&b->lock);
+	pthread_cond_broadcast(&b->woken);
+	pthread_mutex_unlock(&b->lock);
+}
+
+#endif

@@ -1,0 +1,176 @@
+/* Library threads: crews, blocking, fork. */
+#define _GNU_SOURCE
+#include "base/thread.h"
+#include "base/memory.h"
+
+#include <executors/error.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+
+static _Thread_local struct exsi_self self;
+
+struct exsi_self *exsi_self(void)
+{
+	return &self;
+}
+
+void exsi_frame_push(struct exsi_frame *frame, const void *executor)
+{
+	frame->executor = executor;
+	frame->prev = self.frame;
+	self.frame = frame;
+}
+
+void exsi_frame_pop(struct exsi_frame *frame)
+{
+	self.frame = frame->prev;
+}
+
+int exsi_block(bool concerned)
+{
+	return self.worker ? self.worker->block(self.worker, concerned) : EXS_OK;
+}
+
+bool exsi_concerns(exs_future *future)
+{
+	return self.worker && self.worker->concerns(self.worker, future);
+}
+
+void exsi_unblock(void)
+{
+	if (self.worker)
+		self.worker->unblock(self.worker);
+}
+
+/* --- crews --- */
+
+struct recruit {
+	struct exsi_crew *crew;
+	void (*fn)(void *);
+	void *arg;
+	char name[16];
+};
+
+void exsi_crew_init(struct exsi_crew *crew)
+{
+	*crew = (struct exsi_crew){.alive = 0};
+	pthread_mutex_init(&crew->lock, NULL);
+	pthread_cond_init(&crew->ended, NULL);
+}
+
+void exsi_crew_fini(struct exsi_crew *crew)
+{
+	pthread_cond_destroy(&crew->ended);
+	pthread_mutex_destroy(&crew->lock);
+}
+
+static void crew_leave(struct exsi_crew *crew)
+{
+	pthread_mutex_lock(&crew->lock);
+	bool has = crew->has_last;
+	pthread_t before = crew->last;
+	crew->has_last = true;
+	crew->last = pthread_self();
+	crew->alive--;
+	pthread_cond_broadcast(&crew->ended);
+	pthread_mutex_unlock(&crew->lock); /* last touch of the crew: who joins us knows that we are past it */
+	if (has)
+		pthread_join(before, NULL);
+}
+
+static void *crew_main(void *arg)
+{
+	struct recruit r = *(struct recruit *)arg;
+
+	exsi_free(arg);
+#ifdef __linux__
+	pthread_setname_np(pthread_self(), r.name);
+#endif
+	r.fn(r.arg);
+	crew_leave(r.crew);
+	return NULL;
+}
+
+static int create_blocked(const char *name, size_t stack_size, struct recruit *r)
+{
+	pthread_attr_t attr;
+	pthread_t thread;
+	sigset_t all, old;
+
+	snprintf(r->name, sizeof(r->name), "%s", name);
+	int rc = pthread_attr_init(&attr);
+	if (rc)
+		return rc;
+	if (stack_size)
+		rc = pthread_attr_setstacksize(&attr, stack_size);
+	sigfillset(&all);
+	if (!rc) {
+		pthread_sigmask(SIG_SETMASK, &all, &old);
+		rc = pthread_create(&thread, &attr, crew_main, r);
+		pthread_sigmask(SIG_SETMASK, &old, NULL);
+	}
+	pthread_attr_destroy(&attr);
+	return rc;
+}
+
+int exsi_crew_start(struct exsi_crew *crew, const char *name, size_t stack_size, void (*fn)(void *), void *arg)
+{
+	struct recruit *r = exsi_alloc(sizeof(*r));
+
+	if (!r)
+		return ENOMEM;
+	*r = (struct recruit){.crew = crew, .fn = fn, .arg = arg};
+	pthread_mutex_lock(&crew->lock);
+	crew->alive++;
+	pthread_mutex_unlock(&crew->lock);
+	int rc = create_blocked(name, stack_size, r);
+	if (!rc)
+		return 0;
+	exsi_free(r);
+	pthread_mutex_lock(&crew->lock);
+	crew->alive--;
+	pthread_cond_broadcast(&crew->ended);
+	pthread_mutex_unlock(&crew->lock);
+	return rc;
+}
+
+void exsi_crew_join(struct exsi_crew *crew)
+{
+	pthread_mutex_lock(&crew->lock);
+	while (crew->alive)
+		pthread_cond_wait(&crew->ended, &crew->lock);
+	bool has = crew->has_last;
+	pthread_t last = crew->last;
+	crew->has_last = false;
+	pthread_mutex_unlock(&crew->lock);
+	if (has)
+		pthread_join(last, NULL); /* it has joined those before it */
+}
+
+/* --- fork --- */
+
+static atomic_bool forked;
+
+static void in_child(void)
+{
+	atomic_store_explicit(&forked, true, memory_order_relaxed); /* one thread: nothing to pair with */
+}
+
+static void watch(void)
+{
+	pthread_atfork(NULL, NULL, in_child);
+}
+
+void exsi_fork_watch(void)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+	pthread_once(&once, watch);
+}
+
+bool exsi_forked(void)
+{
+	return atomic_load_explicit(&forked, memory_order_relaxed); /* set before the child runs any other code */
+}

@@ -1,0 +1,64 @@
+/* Library threads, and what a thread must know of itself. */
+#ifndef EXSI_BASE_THREAD_H
+#define EXSI_BASE_THREAD_H
+
+#include <executors/base.h>
+#include <pthread.h>
+
+/* A crew: threads that end by themselves and are joined without anybody keeping a list: each that ends joins the one that
+   ended before it. lock guards all fields. */
+struct exsi_crew {
+	pthread_mutex_t lock;
+	pthread_cond_t ended;
+	unsigned alive;
+	bool has_last;
+	pthread_t last; /* ended, not yet joined */
+};
+
+void exsi_crew_init(struct exsi_crew *crew);
+
+/* Starts fn(arg) with all signals blocked. 0 or an errno. */
+int exsi_crew_start(struct exsi_crew *crew, const char *name, size_t stack_size, void (*fn)(void *), void *arg);
+
+/* Waits until all have ended and are joined. The caller must not be one of them. */
+void exsi_crew_join(struct exsi_crew *crew);
+void exsi_crew_fini(struct exsi_crew *crew);
+
+/* What the layers above hang on a thread whose blocking matters to others (a pool's worker, the callback thread). */
+struct exsi_worker {
+	/* Does part of what future waits for on this thread; false: could not. */
+	bool (*help)(struct exsi_worker *worker, exs_future *future);
+	/* Could future need a thread of this worker's kind? */
+	bool (*concerns)(struct exsi_worker *worker, exs_future *future);
+	/* This thread is about to block; concerned: on a future of that sort. 0, or EXS_EDEADLK. */
+	int (*block)(struct exsi_worker *worker, bool concerned);
+	void (*unblock)(struct exsi_worker *worker);
+};
+
+/* The calling thread's own. */
+struct exsi_frame;
+struct exsi_self {
+	struct exsi_worker *worker; /* innermost, or NULL */
+	void (*drain)(void);	    /* runs what this thread has put off; or NULL */
+	struct exsi_frame *frame;   /* innermost, or NULL */
+};
+struct exsi_self *exsi_self(void);
+
+/* While user code may run on behalf of an executor's chain on this thread. */
+struct exsi_frame {
+	const void *executor;
+	struct exsi_frame *prev;
+};
+void exsi_frame_push(struct exsi_frame *frame, const void *executor);
+void exsi_frame_pop(struct exsi_frame *frame);
+
+/* Before and after anything that may block for long on this thread. */
+int exsi_block(bool concerned);
+bool exsi_concerns(exs_future *future);
+void exsi_unblock(void);
+
+/* True in a child that forked from a process in which the library had been used. exsi_fork_watch begins to watch. */
+bool exsi_forked(void);
+void exsi_fork_watch(void);
+
+#endif

@@ -1,0 +1,111 @@
+/* The hierarchical timer wheel. After Varghese and Lauck, "Hashed and hierarchical timing wheels" (1987). */
+#include "base/wheel.h"
+
+void exsi_wheel_init(struct exsi_wheel *w)
+{
+	w->base = 0;
+	w->n = 0;
+	for (int l = 0; l < EXSI_WHEEL_LEVELS; l++) {
+		w->occupied[l] = 0;
+		for (int s = 0; s < EXSI_WHEEL_SLOTS; s++)
+			w->slots[l][s].next = w->slots[l][s].prev = &w->slots[l][s];
+	}
+}
+
+static unsigned digit(uint64_t t, unsigned level)
+{
+	return (unsigned)(t >> (6 * level)) & 63;
+}
+
+static void link_tail(struct exsi_wheel *w, struct exsi_timer *t)
+{
+	uint64_t at = t->at > w->base ? t->at : w->base;
+	unsigned level = at == w->base ? 0 : (unsigned)(63 - __builtin_clzll(at ^ w->base)) / 6;
+	unsigned slot = digit(at, level);
+	struct exsi_timer *list = &w->slots[level][slot];
+
+	t->next = list;
+	t->prev = list->prev;
+	list->prev->next = t;
+	list->prev = t;
+	w->occupied[level] |= UINT64_C(1) << slot;
+}
+
+void exsi_wheel_add(struct exsi_wheel *w, struct exsi_timer *t)
+{
+	link_tail(w, t);
+	w->n++;
+}
+
+void exsi_wheel_remove(struct exsi_wheel *w, struct exsi_timer *t)
+{
+	struct exsi_timer *next = t->next;
+
+	next->prev = t->prev;
+	t->prev->next = next;
+	t->prev = NULL;
+	w->n--;
+	if (next->next == next) { /* alone: so it is the sentinel of a list now empty */
+		size_t i = (size_t)(next - &w->slots[0][0]);
+		w->occupied[i / EXSI_WHEEL_SLOTS] &= ~(UINT64_C(1) << i % EXSI_WHEEL_SLOTS);
+	}
+}
+
+static unsigned lowest_level(const struct exsi_wheel *w)
+{
+	unsigned l = 0;
+
+	while (!w->occupied[l])
+		l++;
+	return l;
+}
+
+static uint64_t slot_start(const struct exsi_wheel *w, unsigned level)
+{
+	unsigned slot = (unsigned)__builtin_ctzll(w->occupied[level]);
+	unsigned above = 6 * (level + 1);
+	uint64_t high = above >= 64 ? 0 : w->base >> above << above;
+
+	return high | (uint64_t)slot << (6 * level);
+}
+
+uint64_t exsi_wheel_next(const struct exsi_wheel *w)
+{
+	return w->n ? slot_start(w, lowest_level(w)) : EXSI_NEVER;
+}
+
+/* Moves base to the start of a slot and spreads the slot over the levels below. */
+static void cascade(struct exsi_wheel *w, unsigned level, uint64_t start)
+{
+	struct exsi_timer *list = &w->slots[level][digit(start, level)], *t = list->next;
+
+	w->base = start;
+	w->occupied[level] &= ~(UINT64_C(1) << digit(start, level));
+	list->next = list->prev = list;
+	while (t != list) {
+		struct exsi_timer *next = t->next;
+		link_tail(w, t);
+		t = next;
+	}
+}
+
+struct exsi_timer *exsi_wheel_pop(struct exsi_wheel *w, uint64_t now)
+{
+	while (w->n) {
+		unsigned level = lowest_level(w);
+		uint64_t start = slot_start(w, level);
+		if (start > now)
+			break;
+		if (level) {
+			cascade(w, level, start);
+			continue;
+		}
+		w->base = start;
+		struct exsi_timer *t = w->slots[0][digit(start, 0)].next;
+		exsi_wheel_remove(w, t);
+		return t;
+	}
+	if (now > w->base)
+		w->base = now;
+	return NULL;
+}

@@ -1,0 +1,367 @@
+/* Timeout, mode ABANDON: the delegate runs as a call of its own, which is left behind when time is up. */
+#include "decorators/timeout.h"
+
+#include <executors/timeout.h>
+#include <stdio.h>
+
+/* Two executors: x, whose calls (the parents) wait parked, and under it the relay, the top of each child call. Parent and child
+   tell each other under the lock, which guards all of both slots but the timer and `expired`. Whoever has news for the parent
+   first notes it (late, expired), then claims; whoever parks the parent first parks, then looks for news. */
+struct abandon {
+	exs_executor *x, *relay;
+	uint64_t ns;
+	exs_error *error;
+	struct exsi_timer_kind kind;
+	bool holds_clock;
+	pthread_mutex_t lock;
+	struct slot *parents; /* parked, or on their way: doubly linked */
+	size_t abandoned;
+};
+
+struct slot {
+	struct exsi_timer timer; /* first armed in start */
+	struct exsi_shared_arg arg;
+	struct slot *next, **pprev; /* pprev NULL: not in the list */
+	exs_future *child;	    /* one reference; NULL: none under way */
+	exs_result late;	    /* the child's outcome, if delivered */
+	bool delivered;
+	atomic_bool expired;
+};
+
+struct kid {
+	exs_future *parent; /* NULL: left behind */
+	exs_future *owner;  /* the parent still, alive as long as the argument is shared */
+	struct abandon *a;
+	double deadline;
+};
+
+static struct slot *slot_of(struct exsi_timer *timer)
+{
+	return EXSI_CONTAINER_OF(timer, struct slot, timer);
+}
+
+static struct abandon *abandon_of(struct exsi_timer *timer)
+{
+	return EXSI_CONTAINER_OF(timer->kind, struct abandon, kind);
+}
+
+/* --- parents, under the lock --- */
+
+static void list(struct abandon *a, struct slot *s)
+{
+	s->next = a->parents;
+	s->pprev = &a->parents;
+	if (s->next)
+		s->next->pprev = &s->next;
+	a->parents = s;
+}
+
+static void unlist(struct slot *s)
+{
+	*s->pprev = s->next;
+	if (s->next)
+		s->next->pprev = s->pprev;
+	s->pprev = NULL;
+}
+
+/* The starts that the child counted are the parent's too. */
+static void add_attempts(exs_future *parent, exs_future *child)
+{
+	if (parent->story && child->story)
+		atomic_fetch_add(&exsi_story(parent)->attempt, atomic_load(&exsi_story(child)->attempt) - 1);
+}
+
+/* With the token: the call leaves with what came; answers the child, to be let go. */
+static exs_future *leave(struct abandon *a, exs_future *f, struct slot *s, exs_result *r)
+{
+	exs_future *child = s->child;
+
+	unlist(s);
+	s->child = NULL;
+	add_attempts(f, child);
+	if (s->delivered) {
+		*r = s->late;
+		return child;
+	}
+	((struct kid *)exsi_slot(child, a->relay))->parent = NULL;
+	a->abandoned++;
+	uint64_t ns = exsi_timeout_of(a->x, f, a->ns);
+	*r = exs_fail(ns == a->ns ? exs_error_ref(a->error) : exsi_timeout_error(ns));
+	return child;
+}
+
+/* Without the lock: it is asked to stop (if it has ended, that does nothing). */
+static void let_go(struct abandon *a, struct slot *s, exs_future *child, bool left_behind)
+{
+	if (s)
+		exsi_timer_disarm(a->x->clock, &s->timer);
+	if (left_behind)
+		exsi_cancel(child, EXSI_STOP_ALL, EXS_CAUSE_TIMEOUT, false);
+	exs_future_unref(child);
+}
+
+enum settled { GOES_UP, IS_HELD, IS_STOPPED };
+
+/* With the token: the call goes up with what has come, or is parked. STOPPED: it must not be parked before the child is told. */
+static enum settled settle(struct abandon *a, exs_future *f, struct slot *s, exs_result *r, bool told)
+{
+	exs_future *child = NULL;
+	bool left_behind = false;
+	enum settled how = GOES_UP;
+
+	pthread_mutex_lock(&a->lock);
+	if (!s->delivered && !atomic_load(&s->expired)) {
+		if (told)
+			exsi_call_park_anyway(f, a->x);
+		else if (!exsi_call_park_unless_stopped(f, a->x))
+			how = IS_STOPPED;
+		/* The timer's expiry may have come between the look and the park, and found nothing to claim. */
+		if (how != IS_STOPPED && !(atomic_load(&s->expired) && exs_call_claim(f)))
+			how = IS_HELD;
+	}
+	if (how == GOES_UP) {
+		left_behind = !s->delivered;
+		child = leave(a, f, s, r);
+	}
+	pthread_mutex_unlock(&a->lock);
+	if (child)
+		let_go(a, s, child, left_behind);
+	return how;
+}
+
+/* --- the child --- */
+
+static void kid_init(void *slot, void *from)
+{
+	*(struct kid *)slot = *(struct kid *)from;
+}
+
+/* In the child's driver. */
+static exs_step kid_done(exs_executor *relay, exs_future *child, void *slot, exs_result *r)
+{
+	struct kid *k = slot;
+	struct abandon *a = k->a;
+	exs_future *parent, *owner = k->owner;
+	struct slot *s = exsi_slot(owner, a->x);
+	exs_cause cause = exs_future_cause(child);
+	bool mine = false;
+
+	(void)relay;
+	pthread_mutex_lock(&a->lock);
+	parent = k->parent;
+	k->parent = NULL;
+	if (!parent) {
+		a->abandoned--;
+	} else {
+		s->late = *r;
+		s->delivered = true;
+		mine = exs_call_claim(parent);
+		if (r->kind == EXS_KIND_CANCELLED)
+			exsi_note_cause(parent, cause);
+	}
+	exs_future *me = mine ? leave(a, parent, s, r) : NULL;
+	pthread_mutex_unlock(&a->lock);
+	exs_result mine_r = *r;
+	if (parent)
+		*r = exs_ok(NULL, NULL); /* handed over; otherwise it is late, and destroyed with the child */
+	if (mine) {
+		let_go(a, s, me, false);
+		exs_call_resume(parent, a->x, EXS_UP, &mine_r);
+	}
+	exsi_arg_drop(&s->arg); /* keeps the parent's block until here */
+	return EXS_UP;
+}
+
+static double kid_deadline(exs_executor *relay, exs_future *child, void *slot)
+{
+	(void)relay, (void)child;
+	return ((struct kid *)slot)->deadline;
+}
+
+static exs_future *kid_parent(exs_executor *relay, exs_future *child)
+{
+	return ((struct kid *)exsi_slot(child, relay))->owner;
+}
+
+static const exs_layer_ops relay_ops = {
+	.size = sizeof(exs_layer_ops),
+	.type = "relay",
+	.start = exs_pass_start,
+	.done = kid_done,
+	.cancel = exs_pass_cancel,
+	.deadline = kid_deadline,
+};
+
+/* --- hooks of the parent --- */
+
+static exs_future *start_child(struct abandon *a, exs_future *f, struct slot *s)
+{
+	struct kid k = {.parent = f, .owner = f, .a = a, .deadline = exs_clock_now(a->x->clock) + f->source->time_left(f)};
+
+	if (!exsi_arg_is_shared(f)) /* the first attempt */
+		exsi_arg_share(f, &s->arg);
+	atomic_fetch_add(&s->arg.users, 1);
+	exs_future *child = exsi_submit_child(a->relay, f->fn, s->arg.arg, exs_call_entry(f), kid_init, &k);
+	if (!child)
+		exsi_arg_drop(&s->arg);
+	return child;
+}
+
+static exs_step abandon_start(exs_executor *x, exs_future *f, void *slot, exs_result *r)
+{
+	struct abandon *a = exsi_state(x);
+	struct slot *s = slot;
+	uint64_t ns = exsi_timeout_of(x, f, a->ns);
+
+	s->timer = (struct exsi_timer){.at = exsi_after(exsi_clock_ns(x->clock), ns), .kind = &a->kind};
+	s->delivered = false;
+	s->child = NULL;
+	s->pprev = NULL;
+	atomic_init(&s->expired, false);
+	exs_future *child = start_child(a, f, s);
+	if (!child) {
+		*r = exs_fail(exsi_error(EXS_ENOMEM));
+		return EXS_UP;
+	}
+	pthread_mutex_lock(&a->lock);
+	s->child = child;
+	list(a, s);
+	pthread_mutex_unlock(&a->lock);
+	if (s->timer.at != EXSI_NEVER)
+		exsi_timer_arm(x->clock, &s->timer, s->timer.at, NULL);
+	enum settled how = settle(a, f, s, r, false);
+	if (how == IS_STOPPED) {
+		exsi_cancel(child, EXSI_STOP_ALL, exs_future_cause(f), false);
+		how = settle(a, f, s, r, true);
+	}
+	return how == GOES_UP ? EXS_UP : EXS_HELD;
+}
+
+static exs_step abandon_cancel(exs_executor *x, exs_future *f, void *slot, exs_cause cause, exs_result *r)
+{
+	struct slot *s = slot;
+
+	exsi_cancel(s->child, EXSI_STOP_ALL, cause, false); /* its kid_done may run in here */
+	return settle(exsi_state(x), f, s, r, true) == GOES_UP ? EXS_UP : EXS_HELD;
+}
+
+static bool abandon_expire(struct exsi_timer *timer)
+{
+	struct slot *s = slot_of(timer);
+
+	atomic_store(&s->expired, true);
+	return exs_call_claim(exsi_slot_call(s, abandon_of(timer)->x));
+}
+
+static void abandon_fire(struct exsi_timer *timer)
+{
+	struct slot *s = slot_of(timer);
+	struct abandon *a = abandon_of(timer);
+	exs_future *f = exsi_slot_call(s, a->x);
+	exs_result r;
+
+	pthread_mutex_lock(&a->lock);
+	bool left_behind = !s->delivered;
+	exs_future *child = leave(a, f, s, &r);
+	pthread_mutex_unlock(&a->lock);
+	let_go(a, NULL, child, left_behind);
+	exs_call_resume(f, a->x, EXS_UP, &r);
+}
+
+static void abandon_each(exs_executor *x, exs_visit_fn *visit, void *arg)
+{
+	struct abandon *a = exsi_state(x);
+
+	pthread_mutex_lock(&a->lock);
+	for (struct slot *s = a->parents; s; s = s->next)
+		visit(exsi_slot_call(s, x), arg);
+	pthread_mutex_unlock(&a->lock);
+}
+
+static exs_future *abandon_child(exs_executor *x, exs_future *f, void *slot)
+{
+	struct abandon *a = exsi_state(x);
+	struct slot *s = slot;
+
+	(void)f;
+	pthread_mutex_lock(&a->lock);
+	exs_future *child = exs_future_ref(s->child);
+	pthread_mutex_unlock(&a->lock);
+	return child;
+}
+
+static double abandon_deadline(exs_executor *x, exs_future *f, void *slot)
+{
+	struct slot *s = slot;
+
+	(void)x, (void)f;
+	return s->timer.at == EXSI_NEVER ? EXS_FOREVER : (double)s->timer.at / 1e9;
+}
+
+static void abandon_stop(exs_executor *x)
+{
+	struct abandon *a = exsi_state(x);
+
+	exsi_wait_quiet(a->relay, EXSI_NEVER); /* those left behind use a */
+	if (a->holds_clock)
+		exsi_clock_unhold(x->clock);
+	exs_error_unref(a->error);
+	pthread_mutex_destroy(&a->lock);
+}
+
+static int abandon_describe(exs_executor *x, char *buf, size_t size)
+{
+	struct abandon *a = exsi_state(x);
+
+	if (a->ns == EXSI_NEVER)
+		return snprintf(buf, size, "none, abandon");
+	return snprintf(buf, size, "%gs, abandon", (double)a->ns / 1e9);
+}
+
+static const exs_layer_ops abandon_ops = {
+	.size = sizeof(exs_layer_ops),
+	.type = "timeout",
+	.start = abandon_start,
+	.done = exs_pass_done,
+	.cancel = abandon_cancel,
+	.each = abandon_each,
+	.stop = abandon_stop,
+	.describe = abandon_describe,
+	.deadline = abandon_deadline,
+	.child = abandon_child,
+};
+
+exs_executor *exsi_with_abandon(exs_executor *ex, uint64_t ns)
+{
+	exs_executor *relay = exs_layer_new(&relay_ops, ex, 0, sizeof(struct kid));
+	exs_executor *x = relay ? exs_layer_new(&abandon_ops, relay, sizeof(struct abandon), sizeof(struct slot)) : NULL;
+
+	if (!x)
+		return NULL;
+	relay->parent = kid_parent;
+	exsi_layer_new_block(x);
+	struct abandon *a = exsi_state(x);
+	*a = (struct abandon){.x = x, .relay = relay, .ns = ns, .kind = {abandon_expire, abandon_fire}, .error = exsi_timeout_error(ns)};
+	pthread_mutex_init(&a->lock, NULL);
+	int rc = exsi_clock_hold(x->clock);
+	a->holds_clock = !rc;
+	if (!rc)
+		return x;
+	exs_executor_free(x);
+	return exsi_fail_errno(rc, "timeout: no timer thread");
+}
+
+bool exsi_is_abandon(const exs_executor *x)
+{
+	return x->ops.start == abandon_start;
+}
+
+size_t exsi_abandoned(exs_executor *x)
+{
+	struct abandon *a = exsi_state(x);
+
+	pthread_mutex_lock(&a->lock);
+	size_t n = a->abandoned;
+	pthread_mutex_unlock(&a->lock);
+	return n;
+}

@@ -1,0 +1,524 @@
+/* The call: one block per submit, driven through its layers by one loop. */
+#include "base/memory.h"
+#include "executor/executor.h"
+
+#include <executors/retry.h>
+#include <limits.h>
+#include <string.h>
+
+enum { MAX_NEST = 8 };
+
+/* What this thread is in the middle of. */
+static _Thread_local struct {
+	unsigned nest;		   /* drivers on the stack */
+	exs_link *first, **last;   /* calls let go, for a driver to take up */
+	const exs_future *entering; /* being submitted by this thread */
+	exs_entry entry;
+} me;
+
+static bool uses(const exs_executor *x, const exs_executor *layer)
+{
+	while (x && x != layer)
+		x = x->inner;
+	return x;
+}
+
+bool exsi_inside(const exs_executor *x)
+{
+	for (struct exsi_frame *frame = exsi_self()->frame; frame; frame = frame->prev)
+		for (const exs_executor *layer = x; layer; layer = layer->borrow ? NULL : layer->inner)
+			if (uses(frame->executor, layer))
+				return true;
+	return false;
+}
+
+/* --- the driver: the only place that calls start and done --- */
+
+/* The layer that started x for this call; NULL: nobody, x is the top. */
+static exs_executor *up(exs_executor *top, exs_executor *x)
+{
+	if (x == top)
+		return NULL;
+	/* Relaxed: set before the borrowing executor existed. */
+	if (!atomic_load_explicit(&x->shared, memory_order_relaxed))
+		return x->outer;
+	while (top->inner != x)
+		top = top->inner;
+	return top;
+}
+
+/* The call ends. Its last touch of the executor is the count. */
+static void finish(exs_future *f, exs_executor *top, exs_result *r, struct exsi_frame *frame)
+{
+	exs_free_fn *arg_free = f->arg_free;
+
+	if (arg_free)
+		arg_free(f->arg);
+	exsi_complete(f, r);
+	exsi_frame_pop(frame);
+	exsi_count_done(top);
+}
+
+static exs_step step_down(exs_executor **x, exs_future *f, exs_result *r)
+{
+	if (!(*x)->inner) {
+		*r = exs_fail(exs_error_new(&exs_domain_exs, EXS_EINVAL, "%s: a leaf can't answer EXS_DOWN", (*x)->ops.type));
+		return EXS_UP;
+	}
+	*x = (*x)->inner;
+	return (*x)->ops.start(*x, f, exsi_slot(f, *x), r);
+}
+
+/* x's hook, or who resumes from x, said step; enter: x has yet to be started. */
+static void drive_one(exs_future *f, exs_executor *x, exs_step step, exs_result *r, bool enter)
+{
+	exs_executor *top = exsi_top(f);
+	struct exsi_frame frame;
+
+	exsi_frame_push(&frame, top);
+	if (enter)
+		step = x->ops.start(x, f, exsi_slot(f, x), r);
+	while (step != EXS_HELD) {
+		if (step == EXS_DOWN) {
+			step = step_down(&x, f, r);
+			continue;
+		}
+		x = up(top, x);
+		if (!x) {
+			finish(f, top, r, &frame);
+			return;
+		}
+		step = x->ops.done(x, f, exsi_slot(f, x), r);
+	}
+	exsi_frame_pop(&frame);
+}
+
+/* Takes up the calls that were let go. Bounded in depth; what is left over the outer drivers take. */
+static void drain(void)
+{
+	while (me.first && me.nest <= MAX_NEST) {
+		exs_link *link = me.first;
+		exs_future *f = link->call;
+		exs_executor *x = link->ex;
+		exs_result r = exs_ok(NULL, NULL);
+		me.first = link->next; /* the link lies in the call: read it before the call moves on */
+		me.nest++;
+		drive_one(f, x, EXS_DOWN, &r, false);
+		me.nest--;
+	}
+	if (!me.first)
+		exsi_self()->drain = NULL;
+}
+
+static void drive(exs_future *f, exs_executor *x, exs_step step, exs_result *r, bool enter)
+{
+	me.nest++;
+	drive_one(f, x, step, r, enter);
+	drain();
+	me.nest--;
+}
+
+void exs_call_resume(exs_future *f, exs_executor *x, exs_step step, exs_result *r)
+{
+	drive(f, x, step, r, false);
+}
+
+/* A thread about to block drains at any depth: what it waits for may be in its list. */
+static void drain_before_wait(void)
+{
+	unsigned nest = me.nest;
+
+	me.nest = 0;
+	drain();
+	me.nest = nest;
+}
+
+void exs_call_release(exs_future *f, exs_executor *x, exs_link *link)
+{
+	exs_result r = exs_ok(NULL, NULL);
+
+	if (!me.nest) {
+		drive(f, x, EXS_DOWN, &r, false);
+		return;
+	}
+	*link = (exs_link){.next = NULL, .call = f, .ex = x};
+	if (!me.first)
+		me.last = &me.first;
+	*me.last = link;
+	me.last = &link->next;
+	exsi_self()->drain = drain_before_wait;
+}
+
+/* --- the token --- */
+
+static unsigned parked_at(unsigned s, const exs_executor *x)
+{
+	return (s & ~(EXSI_LEVELS << EXSI_AT_SHIFT | EXSI_RUNNING)) | EXSI_PARKED | x->depth << EXSI_AT_SHIFT;
+}
+
+/* A closing chain takes nothing in: not at a layer that closes, nor for a top that does. */
+static bool closed_to(exs_future *f, exs_executor *x)
+{
+	return atomic_load(&x->closing) >= EXS_CANCEL_QUEUED || atomic_load(&exsi_top(f)->closing) >= EXS_CANCEL_QUEUED;
+}
+
+static bool park(exs_future *f, exs_executor *x, bool refuse)
+{
+	unsigned s = atomic_load(&f->state), next;
+
+	do {
+		if (exsi_stop(s) > x->depth)
+			return false;
+		next = refuse ? exsi_with_stop(s, EXSI_STOP_ALL, EXS_CAUSE_SHUTDOWN) : parked_at(s, x);
+	} while (!atomic_compare_exchange_weak(&f->state, &s, next));
+	return !refuse;
+}
+
+bool exs_call_park(exs_future *f, exs_executor *x)
+{
+	return park(f, x, closed_to(f, x));
+}
+
+bool exsi_call_park_unless_stopped(exs_future *f, exs_executor *x)
+{
+	return park(f, x, false);
+}
+
+bool exs_call_park_again(exs_future *f, exs_executor *x)
+{
+	if (closed_to(f, x))
+		return false;
+	exsi_call_park_anyway(f, x);
+	return true;
+}
+
+void exsi_call_park_anyway(exs_future *f, exs_executor *x)
+{
+	unsigned s = atomic_load(&f->state);
+
+	while (!atomic_compare_exchange_weak(&f->state, &s, parked_at(s, x)))
+		;
+}
+
+bool exs_call_claim(exs_future *f)
+{
+	return atomic_fetch_and(&f->state, ~EXSI_PARKED) & EXSI_PARKED;
+}
+
+bool exsi_call_claim_run(exs_future *f)
+{
+	unsigned s = atomic_load(&f->state);
+
+	do {
+		if (!(s & EXSI_PARKED) || exsi_at(s))
+			return false;
+	} while (!atomic_compare_exchange_weak(&f->state, &s, (s & ~EXSI_PARKED) | EXSI_RUNNING));
+	return true;
+}
+
+bool exs_call_stopped(exs_future *f, exs_executor *x)
+{
+	return exsi_stop(atomic_load(&f->state)) > x->depth;
+}
+
+void exs_call_restarting(exs_future *f)
+{
+	if (f->story)
+		atomic_fetch_add(&exsi_story(f)->attempt, 1);
+}
+
+static void check_result(exs_result *r)
+{
+	if (r->kind == EXS_KIND_VALUE || r->kind == EXS_KIND_CANCELLED || (r->kind == EXS_KIND_ERROR && r->error))
+		return;
+	*r = exs_fail(exs_error_new(&exs_domain_exs, EXS_EINVAL, "the task answered no valid result: use exs_ok, exs_fail(error) or exs_cancelled"));
+}
+
+void exs_call_run(exs_future *f, exs_result *r)
+{
+	void *arg = exs_call_arg(f);
+
+	if (!(atomic_load(&f->state) & EXSI_RUNNING))
+		atomic_fetch_or(&f->state, EXSI_RUNNING);
+	*r = f->fn(arg, (exs_context *)(void *)f);
+	check_result(r);
+	if (atomic_load(&f->state) & EXSI_HOOKS)
+		exsi_hooks_end(f);
+}
+
+/* --- parts of a call --- */
+
+exs_context *exs_call_context(exs_future *f)
+{
+	return (exs_context *)(void *)f;
+}
+
+void *exs_call_slot(exs_future *f, exs_executor *x)
+{
+	return exsi_slot(f, x);
+}
+
+exs_future *exs_slot_call(void *slot, exs_executor *x)
+{
+	return exsi_slot_call(slot, x);
+}
+
+void *exs_call_arg(exs_future *f)
+{
+	return exsi_arg_is_shared(f) ? ((struct exsi_shared_arg *)f->arg)->arg : f->arg;
+}
+
+const char *exs_call_name(exs_future *f)
+{
+	return exs_context_name((exs_context *)(void *)f);
+}
+
+int exs_call_priority(exs_future *f)
+{
+	struct exsi_extra *extra = exsi_extra(exsi_root(f));
+
+	return extra ? extra->priority : 0;
+}
+
+exs_entry exs_call_entry(exs_future *f)
+{
+	return me.entering == f ? me.entry : EXS_ENTRY_RESTART;
+}
+
+exs_future *exsi_root(exs_future *f)
+{
+	exs_future *parent;
+
+	while ((parent = f->source->parent(f)))
+		f = parent;
+	return f;
+}
+
+bool exsi_is_outermost(const exs_executor *x, exs_future *f)
+{
+	const exs_executor *top = exsi_top(exsi_root(f));
+
+	while (top != x && strcmp(top->ops.type, x->ops.type))
+		top = top->inner;
+	return top == x;
+}
+
+void exsi_arg_share(exs_future *f, struct exsi_shared_arg *shared)
+{
+	atomic_init(&shared->users, 1);
+	shared->arg = f->arg;
+	shared->arg_free = f->arg_free;
+	shared->owner = f;
+	exsi_hold(f); /* the users' together */
+	f->arg = shared;
+	f->arg_free = exsi_arg_drop;
+}
+
+bool exsi_arg_is_shared(exs_future *f)
+{
+	return f->arg_free == exsi_arg_drop;
+}
+
+void exsi_arg_drop(void *arg)
+{
+	struct exsi_shared_arg *shared = arg;
+
+	if (atomic_fetch_sub(&shared->users, 1) != 1)
+		return;
+	if (shared->arg_free)
+		shared->arg_free(shared->arg);
+	exsi_drop(shared->owner);
+}
+
+/* --- submit --- */
+
+/* The options at the end of the block, with what they point to. */
+struct extra {
+	struct exsi_extra public;
+	exs_retry_options retry;
+	char name[];
+};
+
+static size_t extra_size(const exs_task *t)
+{
+	if (!t->name && !t->priority && t->timeout == 0 && !t->retry)
+		return 0;
+	return sizeof(struct extra) + (t->name ? strlen(t->name) + 1 : 0);
+}
+
+static void put_extra(exs_future *f, size_t at, const exs_task *t)
+{
+	struct extra *e = (struct extra *)(void *)((char *)f + at);
+
+	f->extra = (uint32_t)at;
+	e->public = (struct exsi_extra){.priority = t->priority, .timeout = t->timeout};
+	if (t->name)
+		e->public.name = strcpy(e->name, t->name);
+	if (t->retry) {
+		e->retry = *t->retry;
+		e->public.retry = &e->retry;
+	}
+}
+
+static exs_future *new_call(exs_executor *x, const exs_task *t)
+{
+	size_t at = sizeof(exs_future) + x->off + x->size, extra = extra_size(t);
+	exs_future *f = extra > INT_MAX ? NULL : exsi_alloc(at + extra);
+
+	if (!f)
+		return NULL;
+	exsi_future_init(f, &x->source, 0);
+	f->fn = t->fn;
+	f->arg = t->arg;
+	f->arg_free = t->arg_free;
+	if (x->story) {
+		f->story = x->story;
+		atomic_init(&exsi_story(f)->attempt, 1);
+		exsi_story(f)->max = x->max_attempts;
+	}
+	if (extra)
+		put_extra(f, at, t);
+	atomic_fetch_add(&x->submitted, 1); /* before closing is read: shutdown writes closing, then reads this */
+	return f;
+}
+
+static bool chain_has(const exs_executor *x, const char *type)
+{
+	while (x && strcmp(x->ops.type, type))
+		x = x->inner;
+	return x;
+}
+
+/* Why the call can't be taken, or NULL. */
+static exs_error *refusal(exs_executor *x, const exs_task *t)
+{
+	uint64_t ns;
+
+	if (exsi_forked())
+		return exsi_error(EXS_EFORK);
+	if (atomic_load(&x->closing))
+		return exsi_error(EXS_ESHUTDOWN);
+	if (!t->fn)
+		return exs_error_new(&exs_domain_exs, EXS_EINVAL, "exs_submit: fn is NULL");
+	if (!exsi_duration(t->timeout, &ns))
+		return exs_error_new(&exs_domain_exs, EXS_EINVAL, "exs_submit: timeout is %g: it must be 0 or more", t->timeout);
+	if (t->timeout != 0 && !chain_has(x, "timeout"))
+		return exs_error_new(&exs_domain_exs, EXS_EINVAL, "exs_submit: a timeout needs a chain with exs_with_timeout");
+	if (t->retry && !chain_has(x, "retry"))
+		return exs_error_new(&exs_domain_exs, EXS_EINVAL, "exs_submit: a retry policy needs a chain with exs_with_retry");
+	return NULL;
+}
+
+static void enter(exs_future *f, exs_executor *x, exs_entry entry)
+{
+	const exs_future *before = me.entering;
+	exs_entry before_entry = me.entry;
+	exs_result r = exs_ok(NULL, NULL);
+
+	me.entering = f;
+	me.entry = entry;
+	drive(f, x, EXS_DOWN, &r, true);
+	me.entering = before;
+	me.entry = before_entry;
+}
+
+static void refuse(exs_future *f, exs_executor *x, exs_error *error)
+{
+	struct exsi_frame frame;
+	exs_result r = exs_fail(error);
+
+	exsi_frame_push(&frame, x);
+	finish(f, x, &r, &frame);
+}
+
+/* There is no executor to take it: a future that has failed already. */
+static exs_future *no_executor(const exs_task *t)
+{
+	exs_future *f;
+	exs_promise *p = exs_promise_new(&f);
+
+	if (t->arg_free)
+		t->arg_free(t->arg);
+	if (!p)
+		return NULL;
+	exs_promise_complete(p, exs_fail(exs_error_new(&exs_domain_exs, EXS_EINVAL, "exs_submit: executor is NULL")));
+	exs_promise_free(p);
+	return f;
+}
+
+static exs_future *submit(exs_executor *x, const exs_task *t, exs_entry entry)
+{
+	if (!x)
+		return no_executor(t);
+	exs_future *f = new_call(x, t);
+	if (!f) {
+		if (t->arg_free)
+			t->arg_free(t->arg);
+		return exsi_fail_null(EXS_ENOMEM, "exs_submit: out of memory");
+	}
+	exs_error *error = refusal(x, t);
+	if (error)
+		refuse(f, x, error);
+	else
+		enter(f, x, entry);
+	return f;
+}
+
+exs_future *exs_submit(exs_executor *x, exs_task_fn *fn, void *arg)
+{
+	exs_task task = {.fn = fn, .arg = arg};
+
+	return submit(x, &task, EXS_ENTRY_SUBMIT);
+}
+
+static exs_future *submit_sized(exs_executor *x, const exs_task *task, size_t size, exs_entry entry)
+{
+	exs_task known;
+
+	if (!exsi_options(&known, sizeof(known), task, size))
+		known.fn = NULL; /* refused as such, with its arg freed */
+	return submit(x, &known, entry);
+}
+
+exs_future *exs_submit_with_sized(exs_executor *x, const exs_task *task, size_t size)
+{
+	return submit_sized(x, task, size, EXS_ENTRY_SUBMIT);
+}
+
+exs_future *exs_try_submit_sized(exs_executor *x, const exs_task *task, size_t size)
+{
+	return submit_sized(x, task, size, EXS_ENTRY_TRY);
+}
+
+exs_future *exsi_submit_child(exs_executor *x, exs_task_fn *fn, void *arg, exs_entry entry, void (*init)(void *, void *),
+			      void *init_arg)
+{
+	exs_task task = {.fn = fn, .arg = arg};
+	exs_future *f = new_call(x, &task);
+
+	if (!f)
+		return NULL;
+	init(exsi_slot(f, x), init_arg);
+	enter(f, x, entry);
+	return f;
+}
+
+int exs_call(exs_executor *x, exs_task_fn *fn, void *arg, double seconds, exs_result *result)
+{
+	exs_result r = exs_cancelled();
+	exs_future *f = exs_submit(x, fn, arg);
+
+	if (!f)
+		return EXS_ENOMEM;
+	int rc = exs_future_wait(f, seconds);
+	if (rc)
+		exs_future_cancel(f);
+	else
+		exs_future_take(f, &r);
+	if (result)
+		*result = r;
+	else
+		exs_result_clear(&r);
+	exs_future_unref(f);
+	return rc;
+}

@@ -1,0 +1,288 @@
+/* Executors as objects: made, wrapped, named, described. */
+#include "executor/executor.h"
+#include "base/memory.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { MAX_SLOTS = 1 << 20 };
+
+/* --- what a future asks of its top executor --- */
+
+static double time_left(exs_future *f)
+{
+	double least = EXS_FOREVER;
+
+	for (exs_executor *x = exsi_top(f); x; x = x->new_block ? NULL : x->inner) {
+		if (!x->ops.deadline)
+			continue;
+		double left = x->ops.deadline(x, f, exsi_slot(f, x)) - exs_clock_now(x->clock);
+		if (left < least)
+			least = left > 0 ? left : 0;
+	}
+	return least;
+}
+
+static exs_future *parent(exs_future *f)
+{
+	exs_executor *x = exsi_top(f);
+
+	return x->parent ? x->parent(x, f) : NULL;
+}
+
+/* A canceller has the token, at depth AT. */
+static exs_executor *layer_of(exs_future *f)
+{
+	unsigned depth = exsi_at(atomic_load(&f->state));
+	exs_executor *x = exsi_top(f);
+
+	while (x->depth != depth)
+		x = x->inner;
+	return x;
+}
+
+static void cancel_at(exs_future *f, exs_executor *x, exs_cause cause)
+{
+	struct exsi_frame frame;
+	exs_result r = exs_cancelled();
+
+	exsi_frame_push(&frame, exsi_top(f));
+	exs_step step = x->ops.cancel(x, f, exsi_slot(f, x), cause, &r);
+	exsi_frame_pop(&frame);
+	if (step != EXS_HELD)
+		exs_call_resume(f, x, step, &r);
+}
+
+static void source_cancel(exs_future *f, exs_cause cause)
+{
+	cancel_at(f, layer_of(f), cause);
+}
+
+static void cancel_group(exs_future **calls, size_t n, exs_executor *x, exs_cause cause)
+{
+	struct exsi_frame frame;
+
+	if (!x->ops.cancel_many) {
+		for (size_t i = 0; i < n; i++)
+			cancel_at(calls[i], x, cause);
+		return;
+	}
+	exsi_frame_push(&frame, exsi_top(calls[0]));
+	x->ops.cancel_many(x, calls, n, cause);
+	exsi_frame_pop(&frame);
+}
+
+/* Hands them over in groups of the same layer. The layers are few. */
+static void source_cancel_many(exs_future **calls, size_t n, exs_cause cause)
+{
+	while (n) {
+		exs_executor *x = layer_of(calls[0]);
+		size_t same = 0;
+		for (size_t i = 0; i < n; i++) {
+			exs_future *f = calls[i];
+			if (layer_of(f) != x)
+				continue;
+			calls[i] = calls[same];
+			calls[same++] = f;
+		}
+		cancel_group(calls, same, x, cause);
+		calls += same;
+		n -= same;
+	}
+}
+
+/* --- made --- */
+
+static bool check(const exs_layer_ops *ops, const exs_executor *inner, size_t slot_size)
+{
+	const char *what = NULL;
+
+	if (!ops->type || !ops->start || !ops->done || !ops->cancel)
+		what = "type, start, done and cancel are required (exs_pass_* if there is nothing to do)";
+	else if (inner && inner->depth + 1 >= EXSI_MAX_DEPTH)
+		what = "the chain is too deep: at most 1021 layers";
+	else if (slot_size > MAX_SLOTS || (inner && inner->off + inner->size + slot_size > MAX_SLOTS))
+		what = "the slots of a chain may take at most 1 MiB";
+	if (what)
+		exsi_fail(EXS_EINVAL, "exs_layer_new: %s", what);
+	return !what;
+}
+
+static void join(exs_executor *x, exs_executor *inner, bool borrow)
+{
+	x->inner = inner;
+	x->borrow = borrow;
+	x->leaf = inner ? inner->leaf : x;
+	x->clock = exsi_clock_ref(inner ? inner->clock : exsi_clock(NULL));
+	x->max_attempts = 1;
+	if (!inner)
+		return;
+	x->depth = inner->depth + 1;
+	x->off = inner->off + inner->size;
+	x->story = inner->story;
+	x->max_attempts = inner->max_attempts;
+	memcpy(x->name, inner->name, sizeof(x->name));
+	if (borrow) {
+		atomic_fetch_add(&inner->refs, 1);
+		atomic_store(&inner->shared, true);
+	} else {
+		inner->outer = x;
+	}
+}
+
+static exs_executor *layer_new(const exs_layer_ops *ops, exs_executor *inner, size_t state_size, size_t slot_size, bool borrow)
+{
+	exs_layer_ops known;
+
+	if (!ops || !exsi_options(&known, sizeof(known), ops, ops->size))
+		return exsi_fail_null(EXS_EINVAL, "exs_layer_new: %s", ops ? "hooks that this library does not know" : "ops is NULL");
+	if (exsi_forked())
+		return exsi_fail_null(EXS_EFORK, "%s", exs_strerror(EXS_EFORK));
+	if (!check(&known, inner, slot_size))
+		return NULL;
+	exs_executor *x = exsi_zalloc(EXSI_STATE_OFFSET + state_size);
+	if (!x)
+		return exsi_fail_null(EXS_ENOMEM, "%s: out of memory", known.type);
+	exsi_fork_watch();
+	x->source = (struct exsi_source){source_cancel, source_cancel_many, time_left, parent};
+	x->ops = known;
+	x->size = (uint32_t)(slot_size + 7) / 8 * 8;
+	atomic_init(&x->refs, 1);
+	atomic_init(&x->shared, false);
+	atomic_init(&x->closing, 0);
+	atomic_init(&x->submitted, 0);
+	atomic_init(&x->completed, 0);
+	join(x, inner, borrow);
+	return x;
+}
+
+exs_executor *exs_layer_new(const exs_layer_ops *ops, exs_executor *delegate, size_t state_size, size_t slot_size)
+{
+	exs_executor *x = layer_new(ops, delegate, state_size, slot_size, false);
+
+	if (!x)
+		exs_executor_free(delegate);
+	return x;
+}
+
+void *exs_layer_state(exs_executor *x)
+{
+	return exsi_state(x);
+}
+
+exs_executor *exs_layer_delegate(exs_executor *x)
+{
+	return x->inner;
+}
+
+void exs_layer_set_attempts(exs_executor *x, unsigned max)
+{
+	if (!x->story) {
+		x->story = (uint32_t)sizeof(exs_future) + x->off + x->size;
+		x->size += (uint32_t)sizeof(struct exsi_story);
+	}
+	x->max_attempts = max >= EXS_UNLIMITED / x->max_attempts ? EXS_UNLIMITED : max * x->max_attempts;
+}
+
+void exsi_layer_new_block(exs_executor *x)
+{
+	x->new_block = true;
+	x->off = 0;
+	x->story = 0;
+	if (x->max_attempts > 1) { /* what the child counts is added up here */
+		unsigned max = x->max_attempts;
+		x->max_attempts = 1;
+		exs_layer_set_attempts(x, max);
+	}
+}
+
+/* --- borrow: a pass-through that does not own --- */
+
+static exs_step borrow_start(exs_executor *x, exs_future *call, void *slot, exs_result *r)
+{
+	(void)call, (void)slot;
+	if (!atomic_load(&x->inner->closing))
+		return EXS_DOWN;
+	*r = exs_fail(exsi_error(EXS_ESHUTDOWN));
+	return EXS_UP;
+}
+
+static const exs_layer_ops borrow_ops = {
+	.size = sizeof(exs_layer_ops),
+	.type = "borrow",
+	.start = borrow_start,
+	.done = exs_pass_done,
+	.cancel = exs_pass_cancel,
+};
+
+exs_executor *exs_borrow(exs_executor *x)
+{
+	return x ? layer_new(&borrow_ops, x, 0, 0, true) : NULL;
+}
+
+exs_step exs_pass_start(exs_executor *x, exs_future *call, void *slot, exs_result *r)
+{
+	(void)x, (void)call, (void)slot, (void)r;
+	return EXS_DOWN;
+}
+
+exs_step exs_pass_done(exs_executor *x, exs_future *call, void *slot, exs_result *r)
+{
+	(void)x, (void)call, (void)slot, (void)r;
+	return EXS_UP;
+}
+
+exs_step exs_pass_cancel(exs_executor *x, exs_future *call, void *slot, exs_cause cause, exs_result *r)
+{
+	(void)x, (void)call, (void)slot, (void)cause, (void)r;
+	return EXS_UP;
+}
+
+/* --- named, described --- */
+
+exs_executor *exs_with_clock(exs_executor *x, exs_clock *clock)
+{
+	if (!x)
+		return NULL;
+	exs_clock *old = x->clock;
+	x->clock = exsi_clock_ref(exsi_clock(clock));
+	exs_clock_unref(old);
+	return x;
+}
+
+exs_executor *exs_with_name(exs_executor *x, const char *name)
+{
+	if (x)
+		snprintf(x->name, sizeof(x->name), "%s", name ? name : "");
+	return x;
+}
+
+const char *exs_executor_name(exs_executor *x)
+{
+	return x ? x->name : "";
+}
+
+size_t exs_describe(exs_executor *x, char *buf, size_t size)
+{
+	size_t n = 0;
+
+	if (size)
+		*buf = '\0';
+	for (; x; x = x->inner) {
+		if (x->parent)
+			continue; /* a relay is part of the layer above it */
+		char args[128] = "";
+		bool has = x->ops.describe && x->ops.describe(x, args, sizeof(args)) >= 0;
+		n += (size_t)snprintf(n < size ? buf + n : NULL, n < size ? size - n : 0, "%s%s%s%s%s", x->ops.type,
+				      has ? "(" : "", args, has ? ")" : "", x->inner ? " > " : "");
+	}
+	return n;
+}
+
+size_t exs_executor_pending(exs_executor *x)
+{
+	/* completed first: it never runs ahead of submitted. */
+	size_t completed = x ? atomic_load(&x->completed) : 0;
+
+	return x ? atomic_load(&x->submitted) - completed : 0;
+}

@@ -1,0 +1,108 @@
+/* The executor inside, and the call as a thread drives it. */
+#ifndef EXSI_EXECUTOR_EXECUTOR_H
+#define EXSI_EXECUTOR_EXECUTOR_H
+
+#include "base/timer.h"
+#include "future/future.h"
+
+#include <executors/layer.h>
+
+struct exs_executor {
+	struct exsi_source source; /* first: a call's source is its top executor */
+	exs_layer_ops ops;
+	exs_executor *inner, *outer;
+	exs_executor *leaf;
+	bool borrow;	     /* inner is somebody else's too */
+	bool new_block;	     /* what is below has its slots in the block of a child call */
+	atomic_bool shared;  /* is borrowed: outer does not tell who started a call */
+	uint32_t off, size;  /* of this layer's slot, behind the future */
+	uint32_t depth;	     /* 0: a leaf */
+	uint32_t story;	     /* offset in the block of the innermost counting layer's story; 0: none */
+	unsigned max_attempts;
+	exs_clock *clock;
+	char name[32];
+	/* Of a relay (a child call's top): the call that the child does the work of. */
+	exs_future *(*parent)(exs_executor *relay, exs_future *child);
+	atomic_uint refs;    /* its owner (or the layer around it), and its borrows */
+	atomic_int closing;  /* 0 or an exs_mode; only grows */
+	atomic_size_t submitted, completed; /* calls with this as top; completed is the last touch of each */
+	exs_executor *next_unreaped;
+};
+
+static inline exs_executor *exsi_top(exs_future *f)
+{
+	return (exs_executor *)(uintptr_t)f->source; /* source is its first member */
+}
+
+static inline void *exsi_slot(exs_future *f, const exs_executor *x)
+{
+	return (char *)f + sizeof(*f) + x->off;
+}
+
+static inline exs_future *exsi_slot_call(void *slot, const exs_executor *x)
+{
+	return (exs_future *)(void *)((char *)slot - x->off - sizeof(exs_future));
+}
+
+enum { EXSI_STATE_OFFSET = (sizeof(exs_executor) + 15) / 16 * 16 };
+
+static inline void *exsi_state(exs_executor *x)
+{
+	return (char *)x + EXSI_STATE_OFFSET;
+}
+
+/* The layer's slots lie in a block of their own: what is above it begins a new block (ABANDON). */
+void exsi_layer_new_block(exs_executor *x);
+
+/* Releases one reference; with the last, ends the layer and goes on to what it wraps. Blocks until its calls have ended. */
+void exsi_executor_unref(exs_executor *x);
+
+/* Is this thread in the middle of something that uses a layer that x owns? */
+bool exsi_inside(const exs_executor *x);
+
+/* --- calls --- */
+
+/* The argument of a call that several blocks use: the last one frees it. Lies in the owner's block and keeps it. */
+struct exsi_shared_arg {
+	atomic_uint users;
+	void *arg;
+	exs_free_fn *arg_free;
+	exs_future *owner;
+};
+/* The call that the user made, of which f may be a child: its options count for all. */
+exs_future *exsi_root(exs_future *f);
+
+/* The first layer of its type in the whole chain of the call, children included: the one that a call's options are for. */
+bool exsi_is_outermost(const exs_executor *x, exs_future *f);
+
+/* Makes f's argument shared, with f as its first user; once. drop also serves as f's arg_free. */
+void exsi_arg_share(exs_future *f, struct exsi_shared_arg *shared);
+bool exsi_arg_is_shared(exs_future *f);
+void exsi_arg_drop(void *shared);
+
+/* A call on x that does the work of another; init gets its slot before it starts. NULL: no memory, and nothing was taken. */
+exs_future *exsi_submit_child(exs_executor *x, exs_task_fn *fn, void *arg, exs_entry entry, void (*init)(void *slot, void *),
+			      void *init_arg);
+
+/* Claim, if it is parked at a leaf, and RUNNING in the same step. */
+bool exsi_call_claim_run(exs_future *f);
+
+/* As exs_call_park, without looking at closing; as exs_call_park_again, without looking at anything. */
+bool exsi_call_park_unless_stopped(exs_future *f, exs_executor *x);
+void exsi_call_park_anyway(exs_future *f, exs_executor *x);
+
+/* Between pin and unpin no executor's memory is freed whose calls were not all done at the pin: so a future that is not done
+   after a pin has a source that can be looked at. Short, and not to block in. */
+void exsi_pin(void);
+void exsi_unpin(void);
+
+/* Wakes those who wait for x's calls to end, if there are any. */
+void exsi_count_done(exs_executor *x);
+
+/* Waits until all calls with x as top have ended. false: the deadline has passed. */
+bool exsi_wait_quiet(exs_executor *x, uint64_t deadline);
+
+/* Cancels (or, with force, fails) what the layers of x's chain hold, as far as it belongs to x. */
+void exsi_sweep(exs_executor *x, bool only_parked, bool force);
+
+#endif

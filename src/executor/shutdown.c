@@ -1,0 +1,317 @@
+/* Shutdown in its three modes, free, and the release of a chain by another thread. */
+#include "base/memory.h"
+#include "executor/executor.h"
+
+
+/* --- waiting for calls to end --- */
+
+/* lock guards the waiting on `ended`; waiters tells the completers whether anybody does. Counters are the executors' own. */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_once_t ended_once = PTHREAD_ONCE_INIT;
+static pthread_cond_t ended;
+static atomic_uint waiters;
+
+static void ended_init(void)
+{
+	exsi_cond_init(&ended);
+}
+
+static void tell_waiters(void)
+{
+	if (!atomic_load(&waiters))
+		return;
+	pthread_mutex_lock(&lock);
+	pthread_cond_broadcast(&ended);
+	pthread_mutex_unlock(&lock);
+}
+
+void exsi_count_done(exs_executor *x)
+{
+	/* Pairs with the wait: it counts itself in, then reads completed; we count, then read waiters. x may be gone after. */
+	atomic_fetch_add(&x->completed, 1);
+	tell_waiters();
+}
+
+static bool quiet(void *arg)
+{
+	return exs_executor_pending(arg) == 0;
+}
+
+/* Waits under the lock until done(arg); false: the deadline has passed. */
+static bool wait_for(bool (*done)(void *), void *arg, uint64_t deadline)
+{
+	bool in_time = true;
+
+	pthread_once(&ended_once, ended_init);
+	pthread_mutex_lock(&lock);
+	atomic_fetch_add(&waiters, 1);
+	while (!done(arg) && in_time)
+		in_time = exsi_cond_wait(&ended, &lock, deadline);
+	bool ok = done(arg);
+	atomic_fetch_sub(&waiters, 1);
+	pthread_mutex_unlock(&lock);
+	return ok;
+}
+
+bool exsi_wait_quiet(exs_executor *x, uint64_t deadline)
+{
+	if (quiet(x))
+		return true;
+	if (exsi_self()->drain)
+		exsi_self()->drain();
+	int rc = exsi_block(false); /* a refusal changes nothing: the wait must be */
+	bool ok = wait_for(quiet, x, deadline);
+	if (!rc)
+		exsi_unblock();
+	return ok;
+}
+
+/* --- sweeping: what the layers hold --- */
+
+enum { FEW = 64 };
+
+struct harvest {
+	const exs_executor *x;
+	bool owned, only_parked, force;
+	exs_future **calls;
+	size_t room, n, more;
+};
+
+/* A call in a layer that x borrows is x's if it came through x, or is a child of one that did. */
+static bool came_through(const exs_executor *x, const exs_executor *top)
+{
+	const exs_executor *relay = x;
+
+	while (top && top != x && relay != top) {
+		relay = relay && !relay->borrow ? relay->inner : NULL;
+		top = relay ? top : top->inner;
+	}
+	return top;
+}
+
+static bool wanted(const struct harvest *h, exs_future *f)
+{
+	unsigned s = atomic_load(&f->state);
+
+	if (s & EXSI_DONE || (h->only_parked && !(s & EXSI_PARKED)))
+		return false;
+	if (!h->force && !(s & EXSI_PARKED) && exsi_stop(s) == EXSI_STOP_ALL)
+		return false; /* told already */
+	return h->owned || came_through(h->x, exsi_top(f));
+}
+
+static void visit(exs_future *f, void *arg)
+{
+	struct harvest *h = arg;
+
+	if (!wanted(h, f))
+		return;
+	if (h->n == h->room) {
+		h->more++;
+		return;
+	}
+	exsi_hold(f); /* it is in the layer's structure, so it is not gone */
+	h->calls[h->n++] = f;
+}
+
+static void deal_with(struct harvest *h)
+{
+	if (!h->force)
+		exsi_cancel_all(h->calls, h->n, EXS_CAUSE_SHUTDOWN, h->only_parked);
+	for (size_t i = 0; i < h->n; i++) {
+		if (h->force)
+			exsi_force(h->calls[i]);
+		exsi_drop(h->calls[i]);
+	}
+}
+
+static void sweep_layer(exs_executor *layer, struct harvest h)
+{
+	exs_future *few[FEW];
+	struct harvest count = h;
+
+	layer->ops.each(layer, visit, &count); /* no room: it only counts */
+	h.room = count.more > FEW ? count.more : FEW;
+	h.calls = h.room > FEW ? exsi_alloc_array(h.room, sizeof(exs_future *)) : few;
+	if (!h.calls) {
+		h.calls = few;
+		h.room = FEW;
+	}
+	do {
+		h.n = h.more = 0;
+		layer->ops.each(layer, visit, &h);
+		deal_with(&h);
+	} while (h.more);
+	if (h.calls != few)
+		exsi_free(h.calls);
+}
+
+void exsi_sweep(exs_executor *x, bool only_parked, bool force)
+{
+	struct harvest h = {.x = x, .owned = true, .only_parked = only_parked, .force = force};
+
+	/* The calls parked where their work is a child's are told through the child. */
+	for (exs_executor *layer = x; layer; layer = layer->inner) {
+		if (layer->ops.each && (force || !layer->ops.child))
+			sweep_layer(layer, h);
+		h.owned = h.owned && !layer->borrow;
+	}
+}
+
+/* --- shutdown --- */
+
+static void begin_closing(exs_executor *x, int mode)
+{
+	for (; x; x = x->borrow ? NULL : x->inner) {
+		int now = atomic_load(&x->closing);
+		while (now < mode && !atomic_compare_exchange_weak(&x->closing, &now, mode))
+			;
+		if (x->ops.closing)
+			x->ops.closing(x);
+	}
+}
+
+static void close_down(exs_executor *x, exs_mode mode)
+{
+	begin_closing(x, mode);
+	if (mode >= EXS_CANCEL_QUEUED)
+		exsi_sweep(x, true, false);
+	if (mode == EXS_CANCEL_ALL)
+		exsi_sweep(x, false, false);
+}
+
+size_t exs_shutdown(exs_executor *x, exs_mode mode, double seconds)
+{
+	uint64_t ns;
+
+	if (!x || mode < EXS_DRAIN || mode > EXS_CANCEL_ALL || !exsi_duration(seconds, &ns)) {
+		exsi_fail(EXS_EINVAL, "exs_shutdown: executor %p, mode %d, %g seconds: see executor.h", (void *)x, (int)mode, seconds);
+		return exs_executor_pending(x);
+	}
+	if (exsi_forked()) {
+		exsi_fail(EXS_EFORK, "%s", exs_strerror(EXS_EFORK));
+		return exs_executor_pending(x);
+	}
+	uint64_t deadline = exsi_after(exsi_now(), ns);
+	close_down(x, mode);
+	if (!exsi_inside(x) && !exsi_wait_quiet(x, deadline))
+		exsi_sweep(x, false, true);
+	return exs_executor_pending(x);
+}
+
+/* --- release --- */
+
+static atomic_uint pins;
+
+void exsi_pin(void)
+{
+	atomic_fetch_add(&pins, 1);
+}
+
+void exsi_unpin(void)
+{
+	atomic_fetch_sub(&pins, 1);
+}
+
+void exsi_executor_unref(exs_executor *x)
+{
+	while (x && atomic_fetch_sub(&x->refs, 1) == 1) { /* from the top: a layer below may have calls of its own */
+		exs_executor *inner = x->inner;
+		exsi_wait_quiet(x, EXSI_NEVER);
+		if (x->ops.stop)
+			x->ops.stop(x);
+		for (unsigned turn = 0; atomic_load(&pins); turn++) /* a later pin finds the calls done */
+			exsi_relax(turn);
+		exs_clock_unref(x->clock);
+		exsi_free(x);
+		x = inner;
+	}
+}
+
+static void free_now(exs_executor *x)
+{
+	exsi_wait_quiet(x, EXSI_NEVER);
+	exsi_executor_unref(x);
+}
+
+/* Reapers: threads that release what was freed from within. unreaped (under `lock`): no thread could be made for these yet. */
+static struct exsi_crew reapers;
+static pthread_once_t reapers_once = PTHREAD_ONCE_INIT;
+static atomic_size_t unfinished; /* handed to a reaper, or unreaped */
+static exs_executor *unreaped;
+
+static void reapers_init(void)
+{
+	exsi_crew_init(&reapers);
+}
+
+static void reap(void *arg)
+{
+	free_now(arg);
+	atomic_fetch_sub(&unfinished, 1);
+	tell_waiters();
+}
+
+static void hand_to_reaper(exs_executor *x)
+{
+	pthread_once(&reapers_once, reapers_init);
+	int rc = exsi_crew_start(&reapers, "exs-reaper", 0, reap, x);
+	if (!rc)
+		return;
+	exsi_log(EXS_LOG_WARNING, x->name, "no thread to release the chain (error %d): it is released later", rc);
+	pthread_mutex_lock(&lock);
+	x->next_unreaped = unreaped;
+	unreaped = x;
+	pthread_mutex_unlock(&lock);
+}
+
+/* On a thread that may block: what could not be given to a reaper. */
+static void reap_leftovers(void)
+{
+	for (;;) {
+		pthread_mutex_lock(&lock);
+		exs_executor *x = unreaped;
+		if (x)
+			unreaped = x->next_unreaped;
+		pthread_mutex_unlock(&lock);
+		if (!x)
+			return;
+		reap(x);
+	}
+}
+
+void exs_executor_free(exs_executor *x)
+{
+	if (!x || exsi_forked())
+		return;
+	bool within = exsi_inside(x) || exsi_on_callback_thread();
+	close_down(x, EXS_CANCEL_QUEUED);
+	if (within) {
+		atomic_fetch_add(&unfinished, 1);
+		hand_to_reaper(x);
+		return;
+	}
+	free_now(x);
+	reap_leftovers();
+}
+
+static bool all_reaped(void *arg)
+{
+	(void)arg;
+	return atomic_load(&unfinished) == 0;
+}
+
+int exs_quiesce(double seconds)
+{
+	uint64_t ns;
+
+	if (!exsi_duration(seconds, &ns))
+		return exsi_fail(EXS_EINVAL, "exs_quiesce: %g seconds: the time must be 0 or more, or EXS_FOREVER", seconds);
+	uint64_t deadline = exsi_after(exsi_now(), ns);
+	reap_leftovers();
+	if (!wait_for(all_reaped, NULL, deadline))
+		return EXS_ETIMEDOUT;
+	pthread_once(&reapers_once, reapers_init);
+	exsi_crew_join(&reapers);
+	return EXS_OK;
+}

@@ -1,0 +1,210 @@
+/* Errors: immutable, refcounted; those of the library itself are immortal. */
+#include "future/error.h"
+#include "base/memory.h"
+
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+
+struct exs_error {
+	atomic_uint refs; /* 0: immortal */
+	int code;
+	const exs_domain *domain;
+	double retry_after;
+	const char *message; /* NULL: that of the code; otherwise the text behind the struct, or last_text */
+};
+
+static const char *const texts[] = {
+	[EXS_OK] = "no error",
+	[EXS_EINVAL] = "invalid argument",
+	[EXS_ENOMEM] = "out of memory",
+	[EXS_ETIMEDOUT] = "timed out",
+	[EXS_ESHUTDOWN] = "the executor was shut down",
+	[EXS_EREJECTED] = "rejected: the queue is full",
+	[EXS_EDROPPED] = "dropped from a full queue",
+	[EXS_EDEADLK] = "the wait could never end: every worker that could do the work is waiting",
+	[EXS_EBUSY] = "not done yet, or still used by somebody else",
+	[EXS_EALREADY] = "already done",
+	[EXS_EBROKEN] = "the promise was freed before it was completed",
+	[EXS_EFORK] = "used in a forked child: executors do not survive fork",
+	[EXS_ETHREAD] = "no thread could be made",
+	[EXS_ECANCELLED] = "stopped by a cancel",
+};
+enum { N_TEXTS = sizeof(texts) / sizeof(*texts) };
+
+static const char *describe_exs(int code)
+{
+	return code >= 0 && code < N_TEXTS ? texts[code] : NULL;
+}
+
+const exs_domain exs_domain_exs = {.size = sizeof(exs_domain), .name = "exs", .describe = describe_exs};
+const exs_domain exs_domain_errno = {.size = sizeof(exs_domain), .name = "errno"};
+
+const char *exs_strerror(int code)
+{
+	const char *text = describe_exs(code);
+
+	return text ? text : "unknown error";
+}
+
+#define IMMORTAL(c) [c] = {.code = c, .domain = &exs_domain_exs, .retry_after = -1}
+static struct exs_error immortal[N_TEXTS] = {
+	IMMORTAL(EXS_OK),	  IMMORTAL(EXS_EINVAL),	  IMMORTAL(EXS_ENOMEM),	 IMMORTAL(EXS_ETIMEDOUT), IMMORTAL(EXS_ESHUTDOWN),
+	IMMORTAL(EXS_EREJECTED), IMMORTAL(EXS_EDROPPED), IMMORTAL(EXS_EDEADLK), IMMORTAL(EXS_EBUSY),	  IMMORTAL(EXS_EALREADY),
+	IMMORTAL(EXS_EBROKEN),	  IMMORTAL(EXS_EFORK),	  IMMORTAL(EXS_ETHREAD), IMMORTAL(EXS_ECANCELLED),
+};
+#undef IMMORTAL
+
+exs_error *exsi_error(exs_code code)
+{
+	return &immortal[code];
+}
+
+static exs_error *new_error(const exs_domain *domain, int code, double retry_after, const char *format, va_list ap)
+{
+	va_list again;
+
+	va_copy(again, ap);
+	int n = vsnprintf(NULL, 0, format, again);
+	va_end(again);
+	exs_error *e = n < 0 ? NULL : exsi_alloc(sizeof(*e) + (size_t)n + 1);
+	if (!e)
+		return exsi_error(EXS_ENOMEM);
+	char *text = (char *)(e + 1);
+	vsnprintf(text, (size_t)n + 1, format, ap);
+	atomic_init(&e->refs, 1);
+	e->code = code;
+	e->domain = domain;
+	e->retry_after = retry_after >= 0 ? retry_after : -1;
+	e->message = text;
+	return e;
+}
+
+exs_error *exs_error_new(const exs_domain *domain, int code, const char *format, ...)
+{
+	va_list ap;
+
+	va_start(ap, format);
+	exs_error *e = new_error(domain, code, -1, format, ap);
+	va_end(ap);
+	return e;
+}
+
+exs_error *exs_error_new_retry_after(const exs_domain *domain, int code, double seconds, const char *format, ...)
+{
+	va_list ap;
+
+	va_start(ap, format);
+	exs_error *e = new_error(domain, code, seconds, format, ap);
+	va_end(ap);
+	return e;
+}
+
+exs_error *exs_error_ref(exs_error *e)
+{
+	/* Relaxed: who adds a reference has one. refs of an immortal error is never written. */
+	if (e && atomic_load_explicit(&e->refs, memory_order_relaxed))
+		atomic_fetch_add_explicit(&e->refs, 1, memory_order_relaxed);
+	return e;
+}
+
+void exs_error_unref(exs_error *e)
+{
+	if (e && atomic_load_explicit(&e->refs, memory_order_relaxed) && atomic_fetch_sub(&e->refs, 1) == 1)
+		exsi_free(e);
+}
+
+const exs_domain *exs_error_domain(const exs_error *e)
+{
+	return e->domain;
+}
+
+int exs_error_code(const exs_error *e)
+{
+	return e->code;
+}
+
+const char *exs_error_message(const exs_error *e)
+{
+	return e->message ? e->message : exs_strerror(e->code);
+}
+
+double exs_error_retry_after(const exs_error *e)
+{
+	return e->retry_after;
+}
+
+bool exs_error_is(const exs_error *e, const exs_domain *domain, int code)
+{
+	return e && e->domain == domain && e->code == code;
+}
+
+void exs_result_clear(exs_result *r)
+{
+	exs_result old = *r;
+
+	*r = exs_ok(NULL, NULL);
+	if (old.kind == EXS_KIND_ERROR)
+		exs_error_unref(old.error);
+	else if (old.kind == EXS_KIND_VALUE && old.destroy)
+		old.destroy(old.value);
+}
+
+/* --- the last error of each thread --- */
+
+static _Thread_local struct exs_error last;
+static _Thread_local char last_text[256];
+
+const exs_error *exs_last_error(void)
+{
+	return last.domain ? &last : NULL;
+}
+
+static void remember(const exs_domain *domain, int code, const char *format, va_list ap)
+{
+	vsnprintf(last_text, sizeof(last_text), format, ap);
+	last.domain = domain;
+	last.code = code;
+	last.retry_after = -1;
+	last.message = last_text;
+}
+
+int exsi_fail(int code, const char *format, ...)
+{
+	va_list ap;
+
+	va_start(ap, format);
+	remember(&exs_domain_exs, code, format, ap);
+	va_end(ap);
+	return code;
+}
+
+void *exsi_fail_null(int code, const char *format, ...)
+{
+	va_list ap;
+
+	va_start(ap, format);
+	remember(&exs_domain_exs, code, format, ap);
+	va_end(ap);
+	return NULL;
+}
+
+static void remember_errno(int error, const char *format, ...)
+{
+	va_list ap;
+
+	va_start(ap, format);
+	remember(&exs_domain_errno, error, format, ap);
+	va_end(ap);
+}
+
+void *exsi_fail_errno(int error, const char *what)
+{
+	char text[128] = "";
+
+	/* strerror_r has two forms; %m has one, but is glibc's. strerror of a known errno is what all agree on. */
+	snprintf(text, sizeof(text), "%s", strerror(error));
+	remember_errno(error, "%s: %s", what, text);
+	return NULL;
+}

@@ -1,0 +1,433 @@
+/* Futures: completion, cancel, references, results. */
+#include "future/future.h"
+#include "base/memory.h"
+
+#include <limits.h>
+#include <stdio.h>
+
+void (*exsi_observer)(exs_future *future, int done);
+
+static void observe(exs_future *f, int done)
+{
+	if (exsi_observer)
+		exsi_observer(f, done);
+}
+
+void exsi_future_init(exs_future *f, const struct exsi_source *source, unsigned state)
+{
+	atomic_init(&f->state, state);
+	atomic_init(&f->refs, EXSI_USER_REF + EXSI_LIB_REF);
+	f->source = source;
+	atomic_init(&f->nodes, 0);
+	f->story = 0;
+	f->extra = 0;
+	observe(f, 0);
+}
+
+/* --- references --- */
+
+static void release(exs_future *f, unsigned unit)
+{
+	if (atomic_fetch_sub(&f->refs, unit) != unit)
+		return;
+	observe(f, 2);
+	if (!(atomic_load(&f->state) & EXSI_FORCED))
+		exs_result_clear(&f->result);
+	exsi_free(f);
+}
+
+void exsi_hold(exs_future *f)
+{
+	atomic_fetch_add_explicit(&f->refs, EXSI_LIB_REF, memory_order_relaxed); /* who adds has one */
+}
+
+void exsi_drop(exs_future *f)
+{
+	release(f, EXSI_LIB_REF);
+}
+
+exs_future *exs_future_ref(exs_future *f)
+{
+	if (f)
+		atomic_fetch_add_explicit(&f->refs, EXSI_USER_REF, memory_order_relaxed); /* who adds has one */
+	return f;
+}
+
+void exs_future_unref(exs_future *f)
+{
+	if (f)
+		release(f, EXSI_USER_REF);
+}
+
+/* --- nodes --- */
+
+struct exsi_node *exsi_nodes_lock(exs_future *f)
+{
+	uintptr_t n = atomic_load_explicit(&f->nodes, memory_order_relaxed); /* the exchange below acquires */
+
+	for (unsigned turn = 0;; turn++) {
+		n &= ~(uintptr_t)1;
+		if (atomic_compare_exchange_weak(&f->nodes, &n, n | 1))
+			return (struct exsi_node *)n;
+		exsi_relax(turn);
+	}
+}
+
+void exsi_nodes_unlock(exs_future *f, struct exsi_node *last)
+{
+	atomic_store(&f->nodes, (uintptr_t)last);
+}
+
+struct exsi_node *exsi_nodes_append(struct exsi_node *last, struct exsi_node *node)
+{
+	node->linked = true;
+	if (!last) {
+		node->next = node->prev = node;
+		return node;
+	}
+	node->prev = last;
+	node->next = last->next;
+	last->next->prev = node;
+	last->next = node;
+	return node;
+}
+
+struct exsi_node *exsi_nodes_unlink(struct exsi_node *last, struct exsi_node *node)
+{
+	struct exsi_node *prev = node->prev;
+
+	node->linked = false;
+	if (node->next == node)
+		return NULL;
+	prev->next = node->next;
+	node->next->prev = prev;
+	return node == last ? prev : last;
+}
+
+/* Takes the whole list and runs it: watchers first, since they run no user code, then callbacks in their order. */
+static void run_nodes(exs_future *f)
+{
+	struct exsi_node *last = exsi_nodes_lock(f), *callbacks = NULL, **tail = &callbacks, *n, *next;
+
+	if (last) {
+		struct exsi_node *first = last->next;
+		last->next = NULL;
+		last = first;
+	}
+	for (n = last; n; n = n->next)
+		n->linked = false;
+	exsi_nodes_unlock(f, NULL);
+	for (n = last; n; n = next) {
+		next = n->next;
+		if (n->kind == EXSI_WATCHER) {
+			n->fn(f, n);
+			continue;
+		}
+		*tail = n;
+		tail = &n->next;
+	}
+	*tail = NULL;
+	for (n = callbacks; n; n = next) {
+		next = n->next;
+		n->fn(f, n);
+	}
+}
+
+bool exsi_node_add(exs_future *f, struct exsi_node *node)
+{
+	struct exsi_node *last = exsi_nodes_lock(f);
+	bool done = atomic_load(&f->state) & EXSI_DONE;
+
+	if (!done)
+		last = exsi_nodes_append(last, node);
+	exsi_nodes_unlock(f, last);
+	if (done)
+		return false;
+	/* Who completes looks for the flag after setting DONE: if it came first, the list is ours to run. */
+	if (atomic_fetch_or(&f->state, EXSI_NODES) & EXSI_DONE)
+		run_nodes(f);
+	return true;
+}
+
+bool exsi_node_remove(exs_future *f, struct exsi_node *node)
+{
+	struct exsi_node *last = exsi_nodes_lock(f);
+	bool linked = node->linked;
+
+	if (linked)
+		last = exsi_nodes_unlink(last, node);
+	exsi_nodes_unlock(f, last);
+	return linked;
+}
+
+/* --- completion --- */
+
+static void tell(exs_future *f, unsigned state)
+{
+	observe(f, 1);
+	if (state & EXSI_WAITER)
+		exsi_unpark(&f->state, INT_MAX);
+	if (state & EXSI_NODES)
+		run_nodes(f);
+}
+
+void exsi_complete(exs_future *f, exs_result *r)
+{
+	unsigned s = atomic_load(&f->state);
+
+	do {
+		if (s & EXSI_DONE) { /* forced: the result comes late */
+			exs_result_clear(r);
+			exsi_drop(f);
+			return;
+		}
+		f->result = *r;
+	} while (!atomic_compare_exchange_weak(&f->state, &s, (s | EXSI_DONE) & ~EXSI_RUNNING));
+	tell(f, s);
+	exsi_drop(f);
+}
+
+bool exsi_force(exs_future *f)
+{
+	unsigned s = atomic_load(&f->state), next;
+
+	do {
+		if (s & EXSI_DONE)
+			return false;
+		next = exsi_with_stop(s & ~EXSI_PARKED, EXSI_STOP_ALL, EXS_CAUSE_SHUTDOWN) | EXSI_DONE | EXSI_FORCED;
+	} while (!atomic_compare_exchange_weak(&f->state, &s, next));
+	tell(f, s);
+	if (s & EXSI_HOOKS)
+		exsi_hooks_run(f);
+	if (s & EXSI_PARKED) /* claimed: it winds up now */
+		f->source->cancel(f, EXS_CAUSE_SHUTDOWN);
+	return true;
+}
+
+/* --- cancel --- */
+
+/* Answers the state before. *claimed: the caller has the token. */
+static unsigned mark(exs_future *f, unsigned level, exs_cause cause, bool only_parked, bool *claimed)
+{
+	unsigned s = atomic_load(&f->state), next;
+
+	do {
+		*claimed = s & EXSI_PARKED && exsi_at(s) < level;
+		if (s & EXSI_DONE || (only_parked && !*claimed)) {
+			*claimed = false;
+			return s;
+		}
+		next = exsi_stop(s) < level ? exsi_with_stop(s, level, cause) : s;
+		if (*claimed)
+			next &= ~EXSI_PARKED;
+	} while (!atomic_compare_exchange_weak(&f->state, &s, next));
+	if (s & EXSI_HOOKS)
+		exsi_hooks_run(f);
+	return s;
+}
+
+static exs_answer answer(exs_future *f)
+{
+	switch (exs_future_state(f)) {
+	case EXS_STATE_CANCELLED:
+		return EXS_CANCELLED;
+	case EXS_STATE_VALUE:
+	case EXS_STATE_ERROR:
+		return EXS_TOO_LATE;
+	default:
+		return EXS_STOP_REQUESTED;
+	}
+}
+
+exs_answer exsi_cancel(exs_future *f, unsigned level, exs_cause cause, bool only_parked)
+{
+	bool claimed;
+
+	mark(f, level, cause, only_parked, &claimed);
+	if (claimed)
+		f->source->cancel(f, cause);
+	return answer(f);
+}
+
+exs_answer exs_future_cancel(exs_future *f)
+{
+	if (!f)
+		return EXS_TOO_LATE;
+	exs_future_ref(f); /* a callback that runs inside may drop the caller's */
+	exs_answer a = exsi_cancel(f, EXSI_STOP_ALL, EXS_CAUSE_USER, false);
+	exs_future_unref(f);
+	return a;
+}
+
+/* Hands the claimed ones over in groups with the same cancel_many. The groups are few: executors, promises. */
+static void cancel_groups(exs_future **claimed, size_t n, exs_cause cause)
+{
+	while (n) {
+		void (*fn)(exs_future **, size_t, exs_cause) = claimed[0]->source->cancel_many;
+		size_t same = 0;
+		for (size_t i = 0; i < n; i++) {
+			exs_future *f = claimed[i];
+			if (f->source->cancel_many != fn)
+				continue;
+			claimed[i] = claimed[same];
+			claimed[same++] = f;
+		}
+		fn(claimed, same, cause);
+		claimed += same;
+		n -= same;
+	}
+}
+
+void exsi_cancel_all(exs_future *const *futures, size_t n, exs_cause cause, bool only_parked)
+{
+	exs_future **claimed = exsi_alloc_array(n ? n : 1, sizeof(exs_future *)), *one;
+	size_t k = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		bool mine = false;
+		if (futures[i])
+			mark(futures[i], EXSI_STOP_ALL, cause, only_parked, &mine);
+		if (!mine)
+			continue;
+		one = futures[i];
+		if (claimed)
+			claimed[k++] = one;
+		else /* no memory to gather them: one by one */
+			one->source->cancel(one, cause);
+	}
+	cancel_groups(claimed, k, cause);
+	exsi_free(claimed);
+}
+
+size_t exs_future_cancel_all(exs_future *const *futures, size_t n)
+{
+	size_t cancelled = 0;
+
+	for (size_t i = 0; i < n; i++)
+		exs_future_ref(futures[i]);
+	exsi_cancel_all(futures, n, EXS_CAUSE_USER, false);
+	for (size_t i = 0; i < n; i++) {
+		cancelled += futures[i] && exs_future_state(futures[i]) == EXS_STATE_CANCELLED;
+		exs_future_unref(futures[i]);
+	}
+	return cancelled;
+}
+
+void exsi_note_cause(exs_future *f, exs_cause cause)
+{
+	unsigned s = atomic_load(&f->state);
+
+	while (exsi_cause(s) == EXS_CAUSE_NONE &&
+	       !atomic_compare_exchange_weak(&f->state, &s, exsi_with_stop(s, exsi_stop(s), cause)))
+		;
+}
+
+void exsi_stop_clear(exs_future *f, unsigned level)
+{
+	unsigned s = atomic_load(&f->state);
+
+	while (exsi_stop(s) == level && !atomic_compare_exchange_weak(&f->state, &s, exsi_with_stop(s, 0, EXS_CAUSE_NONE)))
+		;
+}
+
+/* --- looking at it --- */
+
+exs_state exs_future_state(exs_future *f)
+{
+	unsigned s = atomic_load(&f->state);
+
+	if (s & EXSI_FORCED)
+		return EXS_STATE_ERROR;
+	if (s & EXSI_DONE)
+		return (exs_state)(EXS_STATE_VALUE + (int)f->result.kind);
+	return s & EXSI_RUNNING ? EXS_STATE_RUNNING : EXS_STATE_PENDING;
+}
+
+bool exs_future_is_done(exs_future *f)
+{
+	return atomic_load(&f->state) & EXSI_DONE;
+}
+
+exs_cause exs_future_cause(exs_future *f)
+{
+	return exsi_cause(atomic_load(&f->state));
+}
+
+exs_result exs_future_result(exs_future *f)
+{
+	unsigned s = f ? atomic_load(&f->state) : 0;
+
+	if (!(s & EXSI_DONE))
+		return exs_fail(exsi_error(f ? EXS_EBUSY : EXS_EINVAL));
+	if (s & EXSI_FORCED)
+		return exs_fail(exsi_error(EXS_ESHUTDOWN));
+	return f->result;
+}
+
+void *exs_future_value(exs_future *f)
+{
+	exs_result r = exs_future_result(f);
+
+	return r.kind == EXS_KIND_VALUE ? r.value : NULL;
+}
+
+exs_error *exs_future_error(exs_future *f)
+{
+	if (!f || !exs_future_is_done(f))
+		return NULL;
+	exs_result r = exs_future_result(f);
+	return r.kind == EXS_KIND_ERROR ? r.error : NULL;
+}
+
+int exs_future_take(exs_future *f, exs_result *result)
+{
+	if (!f || !result)
+		return exsi_fail(EXS_EINVAL, "exs_future_take: %s is NULL", f ? "result" : "future");
+	/* A sole reference stays sole: nobody else can add one. */
+	if (!exs_future_is_done(f) || (atomic_load(&f->refs) & EXSI_USER_REFS) != 1)
+		return exsi_fail(EXS_EBUSY, "exs_future_take: the future is not done, or somebody else has a reference");
+	*result = exs_future_result(f);
+	if (result->kind == EXS_KIND_ERROR)
+		exs_error_ref(result->error);
+	else if (result->kind == EXS_KIND_VALUE)
+		f->result = exs_ok(NULL, NULL);
+	return EXS_OK;
+}
+
+/* --- callbacks --- */
+
+struct callback {
+	struct exsi_node node;
+	exs_done_fn *fn;
+	void *ctx;
+	exs_free_fn *ctx_free;
+};
+
+static void run_callback(exs_future *f, struct exsi_node *node)
+{
+	struct callback cb = *EXSI_CONTAINER_OF(node, struct callback, node);
+
+	exsi_free(EXSI_CONTAINER_OF(node, struct callback, node));
+	cb.fn(f, cb.ctx);
+	if (cb.ctx_free)
+		cb.ctx_free(cb.ctx);
+	exs_future_unref(f);
+}
+
+int exs_future_on_done(exs_future *f, exs_done_fn *fn, void *ctx, exs_free_fn *ctx_free)
+{
+	struct callback *cb = f && fn ? exsi_alloc(sizeof(*cb)) : NULL;
+
+	if (!cb) {
+		if (ctx_free)
+			ctx_free(ctx);
+		if (f && fn)
+			return exsi_fail(EXS_ENOMEM, "exs_future_on_done: out of memory");
+		return exsi_fail(EXS_EINVAL, "exs_future_on_done: %s is NULL", f ? "fn" : "future");
+	}
+	*cb = (struct callback){.node = {.fn = run_callback, .kind = EXSI_CALLBACK}, .fn = fn, .ctx = ctx, .ctx_free = ctx_free};
+	exs_future_ref(f); /* the callback's */
+	if (!exsi_node_add(f, &cb->node))
+		run_callback(f, &cb->node);
+	return EXS_OK;
+}

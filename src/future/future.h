@@ -1,0 +1,163 @@
+/* The future inside: one block, one state word, one token. */
+#ifndef EXSI_FUTURE_FUTURE_H
+#define EXSI_FUTURE_FUTURE_H
+
+#include "base/sync.h"
+#include "base/thread.h"
+#include "future/error.h"
+
+#include <executors/context.h>
+#include <executors/executor.h>
+#include <executors/future.h>
+
+/* The state word.
+   PARKED: the token lies at depth AT; who clears the bit by a compare-and-swap has it. STOP: everything at a depth below it is asked to
+   stop (EXSI_STOP_ALL: all), CAUSE says by whom. DONE is set once and never cleared; FORCED with it: failed from outside (the
+   result is EXS_ESHUTDOWN, not in the block), the token is still under way. */
+#define EXSI_PARKED 1u
+#define EXSI_DONE 2u
+#define EXSI_FORCED 4u
+#define EXSI_WAITER 8u	 /* somebody sleeps on the word */
+#define EXSI_NODES 16u	 /* there are, or were, nodes in the list */
+#define EXSI_HOOKS 32u	 /* there are on_cancel handlers */
+#define EXSI_RUNNING 64u /* the user's function runs */
+#define EXSI_AT_SHIFT 8
+#define EXSI_STOP_SHIFT 18
+#define EXSI_CAUSE_SHIFT 28
+#define EXSI_LEVELS 0x3ffu /* 10 bits each */
+#define EXSI_STOP_ALL EXSI_LEVELS
+#define EXSI_MAX_DEPTH (EXSI_STOP_ALL - 1)
+
+static inline unsigned exsi_at(unsigned state)
+{
+	return state >> EXSI_AT_SHIFT & EXSI_LEVELS;
+}
+
+static inline unsigned exsi_stop(unsigned state)
+{
+	return state >> EXSI_STOP_SHIFT & EXSI_LEVELS;
+}
+
+static inline exs_cause exsi_cause(unsigned state)
+{
+	return (exs_cause)(state >> EXSI_CAUSE_SHIFT & 7);
+}
+
+static inline unsigned exsi_with_stop(unsigned state, unsigned stop, exs_cause cause)
+{
+	state &= ~(EXSI_LEVELS << EXSI_STOP_SHIFT | 7u << EXSI_CAUSE_SHIFT);
+	return state | stop << EXSI_STOP_SHIFT | (unsigned)cause << EXSI_CAUSE_SHIFT;
+}
+
+/* References: users' in the low 24 bits, the library's own (token, batch, ...) above, so that take can count the former. */
+#define EXSI_USER_REF 1u
+#define EXSI_LIB_REF (1u << 24)
+#define EXSI_USER_REFS (EXSI_LIB_REF - 1)
+
+/* What completes a future: an executor (its first member), or the promises. */
+struct exsi_source {
+	/* The token was claimed at depth AT by a canceller; sees to the future. Runs without locks. */
+	void (*cancel)(exs_future *future, exs_cause cause);
+	/* The same for n futures whose sources all have this function. */
+	void (*cancel_many)(exs_future **futures, size_t n, exs_cause cause);
+	double (*time_left)(exs_future *future); /* task's thread only; seconds, EXS_FOREVER */
+	exs_future *(*parent)(exs_future *future); /* task's thread only; the call this one does the work of, or NULL */
+};
+
+/* Counts the starts of a call, where the chain can start more than once; lies in the block. */
+struct exsi_story {
+	atomic_uint attempt;
+	unsigned max;
+};
+
+/* Options of the call, at the end of the block, where given. */
+struct exsi_extra {
+	const char *name; /* or NULL */
+	int priority;
+	double timeout; /* 0: none */
+	const struct exs_retry_options *retry;
+};
+
+/* 56 bytes; the slots of the layers follow. */
+struct exs_future {
+	atomic_uint state;
+	atomic_uint refs;
+	const struct exsi_source *source; /* not to be touched once DONE, unless a count keeps it */
+	atomic_uintptr_t nodes;		  /* struct exsi_node *, the last of a circular list; lowest bit: the lock */
+	union {
+		struct { /* until the call ends */
+			exs_task_fn *fn;
+			void *arg;
+			exs_free_fn *arg_free;
+		};
+		exs_result result; /* DONE and not FORCED */
+	};
+	uint32_t story; /* offset of the struct exsi_story in the block; 0: none */
+	uint32_t extra; /* offset of the struct exsi_extra in the block; 0: none */
+};
+
+static inline struct exsi_story *exsi_story(exs_future *f)
+{
+	return f->story ? (struct exsi_story *)(void *)((char *)f + f->story) : NULL;
+}
+
+static inline struct exsi_extra *exsi_extra(exs_future *f)
+{
+	return f->extra ? (struct exsi_extra *)(void *)((char *)f + f->extra) : NULL;
+}
+
+/* Tests look on through this: done = 0 made, 1 completed, 2 freed. NULL in ordinary life. */
+extern void (*exsi_observer)(exs_future *future, int done);
+
+/* Initialises a fresh block: one user reference, one of the library (the token's). */
+void exsi_future_init(exs_future *f, const struct exsi_source *source, unsigned state);
+
+void exsi_hold(exs_future *f);
+void exsi_drop(exs_future *f);
+
+/* With the token: completes, wakes, runs callbacks, drops the token's reference. Takes over *r; if the future was forced, *r is
+   destroyed. */
+void exsi_complete(exs_future *f, exs_result *r);
+
+/* Without the token: completes with EXS_ESHUTDOWN now; the token winds up on its own. false: was done. */
+bool exsi_force(exs_future *f);
+
+/* Marks everything below level as asked to stop, runs on_cancel handlers, claims the token if it is parked below level and then lets
+   the source see to it. only_parked: leaves running ones alone. The caller has a reference. */
+exs_answer exsi_cancel(exs_future *f, unsigned level, exs_cause cause, bool only_parked);
+void exsi_cancel_all(exs_future *const *futures, size_t n, exs_cause cause, bool only_parked);
+
+/* Notes who asked, where nobody has been noted: a part of the call was cancelled on its own. */
+void exsi_note_cause(exs_future *f, exs_cause cause);
+
+/* Takes a stop at exactly this level back. */
+void exsi_stop_clear(exs_future *f, unsigned level);
+
+/* --- nodes: what is to be told of a future --- */
+
+enum exsi_node_kind { EXSI_WATCHER, EXSI_CALLBACK, EXSI_HOOK };
+
+struct exsi_node {
+	struct exsi_node *next, *prev;
+	void (*fn)(exs_future *future, struct exsi_node *node); /* once; it disposes of the node */
+	enum exsi_node_kind kind;
+	bool linked;
+};
+
+/* Adds a watcher or callback; false: the future is done, and fn will not be called. */
+bool exsi_node_add(exs_future *f, struct exsi_node *node);
+
+/* false: it is not linked: fn has run, runs or is about to. */
+bool exsi_node_remove(exs_future *f, struct exsi_node *node);
+
+/* The lock of the list; it answers the last node. A few instructions may stand between the two. */
+struct exsi_node *exsi_nodes_lock(exs_future *f);
+void exsi_nodes_unlock(exs_future *f, struct exsi_node *last);
+struct exsi_node *exsi_nodes_append(struct exsi_node *last, struct exsi_node *node);
+struct exsi_node *exsi_nodes_unlink(struct exsi_node *last, struct exsi_node *node);
+
+/* on_cancel handlers (context.c): run them all; or, when the attempt has ended, throw them away. */
+void exsi_hooks_run(exs_future *f);
+void exsi_hooks_end(exs_future *f);
+
+#endif

@@ -1,0 +1,387 @@
+/* as_completed: members tell the set when they are done; readers take them in that order. */
+#include "base/event.h"
+#include "base/memory.h"
+#include "future/wait.h"
+
+#include <executors/set.h>
+#include <limits.h>
+#include <string.h>
+
+/* A member lives from add until it is read. In the future's list, or fired, or orphaned by exs_set_free while it is being
+   fired: then it frees itself. */
+struct member {
+	struct exsi_node node;
+	exs_set *set;
+	exs_future *future; /* one user reference */
+	struct member *next_ready;
+	bool fired, orphan;
+};
+
+/* lock guards everything but refs, changes, and the members' fired and orphan as well. */
+struct exs_set {
+	atomic_uint refs;    /* the user's, and one per member in a future's hands */
+	atomic_uint changes; /* readers sleep on it */
+	unsigned sleepers;
+	pthread_mutex_t lock;
+	struct member **table; /* open addressing by the future's address; capacity is 0 or a power of two */
+	size_t capacity, count;
+	struct member *ready, **ready_tail;
+	int failed; /* a code to be told once */
+	uint64_t deadline;
+	struct exsi_event event;
+};
+
+/* --- the table of members --- */
+
+static size_t place(const exs_set *set, const exs_future *f)
+{
+	size_t i = (size_t)((uintptr_t)f / sizeof(void *) * UINT64_C(0x9E3779B97F4A7C15) >> 20) & (set->capacity - 1);
+
+	while (set->table[i] && set->table[i]->future != f)
+		i = (i + 1) & (set->capacity - 1);
+	return i;
+}
+
+static bool grow(exs_set *set)
+{
+	size_t old = set->capacity, next = old ? 2 * old : 16;
+	struct member **before = set->table, **table = exsi_alloc_array(next, sizeof(struct member *));
+
+	if (!table)
+		return false;
+	memset(table, 0, next * sizeof(struct member *));
+	set->table = table;
+	set->capacity = next;
+	for (size_t i = 0; i < old; i++)
+		if (before[i])
+			table[place(set, before[i]->future)] = before[i];
+	exsi_free(before);
+	return true;
+}
+
+static void erase(exs_set *set, struct member *m)
+{
+	size_t hole = place(set, m->future), mask = set->capacity - 1;
+
+	set->table[hole] = NULL;
+	set->count--;
+	for (size_t i = (hole + 1) & mask; set->table[i]; i = (i + 1) & mask) { /* close the gap */
+		struct member *moved = set->table[i];
+		set->table[i] = NULL;
+		set->table[place(set, moved->future)] = moved;
+	}
+}
+
+/* --- made, freed --- */
+
+exs_set *exs_set_new(void)
+{
+	exs_set *set = exsi_zalloc(sizeof(*set));
+
+	if (!set)
+		return exsi_fail_null(EXS_ENOMEM, "exs_set_new: out of memory");
+	atomic_init(&set->refs, 1);
+	atomic_init(&set->changes, 0);
+	pthread_mutex_init(&set->lock, NULL);
+	set->ready_tail = &set->ready;
+	set->deadline = EXSI_NEVER;
+	set->event.read_fd = set->event.write_fd = -1;
+	return set;
+}
+
+static void set_unref(exs_set *set)
+{
+	if (atomic_fetch_sub(&set->refs, 1) != 1)
+		return;
+	exsi_event_close(&set->event);
+	pthread_mutex_destroy(&set->lock);
+	exsi_free(set->table);
+	exsi_free(set);
+}
+
+/* Answers whether the member is free to go: not in the hands of a completing thread. */
+static bool retract(exs_set *set, struct member *m)
+{
+	if (exsi_node_remove(m->future, &m->node)) {
+		set_unref(set);
+		return true;
+	}
+	pthread_mutex_lock(&set->lock);
+	bool fired = m->fired;
+	m->orphan = !fired;
+	pthread_mutex_unlock(&set->lock);
+	return fired;
+}
+
+void exs_set_free(exs_set *set)
+{
+	if (!set)
+		return;
+	for (size_t i = 0; i < set->capacity; i++) {
+		struct member *m = set->table[i];
+		exs_future *f = m ? m->future : NULL;
+		if (m && retract(set, m))
+			exsi_free(m);
+		exs_future_unref(f);
+	}
+	set_unref(set);
+}
+
+/* --- members come and are done --- */
+
+static void fired(exs_future *f, struct exsi_node *node)
+{
+	struct member *m = EXSI_CONTAINER_OF(node, struct member, node);
+	exs_set *set = m->set;
+
+	(void)f;
+	pthread_mutex_lock(&set->lock);
+	bool orphan = m->orphan;
+	bool wake = !orphan && set->sleepers;
+	if (!orphan) {
+		m->fired = true;
+		m->next_ready = NULL;
+		*set->ready_tail = m;
+		set->ready_tail = &m->next_ready;
+		exsi_event_assign(&set->event, true);
+		atomic_fetch_add(&set->changes, 1);
+	}
+	pthread_mutex_unlock(&set->lock);
+	if (wake)
+		exsi_unpark(&set->changes, INT_MAX);
+	if (orphan)
+		exsi_free(m);
+	set_unref(set);
+}
+
+static int add_failed(exs_set *set, int code)
+{
+	pthread_mutex_lock(&set->lock);
+	set->failed = code;
+	exsi_event_assign(&set->event, true);
+	atomic_fetch_add(&set->changes, 1);
+	pthread_mutex_unlock(&set->lock);
+	exsi_unpark(&set->changes, INT_MAX);
+	return exsi_fail(code, "exs_set_add: out of memory, or a submit had been");
+}
+
+/* 1: added, 0: was a member, -1: no memory. */
+static int insert(exs_set *set, struct member *m)
+{
+	int rc = 1;
+
+	pthread_mutex_lock(&set->lock);
+	if (set->capacity < 2 * (set->count + 1) && !grow(set))
+		rc = -1;
+	size_t i = rc < 0 ? 0 : place(set, m->future);
+	if (rc > 0 && set->table[i])
+		rc = 0;
+	if (rc > 0) {
+		set->table[i] = m;
+		set->count++;
+		atomic_fetch_add(&set->refs, 1);
+	}
+	pthread_mutex_unlock(&set->lock);
+	return rc;
+}
+
+int exs_set_add(exs_set *set, exs_future *f)
+{
+	if (!set) {
+		exs_future_unref(f);
+		return exsi_fail(EXS_EINVAL, "exs_set_add: set is NULL");
+	}
+	struct member *m = f ? exsi_alloc(sizeof(*m)) : NULL;
+	int rc = -1;
+	if (m) {
+		*m = (struct member){.node = {.fn = fired, .kind = EXSI_WATCHER}, .set = set, .future = f};
+		rc = insert(set, m);
+	}
+	if (rc < 1) {
+		exsi_free(m);
+		exs_future_unref(f);
+		return rc ? add_failed(set, EXS_ENOMEM) : EXS_OK;
+	}
+	if (!exsi_node_add(f, &m->node))
+		fired(f, &m->node);
+	return EXS_OK;
+}
+
+/* --- reading --- */
+
+enum next { NEXT_WAIT = -1 };
+
+/* What can be answered at once, under the lock. */
+static int take_ready(exs_set *set, exs_future **future, int *failed)
+{
+	struct member *m = set->ready;
+	int status = EXS_ITEM;
+
+	*failed = set->failed;
+	if (set->failed) {
+		set->failed = 0;
+		status = EXS_FAILED;
+	} else if (m) {
+		*future = m->future;
+		set->ready = m->next_ready;
+		if (!set->ready)
+			set->ready_tail = &set->ready;
+		erase(set, m);
+		exsi_free(m);
+	} else {
+		status = set->count ? NEXT_WAIT : EXS_EMPTY;
+	}
+	exsi_event_assign(&set->event, set->ready != NULL || set->failed);
+	return status;
+}
+
+/* For a worker: does work of a member on this thread (false: there is none); *concerned: a member may need its kind. */
+static bool help(exs_set *set, bool *concerned)
+{
+	struct exsi_worker *worker = exsi_self()->worker;
+
+	*concerned = false;
+	for (size_t i = 0; worker; i++) {
+		pthread_mutex_lock(&set->lock);
+		bool end = i >= set->capacity;
+		struct member *m = end ? NULL : set->table[i];
+		exs_future *f = m ? exs_future_ref(m->future) : NULL;
+		pthread_mutex_unlock(&set->lock);
+		bool helped = f && worker->help(worker, f);
+		*concerned = *concerned || (f && !helped && worker->concerns(worker, f));
+		exs_future_unref(f);
+		if (end || helped)
+			return helped;
+	}
+	return false;
+}
+
+static int sleep_for_change(exs_set *set, unsigned seen, uint64_t deadline, bool concerned, bool *in_time)
+{
+	int rc = exsi_block(concerned);
+
+	if (rc)
+		return exsi_fail(rc, "exs_set_next: %s", exs_strerror(rc));
+	*in_time = exsi_park(&set->changes, seen, deadline);
+	exsi_unblock();
+	return EXS_OK;
+}
+
+static void count_sleeper(exs_set *set, int by)
+{
+	pthread_mutex_lock(&set->lock);
+	set->sleepers += (unsigned)by;
+	pthread_mutex_unlock(&set->lock);
+}
+
+static exs_set_status next_item(exs_set *set, exs_future **future, uint64_t deadline, bool may_wait)
+{
+	bool in_time = may_wait, concerned;
+	int failed;
+
+	for (;;) {
+		pthread_mutex_lock(&set->lock);
+		unsigned seen = atomic_load(&set->changes);
+		int status = take_ready(set, future, &failed);
+		uint64_t until = set->deadline < deadline ? set->deadline : deadline;
+		pthread_mutex_unlock(&set->lock);
+		if (status == EXS_FAILED)
+			exsi_fail(failed, "an exs_set_add failed: %s", exs_strerror(failed));
+		if (status != NEXT_WAIT)
+			return (exs_set_status)status;
+		if (!in_time)
+			return EXS_TIMEOUT;
+		exsi_drain();
+		if (atomic_load(&set->changes) != seen || help(set, &concerned))
+			continue;
+		if (exsi_forked()) {
+			exsi_fail(EXS_EFORK, "exs_set_next: %s", exs_strerror(EXS_EFORK));
+			return EXS_FAILED;
+		}
+		count_sleeper(set, 1);
+		int rc = sleep_for_change(set, seen, until, concerned, &in_time);
+		count_sleeper(set, -1);
+		if (rc)
+			return EXS_FAILED;
+	}
+}
+
+exs_set_status exs_set_next(exs_set *set, exs_future **future, double seconds)
+{
+	uint64_t deadline;
+
+	if (!set || !future) {
+		exsi_fail(EXS_EINVAL, "exs_set_next: %s is NULL", set ? "future" : "set");
+		return EXS_FAILED;
+	}
+	*future = NULL;
+	if (exsi_wait_begin("exs_set_next", seconds, &deadline))
+		return EXS_FAILED;
+	return next_item(set, future, deadline, seconds > 0);
+}
+
+int exs_set_deadline(exs_set *set, double seconds)
+{
+	uint64_t deadline;
+
+	if (!set)
+		return exsi_fail(EXS_EINVAL, "exs_set_deadline: set is NULL");
+	int rc = exsi_wait_begin("exs_set_deadline", seconds, &deadline);
+	if (rc)
+		return rc;
+	pthread_mutex_lock(&set->lock);
+	set->deadline = deadline;
+	atomic_fetch_add(&set->changes, 1); /* readers look again */
+	pthread_mutex_unlock(&set->lock);
+	exsi_unpark(&set->changes, INT_MAX);
+	return EXS_OK;
+}
+
+size_t exs_set_count(exs_set *set)
+{
+	if (!set)
+		return 0;
+	pthread_mutex_lock(&set->lock);
+	size_t n = set->count;
+	pthread_mutex_unlock(&set->lock);
+	return n;
+}
+
+size_t exs_set_cancel(exs_set *set)
+{
+	size_t n = 0, room = exs_set_count(set), cancelled;
+	exs_future **all = exsi_alloc_array(room + 1, sizeof(exs_future *));
+
+	if (!set || !all) {
+		exsi_free(all);
+		exsi_fail(set ? EXS_ENOMEM : EXS_EINVAL, "exs_set_cancel: %s", set ? "out of memory" : "set is NULL");
+		return 0;
+	}
+	pthread_mutex_lock(&set->lock);
+	for (size_t i = 0; i < set->capacity && n < room; i++)
+		if (set->table[i])
+			all[n++] = exs_future_ref(set->table[i]->future);
+	pthread_mutex_unlock(&set->lock);
+	cancelled = exs_future_cancel_all(all, n);
+	for (size_t i = 0; i < n; i++)
+		exs_future_unref(all[i]);
+	exsi_free(all);
+	return cancelled;
+}
+
+int exs_set_fd(exs_set *set)
+{
+	if (!set) {
+		exsi_fail(EXS_EINVAL, "exs_set_fd: set is NULL");
+		return -1;
+	}
+	pthread_mutex_lock(&set->lock);
+	int rc = set->event.read_fd < 0 ? exsi_event_make(&set->event) : 0;
+	if (!rc)
+		exsi_event_assign(&set->event, set->ready != NULL || set->failed);
+	int fd = set->event.read_fd;
+	pthread_mutex_unlock(&set->lock);
+	if (rc)
+		exsi_fail_errno(rc, "exs_set_fd");
+	return fd;
+}

@@ -1,0 +1,265 @@
+/* Waiting: on one future, on any, on all, for the first error. */
+#include "base/memory.h"
+#include "future/future.h"
+#include "future/wait.h"
+
+#include <limits.h>
+
+int exsi_wait_begin(const char *what, double seconds, uint64_t *deadline)
+{
+	uint64_t ns;
+
+	if (!exsi_duration(seconds, &ns))
+		return exsi_fail(EXS_EINVAL, "%s: %g seconds: the time must be 0 or more, or EXS_FOREVER", what, seconds);
+	*deadline = exsi_after(exsi_now(), ns);
+	return EXS_OK;
+}
+
+void exsi_drain(void)
+{
+	if (exsi_self()->drain)
+		exsi_self()->drain();
+}
+
+static bool is_done(exs_future *f)
+{
+	return atomic_load(&f->state) & EXSI_DONE;
+}
+
+static int sleep_until_done(exs_future *f, uint64_t deadline)
+{
+	unsigned s = atomic_load(&f->state);
+	bool in_time = true;
+
+	while (!(s & EXSI_DONE)) {
+		if (!in_time)
+			return EXS_ETIMEDOUT;
+		if (!(s & EXSI_WAITER) && !atomic_compare_exchange_weak(&f->state, &s, s | EXSI_WAITER))
+			continue;
+		in_time = exsi_park(&f->state, s | EXSI_WAITER, deadline);
+		s = atomic_load(&f->state);
+	}
+	return EXS_OK;
+}
+
+/* A short spin: a result is often a moment away. */
+static bool spin(exs_future *f)
+{
+	for (unsigned turn = 0; turn < 64; turn++) {
+		if (is_done(f))
+			return true;
+		exsi_relax(turn);
+	}
+	return false;
+}
+
+int exsi_wait(exs_future *f, uint64_t deadline)
+{
+	struct exsi_worker *worker = exsi_self()->worker;
+
+	if (is_done(f))
+		return EXS_OK;
+	if (exsi_forked())
+		return exsi_fail(EXS_EFORK, "waiting on a future of the parent process: executors do not survive fork");
+	exsi_drain();
+	while (worker && !is_done(f) && worker->help(worker, f))
+		;
+	if (is_done(f) || spin(f))
+		return EXS_OK;
+	int rc = exsi_block(exsi_concerns(f));
+	if (rc)
+		return exsi_fail(rc, "%s", exs_strerror(rc));
+	rc = sleep_until_done(f, deadline);
+	exsi_unblock();
+	return rc;
+}
+
+int exs_future_wait(exs_future *f, double seconds)
+{
+	uint64_t deadline;
+
+	if (!f)
+		return exsi_fail(EXS_EINVAL, "exs_future_wait: future is NULL");
+	if (is_done(f))
+		return EXS_OK;
+	int rc = exsi_wait_begin("exs_future_wait", seconds, &deadline);
+	if (rc)
+		return rc;
+	return seconds == 0 ? EXS_ETIMEDOUT : exsi_wait(f, deadline);
+}
+
+static int check(const char *what, exs_future *const *futures, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (!futures || !futures[i])
+			return exsi_fail(EXS_EINVAL, "%s: future %zu of %zu is NULL", what, i, n);
+	return EXS_OK;
+}
+
+int exs_wait_all(exs_future *const *futures, size_t n, double seconds)
+{
+	uint64_t deadline;
+	int rc = check("exs_wait_all", futures, n);
+
+	if (!rc)
+		rc = exsi_wait_begin("exs_wait_all", seconds, &deadline);
+	for (size_t i = 0; !rc && i < n; i++) {
+		if (seconds == 0)
+			rc = is_done(futures[i]) ? EXS_OK : EXS_ETIMEDOUT;
+		else
+			rc = exsi_wait(futures[i], deadline);
+	}
+	return rc;
+}
+
+/* --- any, first error: one waiter, a watcher on each future --- */
+
+struct watch {
+	struct exsi_node node;
+	struct waiter *waiter;
+	size_t index;
+};
+
+/* Lives until the wait has returned and the last watcher has fired or been removed. */
+struct waiter {
+	atomic_uint refs;
+	atomic_uint decided; /* 0, 1: first is set, or none is left */
+	atomic_size_t first; /* n: none */
+	atomic_size_t left;  /* not yet done */
+	size_t n;
+	bool only_errors;
+	struct watch watches[];
+};
+
+static void waiter_unref(struct waiter *w, unsigned refs)
+{
+	if (atomic_fetch_sub(&w->refs, refs) == refs)
+		exsi_free(w);
+}
+
+static void note(struct waiter *w, exs_future *f, size_t index)
+{
+	bool counts = !w->only_errors || exs_future_state(f) == EXS_STATE_ERROR;
+	size_t none = w->n;
+
+	if (counts)
+		atomic_compare_exchange_strong(&w->first, &none, index);
+	if (atomic_fetch_sub(&w->left, 1) != 1 && !counts)
+		return;
+	atomic_store(&w->decided, 1);
+	exsi_unpark(&w->decided, INT_MAX);
+}
+
+static void fired(exs_future *f, struct exsi_node *node)
+{
+	struct watch *watch = EXSI_CONTAINER_OF(node, struct watch, node);
+
+	note(watch->waiter, f, watch->index);
+	waiter_unref(watch->waiter, 1);
+}
+
+static struct waiter *waiter_new(size_t n, bool only_errors)
+{
+	if (n > (SIZE_MAX - sizeof(struct waiter)) / sizeof(struct watch) / 2)
+		return NULL;
+	struct waiter *w = exsi_alloc(sizeof(*w) + n * sizeof(struct watch));
+	if (!w)
+		return NULL;
+	atomic_init(&w->refs, 1);
+	atomic_init(&w->decided, n == 0);
+	atomic_init(&w->first, n);
+	atomic_init(&w->left, n);
+	w->n = n;
+	w->only_errors = only_errors;
+	return w;
+}
+
+static void watch_all(struct waiter *w, exs_future *const *futures, size_t *watched)
+{
+	for (*watched = 0; *watched < w->n && !atomic_load(&w->decided); ++*watched) {
+		size_t i = *watched;
+		w->watches[i] = (struct watch){.node = {.fn = fired, .kind = EXSI_WATCHER}, .waiter = w, .index = i};
+		atomic_fetch_add(&w->refs, 1);
+		if (!exsi_node_add(futures[i], &w->watches[i].node))
+			fired(futures[i], &w->watches[i].node);
+	}
+}
+
+static void unwatch_all(struct waiter *w, exs_future *const *futures, size_t watched)
+{
+	unsigned removed = 0;
+
+	for (size_t i = 0; i < watched; i++)
+		removed += exsi_node_remove(futures[i], &w->watches[i].node);
+	waiter_unref(w, removed + 1);
+}
+
+/* Does work of the futures on this thread; false: nobody needs help. */
+static bool help_any(exs_future *const *futures, size_t n)
+{
+	struct exsi_worker *worker = exsi_self()->worker;
+
+	for (size_t i = 0; worker && i < n; i++)
+		if (worker->help(worker, futures[i]))
+			return true;
+	return false;
+}
+
+static int sleep_until_decided(struct waiter *w, exs_future *const *futures, uint64_t deadline)
+{
+	if (atomic_load(&w->decided))
+		return EXS_OK;
+	if (exsi_forked())
+		return exsi_fail(EXS_EFORK, "%s", exs_strerror(EXS_EFORK));
+	exsi_drain();
+	while (!atomic_load(&w->decided) && help_any(futures, w->n))
+		;
+	if (atomic_load(&w->decided))
+		return EXS_OK;
+	bool concerned = false;
+	for (size_t i = 0; i < w->n && !concerned; i++)
+		concerned = exsi_concerns(futures[i]);
+	int rc = exsi_block(concerned);
+	if (rc)
+		return exsi_fail(rc, "%s", exs_strerror(rc));
+	while (!atomic_load(&w->decided) && exsi_park(&w->decided, 0, deadline))
+		;
+	exsi_unblock();
+	return atomic_load(&w->decided) ? EXS_OK : EXS_ETIMEDOUT;
+}
+
+static int wait_some(const char *what, exs_future *const *futures, size_t n, double seconds, size_t *first, bool only_errors)
+{
+	uint64_t deadline;
+	size_t watched;
+	int rc = check(what, futures, n);
+
+	if (first)
+		*first = n;
+	if (!rc)
+		rc = exsi_wait_begin(what, seconds, &deadline);
+	if (rc)
+		return rc;
+	struct waiter *w = waiter_new(n, only_errors);
+	if (!w)
+		return exsi_fail(EXS_ENOMEM, "%s: out of memory", what);
+	watch_all(w, futures, &watched);
+	if (seconds == 0)
+		rc = atomic_load(&w->decided) ? EXS_OK : EXS_ETIMEDOUT;
+	else
+		rc = sleep_until_decided(w, futures, deadline);
+	if (first && !rc)
+		*first = atomic_load(&w->first);
+	unwatch_all(w, futures, watched);
+	return rc;
+}
+
+int exs_wait_any(exs_future *const *futures, size_t n, double seconds, size_t *first)
+{
+	return wait_some("exs_wait_any", futures, n, seconds, first, false);
+}
+
+int exs_wait_first_error(exs_future *const *futures, size_t n, double seconds, size_t *first)
+{
+	return wait_some("exs_wait_first_error", futures, n, seconds, first, true);
+}
