@@ -23,7 +23,7 @@ extern "C" {
 #define EXS_FOREVER ((double)INFINITY)
 
 /* In an options struct 0 means "the default". These say what 0 cannot; they fit counts and seconds alike. */
-#define EXS_NONE 2147483646	 /* none, at once */
+#define EXS_NONE      2147483646 /* none, at once */
 #define EXS_UNLIMITED 2147483647 /* without limit */
 
 typedef struct exs_executor exs_executor;

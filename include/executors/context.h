@@ -2,8 +2,8 @@
 #ifndef EXECUTORS_CONTEXT_H
 #define EXECUTORS_CONTEXT_H
 
-#include <executors/result.h>
 #include <executors/future.h>
+#include <executors/result.h>
 
 #ifdef __cplusplus
 extern "C" {

@@ -12,26 +12,26 @@ typedef struct exs_error exs_error;
 
 /* Where a code belongs. A domain is a static object; its address is its identity. */
 typedef struct exs_domain {
-	size_t size;			  /* sizeof(exs_domain) */
-	const char *name;		  /* "exs", "errno", ... */
+	size_t size;			   /* sizeof(exs_domain) */
+	const char *name;		   /* "exs", "errno", ... */
 	const char *(*describe)(int code); /* may be NULL; static text, NULL for an unknown code */
 } exs_domain;
 
 /* The codes of the library's own domain; functions that answer int answer one of these. */
 typedef enum exs_code {
 	EXS_OK = 0,
-	EXS_EINVAL = 1,	  /* an argument is wrong */
-	EXS_ENOMEM = 2,	  /* out of memory */
-	EXS_ETIMEDOUT = 3, /* time was up */
-	EXS_ESHUTDOWN = 4, /* the executor was shut down */
-	EXS_EREJECTED = 5, /* the queue is full and its policy is to reject */
-	EXS_EDROPPED = 6,  /* dropped from a full queue */
-	EXS_EDEADLK = 7,   /* the wait could never end */
-	EXS_EBUSY = 8,	   /* somebody else still uses it */
-	EXS_EALREADY = 9,  /* already done */
-	EXS_EBROKEN = 10,  /* a promise was freed before it was completed */
-	EXS_EFORK = 11,	   /* used in a forked child */
-	EXS_ETHREAD = 12,  /* no thread could be made */
+	EXS_EINVAL = 1,	    /* an argument is wrong */
+	EXS_ENOMEM = 2,	    /* out of memory */
+	EXS_ETIMEDOUT = 3,  /* time was up */
+	EXS_ESHUTDOWN = 4,  /* the executor was shut down */
+	EXS_EREJECTED = 5,  /* the queue is full and its policy is to reject */
+	EXS_EDROPPED = 6,   /* dropped from a full queue */
+	EXS_EDEADLK = 7,    /* the wait could never end */
+	EXS_EBUSY = 8,	    /* somebody else still uses it */
+	EXS_EALREADY = 9,   /* already done */
+	EXS_EBROKEN = 10,   /* a promise was freed before it was completed */
+	EXS_EFORK = 11,	    /* used in a forked child */
+	EXS_ETHREAD = 12,   /* no thread could be made */
 	EXS_ECANCELLED = 13 /* stopped by a cancel */
 } exs_code;
 
@@ -47,7 +47,8 @@ EXS_API exs_error *exs_error_new(const exs_domain *domain, int code, const char 
 	;
 
 /* As exs_error_new, with a hint to a retry above: not again before `seconds` (Retry-After). NaN or negative: no hint. */
-EXS_API exs_error *exs_error_new_retry_after(const exs_domain *domain, int code, double seconds, const char *format, ...)
+EXS_API exs_error *exs_error_new_retry_after(const exs_domain *domain, int code, double seconds, const char *format,
+					     ...)
 #if defined(__GNUC__)
 	__attribute__((format(printf, 4, 5)))
 #endif
@@ -59,8 +60,8 @@ EXS_API void exs_error_unref(exs_error *error);
 
 EXS_API const exs_domain *exs_error_domain(const exs_error *error);
 EXS_API int exs_error_code(const exs_error *error);
-EXS_API const char *exs_error_message(const exs_error *error); /* lives as long as the error */
-EXS_API double exs_error_retry_after(const exs_error *error);  /* seconds; negative: no hint */
+EXS_API const char *exs_error_message(const exs_error *error);			       /* lives as long as the error */
+EXS_API double exs_error_retry_after(const exs_error *error);			       /* seconds; negative: no hint */
 EXS_API bool exs_error_is(const exs_error *error, const exs_domain *domain, int code); /* false for NULL */
 
 /* Why the last constructor or function of this thread failed: borrowed, valid until the next failure on this thread;

@@ -19,10 +19,11 @@ typedef exs_result exs_task_fn(void *arg, exs_context *ctx);
 typedef struct exs_task {
 	exs_task_fn *fn;
 	void *arg;
-	exs_free_fn *arg_free; /* runs once, after the last attempt that could read arg, also when the submit is refused */
-	const char *name;      /* copied; for exs_future_explain, logs and the task's context */
-	int priority;	       /* for executors that order their queue; 0 is the middle, smaller is more urgent */
-	double timeout;	       /* seconds; instead of the outermost timeout layer's own */
+	exs_free_fn
+		*arg_free; /* runs once, after the last attempt that could read arg, also when the submit is refused */
+	const char *name;  /* copied; for exs_future_explain, logs and the task's context */
+	int priority;	   /* for executors that order their queue; 0 is the middle, smaller is more urgent */
+	double timeout;	   /* seconds; instead of the outermost timeout layer's own */
 	const struct exs_retry_options *retry; /* instead of the outermost retry layer's own; copied */
 } exs_task;
 
@@ -45,9 +46,9 @@ EXS_API exs_future *exs_try_submit_sized(exs_executor *ex, const exs_task *task,
 EXS_API int exs_call(exs_executor *ex, exs_task_fn *fn, void *arg, double seconds, exs_result *result);
 
 typedef enum exs_mode {
-	EXS_DRAIN = 1,		/* everything submitted runs to its end, retries and polls included */
-	EXS_CANCEL_QUEUED = 2,	/* what no user function runs (queues, backoffs, poll sets) is cancelled */
-	EXS_CANCEL_ALL = 3	/* running tasks are asked to stop as well */
+	EXS_DRAIN = 1,	       /* everything submitted runs to its end, retries and polls included */
+	EXS_CANCEL_QUEUED = 2, /* what no user function runs (queues, backoffs, poll sets) is cancelled */
+	EXS_CANCEL_ALL = 3     /* running tasks are asked to stop as well */
 } exs_mode;
 
 /* Refuses further submits, and waits up to `seconds` for the calls of this chain to end. When time is up the futures of those

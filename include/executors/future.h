@@ -65,7 +65,7 @@ EXS_API int exs_wait_first_error(exs_future *const *futures, size_t n, double se
 /* What the future was completed with, borrowed: it lives as long as the future and is not to be cleared. Before completion
    it is an error EXS_EBUSY. MT-safe, does not block. */
 EXS_API exs_result exs_future_result(exs_future *future);
-EXS_API void *exs_future_value(exs_future *future);	/* NULL unless done with a value */
+EXS_API void *exs_future_value(exs_future *future);	 /* NULL unless done with a value */
 EXS_API exs_error *exs_future_error(exs_future *future); /* borrowed; NULL unless done with an error */
 
 /* Moves the result out to the caller, who owns it then; the future keeps an empty value of the same kind (an error stays

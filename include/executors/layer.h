@@ -70,14 +70,16 @@ typedef struct exs_layer_ops {
 } exs_layer_ops;
 
 /* Pass-throughs for hooks a layer has no use for. */
-EXS_API exs_step exs_pass_start(exs_executor *ex, exs_future *call, void *slot, exs_result *result);  /* DOWN */
-EXS_API exs_step exs_pass_done(exs_executor *ex, exs_future *call, void *slot, exs_result *result);   /* UP */
-EXS_API exs_step exs_pass_cancel(exs_executor *ex, exs_future *call, void *slot, exs_cause cause, exs_result *result); /* UP */
+EXS_API exs_step exs_pass_start(exs_executor *ex, exs_future *call, void *slot, exs_result *result); /* DOWN */
+EXS_API exs_step exs_pass_done(exs_executor *ex, exs_future *call, void *slot, exs_result *result);  /* UP */
+EXS_API exs_step exs_pass_cancel(exs_executor *ex, exs_future *call, void *slot, exs_cause cause,
+				 exs_result *result); /* UP */
 
 /* New executor around delegate (NULL: a leaf), which it takes over, also on failure; with state_size bytes of zeroed state and
    slot_size bytes in every call (aligned to 8). NULL and exs_last_error on failure. The result is not to be submitted to before
    its state is ready. */
-EXS_API exs_executor *exs_layer_new(const exs_layer_ops *ops, exs_executor *delegate, size_t state_size, size_t slot_size);
+EXS_API exs_executor *exs_layer_new(const exs_layer_ops *ops, exs_executor *delegate, size_t state_size,
+				    size_t slot_size);
 
 EXS_API void *exs_layer_state(exs_executor *ex);
 EXS_API exs_executor *exs_layer_delegate(exs_executor *ex); /* NULL for a leaf */
@@ -91,8 +93,8 @@ EXS_API void exs_call_restarting(exs_future *call);
 EXS_API exs_context *exs_call_context(exs_future *call);
 EXS_API void *exs_call_slot(exs_future *call, exs_executor *ex);
 EXS_API exs_future *exs_slot_call(void *slot, exs_executor *ex);
-EXS_API void *exs_call_arg(exs_future *call);	    /* the task's argument; valid while the call is not done */
-EXS_API const char *exs_call_name(exs_future *call);  /* or NULL */
+EXS_API void *exs_call_arg(exs_future *call);	     /* the task's argument; valid while the call is not done */
+EXS_API const char *exs_call_name(exs_future *call); /* or NULL */
 EXS_API int exs_call_priority(exs_future *call);
 
 /* How a call came to a layer's start: only the thread inside the submit may block or be rejected. */

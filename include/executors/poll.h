@@ -12,7 +12,7 @@ extern "C" {
 /* One pending future, as the poll and cancel functions see it: valid until the function that was given it returns. */
 typedef struct exs_descriptor exs_descriptor;
 
-EXS_API void *exs_descriptor_value(exs_descriptor *d);	   /* the delegate's value; borrowed */
+EXS_API void *exs_descriptor_value(exs_descriptor *d);	    /* the delegate's value; borrowed */
 EXS_API const char *exs_descriptor_name(exs_descriptor *d); /* the task's name, or NULL */
 
 /* Resolve a pending future, at most once; takes over what it is given. false: ignored, and the value destroyed, since the
@@ -36,9 +36,9 @@ typedef void exs_cancel_many_fn(void *ctx, exs_descriptor **d, size_t n);
 EXS_API void exs_refuse(exs_descriptor *d);
 
 typedef struct exs_poll_options {
-	double interval;		 /* 5.0 s; EXS_NONE: 0 */
-	bool poll_empty;		 /* go on polling while nothing is pending */
-	double first_interval;		 /* > 0: the interval is min(interval, max(first_interval, age/2)), age of the youngest */
+	double interval;       /* 5.0 s; EXS_NONE: 0 */
+	bool poll_empty;       /* go on polling while nothing is pending */
+	double first_interval; /* > 0: the interval is min(interval, max(first_interval, age/2)), age of the youngest */
 	exs_cancel_many_fn *cancel_many; /* used instead of cancel_fn where given */
 	exs_free_fn *ctx_free;		 /* once, after the last use of ctx, also on failure */
 } exs_poll_options;

@@ -13,9 +13,9 @@ typedef enum exs_jitter { EXS_JITTER_NONE = 0, EXS_JITTER_FULL = 1, EXS_JITTER_F
 /* An outcome, as policies and hooks see it; all borrowed. */
 typedef struct exs_attempt {
 	const exs_result *outcome;
-	unsigned attempt;  /* the one that ended, from 1 */
-	double elapsed;	   /* seconds since the first attempt was started */
-	const char *name;  /* the task's, or NULL */
+	unsigned attempt; /* the one that ended, from 1 */
+	double elapsed;	  /* seconds since the first attempt was started */
+	const char *name; /* the task's, or NULL */
 } exs_attempt;
 
 /* Decides: true = again after *delay seconds (preset to the exponential backoff), false = the outcome stands. It may retry a
@@ -40,12 +40,13 @@ typedef struct exs_retry_options {
 	double fraction;       /* of EXS_JITTER_FRACTION, in (0, 1]; 0: 0.5 */
 	double deadline;       /* seconds from the first attempt; a delay that would pass it fails at once; 0: none */
 	double max_retry_after; /* 120 s; the error's own hint counts if longer than the backoff; above this: fail at once */
-	const exs_retry_code *codes; /* only these errors are retried; copied. NULL: all but EXS_ESHUTDOWN, EXS_EINVAL, EXS_EFORK of the library */
+	const exs_retry_code *
+		codes; /* only these errors are retried; copied. NULL: all but EXS_ESHUTDOWN, EXS_EINVAL, EXS_EFORK of the library */
 	size_t n_codes;
-	exs_retry_fn *policy;	     /* instead of the above */
+	exs_retry_fn *policy; /* instead of the above */
 	exs_on_retry_fn *on_retry;
-	void *ctx;		     /* of policy and on_retry */
-	exs_free_fn *ctx_free;	     /* once, after the last use, also on failure */
+	void *ctx;	       /* of policy and on_retry */
+	exs_free_fn *ctx_free; /* once, after the last use, also on failure */
 } exs_retry_options;
 
 /* New executor around ex, which it takes over, also on failure; options NULL: the defaults. NULL in gives NULL out; NULL and

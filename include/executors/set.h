@@ -14,7 +14,8 @@ typedef enum exs_set_status {
 	EXS_ITEM = 0,	 /* *future is the next one that is done; its reference is the reader's */
 	EXS_TIMEOUT = 1, /* none within the time, or the set's deadline has passed */
 	EXS_EMPTY = 2,	 /* no member is left */
-	EXS_FAILED = 3	 /* an add had failed, or the wait could not be made: exs_last_error says why; told once, the set goes on */
+	EXS_FAILED =
+		3 /* an add had failed, or the wait could not be made: exs_last_error says why; told once, the set goes on */
 } exs_set_status;
 
 /* New empty set; NULL when memory is short (exs_last_error). */

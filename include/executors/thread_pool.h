@@ -14,12 +14,12 @@ typedef enum exs_full {
 } exs_full;
 
 typedef struct exs_thread_pool_options {
-	unsigned workers;     /* 0: as many as there are cores for this process */
-	size_t queue_limit;   /* calls waiting for a worker; 0 or EXS_UNLIMITED: no limit; EXS_NONE is an error */
+	unsigned workers;   /* 0: as many as there are cores for this process */
+	size_t queue_limit; /* calls waiting for a worker; 0 or EXS_UNLIMITED: no limit; EXS_NONE is an error */
 	exs_full when_full;
-	unsigned max_spares;  /* workers that may stand in for workers that wait on futures; 0: 64; EXS_NONE: none */
-	const char *name;     /* of threads "name-1" (cut to 15 bytes) and log lines; default "exs"; copied */
-	size_t stack_size;    /* bytes; 0: the system's default */
+	unsigned max_spares; /* workers that may stand in for workers that wait on futures; 0: 64; EXS_NONE: none */
+	const char *name;    /* of threads "name-1" (cut to 15 bytes) and log lines; default "exs"; copied */
+	size_t stack_size;   /* bytes; 0: the system's default */
 } exs_thread_pool_options;
 
 /* New pool; first in, first out. Workers start when there is work. Calls restarted from within (retry) and submits of the

@@ -130,7 +130,8 @@ bool exsi_timer_disarm(exs_clock *c, struct exsi_timer *t)
 	return armed;
 }
 
-void exsi_timer_each(exs_clock *c, const struct exsi_timer_kind *kind, void (*visit)(struct exsi_timer *, void *), void *arg)
+void exsi_timer_each(exs_clock *c, const struct exsi_timer_kind *kind, void (*visit)(struct exsi_timer *, void *),
+		     void *arg)
 {
 	pthread_mutex_lock(&c->lock);
 	for (size_t i = 0; i < EXSI_WHEEL_LEVELS * EXSI_WHEEL_SLOTS; i++) {

@@ -11,8 +11,7 @@ void *exsi_alloc_array(size_t n, size_t size); /* NULL also when n * size overfl
 void exsi_free(void *ptr);
 
 /* Never under a lock. */
-void exsi_log(exs_log_level level, const char *executor, const char *format, ...)
-	__attribute__((format(printf, 3, 4)));
+void exsi_log(exs_log_level level, const char *executor, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
 /* An options struct as given by the caller (size bytes) into one of ours (known bytes), the rest 0. false: it has non-zero bytes
    that this library does not know. src NULL: all 0. */

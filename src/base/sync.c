@@ -102,8 +102,8 @@ double exsi_random(void)
 bool exsi_park(atomic_uint *word, unsigned value, uint64_t deadline)
 {
 	struct timespec at = to_timespec(deadline);
-	long rc = syscall(SYS_futex, word, FUTEX_WAIT_BITSET | FUTEX_PRIVATE_FLAG, value, deadline == EXSI_NEVER ? NULL : &at,
-			  NULL, FUTEX_BITSET_MATCH_ANY);
+	long rc = syscall(SYS_futex, word, FUTEX_WAIT_BITSET | FUTEX_PRIVATE_FLAG, value,
+			  deadline == EXSI_NEVER ? NULL : &at, NULL, FUTEX_BITSET_MATCH_ANY);
 
 	return rc == 0 || errno != ETIMEDOUT;
 }

@@ -3,8 +3,8 @@
 #include "base/thread.h"
 #include "base/memory.h"
 
-#include <executors/error.h>
 #include <errno.h>
+#include <executors/error.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>

@@ -41,7 +41,8 @@ bool exsi_timer_arm(exs_clock *clock, struct exsi_timer *timer, uint64_t at, boo
 bool exsi_timer_disarm(exs_clock *clock, struct exsi_timer *timer);
 
 /* visit(timer, arg) for every armed timer of this kind, under the clock's lock. O(armed timers of the clock). */
-void exsi_timer_each(exs_clock *clock, const struct exsi_timer_kind *kind, void (*visit)(struct exsi_timer *, void *), void *arg);
+void exsi_timer_each(exs_clock *clock, const struct exsi_timer_kind *kind, void (*visit)(struct exsi_timer *, void *),
+		     void *arg);
 
 /* Is the calling thread the real clock's callback thread? */
 bool exsi_on_callback_thread(void);

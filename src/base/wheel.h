@@ -12,7 +12,7 @@ enum { EXSI_WHEEL_LEVELS = 11, EXSI_WHEEL_SLOTS = 64 };
 struct exsi_wheel {
 	uint64_t base; /* no timer is due before */
 	size_t n;
-	uint64_t occupied[EXSI_WHEEL_LEVELS]; /* bit per slot */
+	uint64_t occupied[EXSI_WHEEL_LEVELS];			      /* bit per slot */
 	struct exsi_timer slots[EXSI_WHEEL_LEVELS][EXSI_WHEEL_SLOTS]; /* sentinels of circular lists */
 };
 

@@ -196,7 +196,8 @@ static const exs_layer_ops relay_ops = {
 
 static exs_future *start_child(struct abandon *a, exs_future *f, struct slot *s)
 {
-	struct kid k = {.parent = f, .owner = f, .a = a, .deadline = exs_clock_now(a->x->clock) + f->source->time_left(f)};
+	struct kid k = {
+		.parent = f, .owner = f, .a = a, .deadline = exs_clock_now(a->x->clock) + f->source->time_left(f)};
 
 	if (!exsi_arg_is_shared(f)) /* the first attempt */
 		exsi_arg_share(f, &s->arg);
@@ -334,14 +335,19 @@ static const exs_layer_ops abandon_ops = {
 exs_executor *exsi_with_abandon(exs_executor *ex, uint64_t ns)
 {
 	exs_executor *relay = exs_layer_new(&relay_ops, ex, 0, sizeof(struct kid));
-	exs_executor *x = relay ? exs_layer_new(&abandon_ops, relay, sizeof(struct abandon), sizeof(struct slot)) : NULL;
+	exs_executor *x =
+		relay ? exs_layer_new(&abandon_ops, relay, sizeof(struct abandon), sizeof(struct slot)) : NULL;
 
 	if (!x)
 		return NULL;
 	relay->parent = kid_parent;
 	exsi_layer_new_block(x);
 	struct abandon *a = exsi_state(x);
-	*a = (struct abandon){.x = x, .relay = relay, .ns = ns, .kind = {abandon_expire, abandon_fire}, .error = exsi_timeout_error(ns)};
+	*a = (struct abandon){.x = x,
+			      .relay = relay,
+			      .ns = ns,
+			      .kind = {abandon_expire, abandon_fire},
+			      .error = exsi_timeout_error(ns)};
 	pthread_mutex_init(&a->lock, NULL);
 	int rc = exsi_clock_hold(x->clock);
 	a->holds_clock = !rc;

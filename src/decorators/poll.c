@@ -137,7 +137,7 @@ static bool yield(exs_descriptor *d, exs_result r)
 		mine = exs_call_claim(d->call);
 		if (mine)
 			take(p, s); /* it is in the batch: the value goes to the descriptor */
-		kept = !mine; /* a canceller is at work, whose cancel function may yet say no */
+		kept = !mine;	    /* a canceller is at work, whose cancel function may yet say no */
 		s->has_stash = kept;
 		if (kept)
 			s->stash = r;
@@ -320,7 +320,8 @@ static void grow(struct poll *p, size_t n)
 	if (!d || !list) {
 		exsi_free(d);
 		exsi_free(list);
-		exsi_log(EXS_LOG_ERROR, p->x->name, "poll: out of memory: only the oldest %zu of %zu are asked for", p->batch.room, n);
+		exsi_log(EXS_LOG_ERROR, p->x->name, "poll: out of memory: only the oldest %zu of %zu are asked for",
+			 p->batch.room, n);
 		return;
 	}
 	exsi_free(p->batch.d);
@@ -389,7 +390,8 @@ static void plan_next(struct poll *p, double delay)
 	bool idle = !p->n && !p->options.poll_empty; /* whoever joins says so */
 	pthread_mutex_unlock(&p->lock);
 	if (!exsi_duration(delay, &ns)) {
-		exsi_log(EXS_LOG_ERROR, p->x->name, "poll: a delay of %g seconds: the interval is taken instead", delay);
+		exsi_log(EXS_LOG_ERROR, p->x->name, "poll: a delay of %g seconds: the interval is taken instead",
+			 delay);
 		exsi_duration(interval(p), &ns);
 	}
 	if (ns == 0)

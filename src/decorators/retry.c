@@ -90,8 +90,8 @@ static exs_retry_options options_of(exs_executor *x, exs_future *f)
 static bool has_code(const exs_retry_options *o, const exs_error *e)
 {
 	if (!o->n_codes)
-		return !exs_error_is(e, &exs_domain_exs, EXS_ESHUTDOWN) && !exs_error_is(e, &exs_domain_exs, EXS_EINVAL) &&
-		       !exs_error_is(e, &exs_domain_exs, EXS_EFORK);
+		return !exs_error_is(e, &exs_domain_exs, EXS_ESHUTDOWN) &&
+		       !exs_error_is(e, &exs_domain_exs, EXS_EINVAL) && !exs_error_is(e, &exs_domain_exs, EXS_EFORK);
 	for (size_t i = 0; i < o->n_codes; i++)
 		if (exs_error_is(e, o->codes[i].domain, o->codes[i].code))
 			return true;

@@ -162,7 +162,8 @@ static exs_executor *with_wait(exs_executor *ex, uint64_t ns)
 	if (!x)
 		return NULL;
 	struct timeout *t = exsi_state(x);
-	*t = (struct timeout){.x = x, .ns = ns, .kind = {timeout_expire, timeout_fire}, .error = exsi_timeout_error(ns)};
+	*t = (struct timeout){
+		.x = x, .ns = ns, .kind = {timeout_expire, timeout_fire}, .error = exsi_timeout_error(ns)};
 	int rc = exsi_clock_hold(x->clock);
 	t->holds_clock = !rc;
 	if (!rc)
@@ -181,7 +182,9 @@ exs_executor *exs_with_timeout_mode(exs_executor *ex, double seconds, exs_timeou
 	if (valid)
 		return mode == EXS_WAIT ? with_wait(ex, ns) : exsi_with_abandon(ex, ns);
 	exs_executor_free(ex);
-	return exsi_fail_null(EXS_EINVAL, "exs_with_timeout: %g seconds, mode %d: the time must be 0 or more or EXS_FOREVER, the mode EXS_WAIT or EXS_ABANDON",
+	return exsi_fail_null(EXS_EINVAL,
+			      "exs_with_timeout: %g seconds, mode %d: the time must be 0 or more or EXS_FOREVER, the "
+			      "mode EXS_WAIT or EXS_ABANDON",
 			      seconds, (int)mode);
 }
 

@@ -10,8 +10,8 @@ enum { MAX_NEST = 8 };
 
 /* What this thread is in the middle of. */
 static _Thread_local struct {
-	unsigned nest;		   /* drivers on the stack */
-	exs_link *first, **last;   /* calls let go, for a driver to take up */
+	unsigned nest;		    /* drivers on the stack */
+	exs_link *first, **last;    /* calls let go, for a driver to take up */
 	const exs_future *entering; /* being submitted by this thread */
 	exs_entry entry;
 } me;
@@ -62,7 +62,8 @@ static void finish(exs_future *f, exs_executor *top, exs_result *r, struct exsi_
 static exs_step step_down(exs_executor **x, exs_future *f, exs_result *r)
 {
 	if (!(*x)->inner) {
-		*r = exs_fail(exs_error_new(&exs_domain_exs, EXS_EINVAL, "%s: a leaf can't answer EXS_DOWN", (*x)->ops.type));
+		*r = exs_fail(
+			exs_error_new(&exs_domain_exs, EXS_EINVAL, "%s: a leaf can't answer EXS_DOWN", (*x)->ops.type));
 		return EXS_UP;
 	}
 	*x = (*x)->inner;
@@ -231,7 +232,8 @@ static void check_result(exs_result *r)
 {
 	if (r->kind == EXS_KIND_VALUE || r->kind == EXS_KIND_CANCELLED || (r->kind == EXS_KIND_ERROR && r->error))
 		return;
-	*r = exs_fail(exs_error_new(&exs_domain_exs, EXS_EINVAL, "the task answered no valid result: use exs_ok, exs_fail(error) or exs_cancelled"));
+	*r = exs_fail(exs_error_new(&exs_domain_exs, EXS_EINVAL,
+				    "the task answered no valid result: use exs_ok, exs_fail(error) or exs_cancelled"));
 }
 
 void exs_call_run(exs_future *f, exs_result *r)
@@ -401,11 +403,14 @@ static exs_error *refusal(exs_executor *x, const exs_task *t)
 	if (!t->fn)
 		return exs_error_new(&exs_domain_exs, EXS_EINVAL, "exs_submit: fn is NULL");
 	if (!exsi_duration(t->timeout, &ns))
-		return exs_error_new(&exs_domain_exs, EXS_EINVAL, "exs_submit: timeout is %g: it must be 0 or more", t->timeout);
+		return exs_error_new(&exs_domain_exs, EXS_EINVAL, "exs_submit: timeout is %g: it must be 0 or more",
+				     t->timeout);
 	if (t->timeout != 0 && !chain_has(x, "timeout"))
-		return exs_error_new(&exs_domain_exs, EXS_EINVAL, "exs_submit: a timeout needs a chain with exs_with_timeout");
+		return exs_error_new(&exs_domain_exs, EXS_EINVAL,
+				     "exs_submit: a timeout needs a chain with exs_with_timeout");
 	if (t->retry && !chain_has(x, "retry"))
-		return exs_error_new(&exs_domain_exs, EXS_EINVAL, "exs_submit: a retry policy needs a chain with exs_with_retry");
+		return exs_error_new(&exs_domain_exs, EXS_EINVAL,
+				     "exs_submit: a retry policy needs a chain with exs_with_retry");
 	return NULL;
 }
 
@@ -490,8 +495,8 @@ exs_future *exs_try_submit_sized(exs_executor *x, const exs_task *task, size_t s
 	return submit_sized(x, task, size, EXS_ENTRY_TRY);
 }
 
-exs_future *exsi_submit_child(exs_executor *x, exs_task_fn *fn, void *arg, exs_entry entry, void (*init)(void *, void *),
-			      void *init_arg)
+exs_future *exsi_submit_child(exs_executor *x, exs_task_fn *fn, void *arg, exs_entry entry,
+			      void (*init)(void *, void *), void *init_arg)
 {
 	exs_task task = {.fn = fn, .arg = arg};
 	exs_future *f = new_call(x, &task);

@@ -130,12 +130,14 @@ static void join(exs_executor *x, exs_executor *inner, bool borrow)
 	}
 }
 
-static exs_executor *layer_new(const exs_layer_ops *ops, exs_executor *inner, size_t state_size, size_t slot_size, bool borrow)
+static exs_executor *layer_new(const exs_layer_ops *ops, exs_executor *inner, size_t state_size, size_t slot_size,
+			       bool borrow)
 {
 	exs_layer_ops known;
 
 	if (!ops || !exsi_options(&known, sizeof(known), ops, ops->size))
-		return exsi_fail_null(EXS_EINVAL, "exs_layer_new: %s", ops ? "hooks that this library does not know" : "ops is NULL");
+		return exsi_fail_null(EXS_EINVAL, "exs_layer_new: %s",
+				      ops ? "hooks that this library does not know" : "ops is NULL");
 	if (exsi_forked())
 		return exsi_fail_null(EXS_EFORK, "%s", exs_strerror(EXS_EFORK));
 	if (!check(&known, inner, slot_size))

@@ -12,19 +12,19 @@ struct exs_executor {
 	exs_layer_ops ops;
 	exs_executor *inner, *outer;
 	exs_executor *leaf;
-	bool borrow;	     /* inner is somebody else's too */
-	bool new_block;	     /* what is below has its slots in the block of a child call */
-	atomic_bool shared;  /* is borrowed: outer does not tell who started a call */
-	uint32_t off, size;  /* of this layer's slot, behind the future */
-	uint32_t depth;	     /* 0: a leaf */
-	uint32_t story;	     /* offset in the block of the innermost counting layer's story; 0: none */
+	bool borrow;	    /* inner is somebody else's too */
+	bool new_block;	    /* what is below has its slots in the block of a child call */
+	atomic_bool shared; /* is borrowed: outer does not tell who started a call */
+	uint32_t off, size; /* of this layer's slot, behind the future */
+	uint32_t depth;	    /* 0: a leaf */
+	uint32_t story;	    /* offset in the block of the innermost counting layer's story; 0: none */
 	unsigned max_attempts;
 	exs_clock *clock;
 	char name[32];
 	/* Of a relay (a child call's top): the call that the child does the work of. */
 	exs_future *(*parent)(exs_executor *relay, exs_future *child);
-	atomic_uint refs;    /* its owner (or the layer around it), and its borrows */
-	atomic_int closing;  /* 0 or an exs_mode; only grows */
+	atomic_uint refs;		    /* its owner (or the layer around it), and its borrows */
+	atomic_int closing;		    /* 0 or an exs_mode; only grows */
 	atomic_size_t submitted, completed; /* calls with this as top; completed is the last touch of each */
 	exs_executor *next_unreaped;
 };
@@ -81,8 +81,8 @@ bool exsi_arg_is_shared(exs_future *f);
 void exsi_arg_drop(void *shared);
 
 /* A call on x that does the work of another; init gets its slot before it starts. NULL: no memory, and nothing was taken. */
-exs_future *exsi_submit_child(exs_executor *x, exs_task_fn *fn, void *arg, exs_entry entry, void (*init)(void *slot, void *),
-			      void *init_arg);
+exs_future *exsi_submit_child(exs_executor *x, exs_task_fn *fn, void *arg, exs_entry entry,
+			      void (*init)(void *slot, void *), void *init_arg);
 
 /* Claim, if it is parked at a leaf, and RUNNING in the same step. */
 bool exsi_call_claim_run(exs_future *f);

@@ -2,7 +2,6 @@
 #include "base/memory.h"
 #include "executor/executor.h"
 
-
 /* --- waiting for calls to end --- */
 
 /* lock guards the waiting on `ended`; waiters tells the completers whether anybody does. Counters are the executors' own. */
@@ -185,7 +184,8 @@ size_t exs_shutdown(exs_executor *x, exs_mode mode, double seconds)
 	uint64_t ns;
 
 	if (!x || mode < EXS_DRAIN || mode > EXS_CANCEL_ALL || !exsi_duration(seconds, &ns)) {
-		exsi_fail(EXS_EINVAL, "exs_shutdown: executor %p, mode %d, %g seconds: see executor.h", (void *)x, (int)mode, seconds);
+		exsi_fail(EXS_EINVAL, "exs_shutdown: executor %p, mode %d, %g seconds: see executor.h", (void *)x,
+			  (int)mode, seconds);
 		return exs_executor_pending(x);
 	}
 	if (exsi_forked()) {
@@ -306,7 +306,8 @@ int exs_quiesce(double seconds)
 	uint64_t ns;
 
 	if (!exsi_duration(seconds, &ns))
-		return exsi_fail(EXS_EINVAL, "exs_quiesce: %g seconds: the time must be 0 or more, or EXS_FOREVER", seconds);
+		return exsi_fail(EXS_EINVAL, "exs_quiesce: %g seconds: the time must be 0 or more, or EXS_FOREVER",
+				 seconds);
 	uint64_t deadline = exsi_after(exsi_now(), ns);
 	reap_leftovers();
 	if (!wait_for(all_reaped, NULL, deadline))

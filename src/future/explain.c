@@ -6,10 +6,8 @@
 static const char *who(exs_cause cause)
 {
 	static const char *const text[] = {
-		[EXS_CAUSE_NONE] = "cancelled by the task",
-		[EXS_CAUSE_USER] = "cancelled by the user",
-		[EXS_CAUSE_TIMEOUT] = "cancelled by a timeout",
-		[EXS_CAUSE_SHUTDOWN] = "cancelled by shutdown",
+		[EXS_CAUSE_NONE] = "cancelled by the task",	[EXS_CAUSE_USER] = "cancelled by the user",
+		[EXS_CAUSE_TIMEOUT] = "cancelled by a timeout", [EXS_CAUSE_SHUTDOWN] = "cancelled by shutdown",
 		[EXS_CAUSE_SIBLING] = "cancelled by a sibling",
 	};
 

@@ -326,7 +326,8 @@ void exsi_stop_clear(exs_future *f, unsigned level)
 {
 	unsigned s = atomic_load(&f->state);
 
-	while (exsi_stop(s) == level && !atomic_compare_exchange_weak(&f->state, &s, exsi_with_stop(s, 0, EXS_CAUSE_NONE)))
+	while (exsi_stop(s) == level &&
+	       !atomic_compare_exchange_weak(&f->state, &s, exsi_with_stop(s, 0, EXS_CAUSE_NONE)))
 		;
 }
 
@@ -385,7 +386,8 @@ int exs_future_take(exs_future *f, exs_result *result)
 		return exsi_fail(EXS_EINVAL, "exs_future_take: %s is NULL", f ? "result" : "future");
 	/* A sole reference stays sole: nobody else can add one. */
 	if (!exs_future_is_done(f) || (atomic_load(&f->refs) & EXSI_USER_REFS) != 1)
-		return exsi_fail(EXS_EBUSY, "exs_future_take: the future is not done, or somebody else has a reference");
+		return exsi_fail(EXS_EBUSY,
+				 "exs_future_take: the future is not done, or somebody else has a reference");
 	*result = exs_future_result(f);
 	if (result->kind == EXS_KIND_ERROR)
 		exs_error_ref(result->error);
@@ -425,7 +427,8 @@ int exs_future_on_done(exs_future *f, exs_done_fn *fn, void *ctx, exs_free_fn *c
 			return exsi_fail(EXS_ENOMEM, "exs_future_on_done: out of memory");
 		return exsi_fail(EXS_EINVAL, "exs_future_on_done: %s is NULL", f ? "fn" : "future");
 	}
-	*cb = (struct callback){.node = {.fn = run_callback, .kind = EXSI_CALLBACK}, .fn = fn, .ctx = ctx, .ctx_free = ctx_free};
+	*cb = (struct callback){
+		.node = {.fn = run_callback, .kind = EXSI_CALLBACK}, .fn = fn, .ctx = ctx, .ctx_free = ctx_free};
 	exs_future_ref(f); /* the callback's */
 	if (!exsi_node_add(f, &cb->node))
 		run_callback(f, &cb->node);

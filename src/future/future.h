@@ -14,19 +14,19 @@
    PARKED: the token lies at depth AT; who clears the bit by a compare-and-swap has it. STOP: everything at a depth below it is asked to
    stop (EXSI_STOP_ALL: all), CAUSE says by whom. DONE is set once and never cleared; FORCED with it: failed from outside (the
    result is EXS_ESHUTDOWN, not in the block), the token is still under way. */
-#define EXSI_PARKED 1u
-#define EXSI_DONE 2u
-#define EXSI_FORCED 4u
-#define EXSI_WAITER 8u	 /* somebody sleeps on the word */
-#define EXSI_NODES 16u	 /* there are, or were, nodes in the list */
-#define EXSI_HOOKS 32u	 /* there are on_cancel handlers */
-#define EXSI_RUNNING 64u /* the user's function runs */
-#define EXSI_AT_SHIFT 8
-#define EXSI_STOP_SHIFT 18
+#define EXSI_PARKED	 1u
+#define EXSI_DONE	 2u
+#define EXSI_FORCED	 4u
+#define EXSI_WAITER	 8u  /* somebody sleeps on the word */
+#define EXSI_NODES	 16u /* there are, or were, nodes in the list */
+#define EXSI_HOOKS	 32u /* there are on_cancel handlers */
+#define EXSI_RUNNING	 64u /* the user's function runs */
+#define EXSI_AT_SHIFT	 8
+#define EXSI_STOP_SHIFT	 18
 #define EXSI_CAUSE_SHIFT 28
-#define EXSI_LEVELS 0x3ffu /* 10 bits each */
-#define EXSI_STOP_ALL EXSI_LEVELS
-#define EXSI_MAX_DEPTH (EXSI_STOP_ALL - 1)
+#define EXSI_LEVELS	 0x3ffu /* 10 bits each */
+#define EXSI_STOP_ALL	 EXSI_LEVELS
+#define EXSI_MAX_DEPTH	 (EXSI_STOP_ALL - 1)
 
 static inline unsigned exsi_at(unsigned state)
 {
@@ -50,8 +50,8 @@ static inline unsigned exsi_with_stop(unsigned state, unsigned stop, exs_cause c
 }
 
 /* References: users' in the low 24 bits, the library's own (token, batch, ...) above, so that take can count the former. */
-#define EXSI_USER_REF 1u
-#define EXSI_LIB_REF (1u << 24)
+#define EXSI_USER_REF  1u
+#define EXSI_LIB_REF   (1u << 24)
 #define EXSI_USER_REFS (EXSI_LIB_REF - 1)
 
 /* What completes a future: an executor (its first member), or the promises. */
@@ -60,7 +60,7 @@ struct exsi_source {
 	void (*cancel)(exs_future *future, exs_cause cause);
 	/* The same for n futures whose sources all have this function. */
 	void (*cancel_many)(exs_future **futures, size_t n, exs_cause cause);
-	double (*time_left)(exs_future *future); /* task's thread only; seconds, EXS_FOREVER */
+	double (*time_left)(exs_future *future);   /* task's thread only; seconds, EXS_FOREVER */
 	exs_future *(*parent)(exs_future *future); /* task's thread only; the call this one does the work of, or NULL */
 };
 

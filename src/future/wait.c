@@ -1,7 +1,7 @@
 /* Waiting: on one future, on any, on all, for the first error. */
+#include "future/wait.h"
 #include "base/memory.h"
 #include "future/future.h"
-#include "future/wait.h"
 
 #include <limits.h>
 
@@ -10,7 +10,8 @@ int exsi_wait_begin(const char *what, double seconds, uint64_t *deadline)
 	uint64_t ns;
 
 	if (!exsi_duration(seconds, &ns))
-		return exsi_fail(EXS_EINVAL, "%s: %g seconds: the time must be 0 or more, or EXS_FOREVER", what, seconds);
+		return exsi_fail(EXS_EINVAL, "%s: %g seconds: the time must be 0 or more, or EXS_FOREVER", what,
+				 seconds);
 	*deadline = exsi_after(exsi_now(), ns);
 	return EXS_OK;
 }
@@ -228,7 +229,8 @@ static int sleep_until_decided(struct waiter *w, exs_future *const *futures, uin
 	return atomic_load(&w->decided) ? EXS_OK : EXS_ETIMEDOUT;
 }
 
-static int wait_some(const char *what, exs_future *const *futures, size_t n, double seconds, size_t *first, bool only_errors)
+static int wait_some(const char *what, exs_future *const *futures, size_t n, double seconds, size_t *first,
+		     bool only_errors)
 {
 	uint64_t deadline;
 	size_t watched;

@@ -29,8 +29,8 @@ struct pool {
 	struct slot queue;  /* sentinel */
 	struct run running; /* sentinel */
 	bool stop, waking;
-	unsigned submitters; /* that wait for room */
-	unsigned named;	     /* threads started so far */
+	unsigned submitters;	     /* that wait for room */
+	unsigned named;		     /* threads started so far */
 	exs_thread_pool_stats stats; /* workers = alive */
 };
 
@@ -174,7 +174,8 @@ static bool start_worker(struct pool *p, unsigned number)
 
 static bool may_grow(const struct pool *p)
 {
-	return p->stats.workers < (size_t)p->options.workers + p->options.max_spares && runnable(p) < p->options.workers;
+	return p->stats.workers < (size_t)p->options.workers + p->options.max_spares &&
+	       runnable(p) < p->options.workers;
 }
 
 /* With the lock, which it leaves to start a thread: one for work about to come. false: there is none at all to do it. */
@@ -487,7 +488,9 @@ exs_executor *exs_thread_pool(unsigned workers)
 int exs_thread_pool_get_stats(exs_executor *x, exs_thread_pool_stats *stats)
 {
 	if (!x || !stats || x->leaf->ops.start != pool_start)
-		return exsi_fail(EXS_EINVAL, "exs_thread_pool_get_stats: no thread pool at the bottom of the chain, or stats is NULL");
+		return exsi_fail(
+			EXS_EINVAL,
+			"exs_thread_pool_get_stats: no thread pool at the bottom of the chain, or stats is NULL");
 	struct pool *p = exsi_state(x->leaf);
 	pthread_mutex_lock(&p->lock);
 	*stats = p->stats;
