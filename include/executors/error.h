@@ -58,6 +58,7 @@ EXS_API exs_error *exs_error_new_retry_after(const exs_domain *domain, int code,
 EXS_API exs_error *exs_error_ref(exs_error *error);
 EXS_API void exs_error_unref(exs_error *error);
 
+/* What it says; NULL is "no error" (EXS_OK). */
 EXS_API const exs_domain *exs_error_domain(const exs_error *error);
 EXS_API int exs_error_code(const exs_error *error);
 EXS_API const char *exs_error_message(const exs_error *error);			       /* lives as long as the error */

@@ -36,7 +36,7 @@ typedef enum exs_cause {
 EXS_API exs_future *exs_future_ref(exs_future *future);
 EXS_API void exs_future_unref(exs_future *future);
 
-/* MT-safe, do not block. The cause is EXS_CAUSE_NONE as long as nobody asked the call to stop. */
+/* MT-safe, do not block. NULL counts as done with an error (EXS_EINVAL). The cause is EXS_CAUSE_NONE as long as nobody asked the call to stop. */
 EXS_API exs_state exs_future_state(exs_future *future);
 EXS_API bool exs_future_is_done(exs_future *future);
 EXS_API exs_cause exs_future_cause(exs_future *future);

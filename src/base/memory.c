@@ -51,6 +51,15 @@ bool exsi_options(void *dst, size_t known, const void *src, size_t size)
 	return true;
 }
 
+double exsi_option_seconds(double given, double otherwise)
+{
+	if (given == EXS_NONE)
+		return 0;
+	if (given == EXS_UNLIMITED)
+		return EXS_FOREVER;
+	return given == 0 ? otherwise : given;
+}
+
 /* log_lock guards the three words of the hook. */
 static pthread_mutex_t log_lock = PTHREAD_MUTEX_INITIALIZER;
 static exs_log_fn *log_fn;

@@ -17,4 +17,7 @@ void exsi_log(exs_log_level level, const char *executor, const char *format, ...
    that this library does not know. src NULL: all 0. */
 bool exsi_options(void *dst, size_t known, const void *src, size_t size);
 
+/* Seconds in an options struct: 0 is `otherwise`, EXS_NONE is 0, EXS_UNLIMITED is EXS_FOREVER. */
+double exsi_option_seconds(double given, double otherwise);
+
 #endif

@@ -554,10 +554,7 @@ static const char *check(exs_poll_fn *poll_fn, exs_poll_options *o)
 		return "poll_fn is NULL";
 	if (!exsi_duration(o->interval, &ns) || !exsi_duration(o->first_interval, &ns))
 		return "interval, first_interval: seconds, 0 or more";
-	if (o->interval == EXS_NONE)
-		o->interval = 0;
-	else if (o->interval == 0)
-		o->interval = 5.0;
+	o->interval = exsi_option_seconds(o->interval, 5.0);
 	return NULL;
 }
 

@@ -52,24 +52,15 @@ static const char *check(const exs_retry_options *o)
 	return NULL;
 }
 
-static double seconds(double given, double otherwise)
-{
-	if (given == EXS_NONE)
-		return 0;
-	if (given == EXS_UNLIMITED)
-		return EXS_FOREVER;
-	return given == 0 ? otherwise : given;
-}
-
 static void set_defaults(exs_retry_options *o)
 {
 	o->max_attempts = o->max_attempts ? o->max_attempts : 3;
-	o->sleep = seconds(o->sleep, 1.0);
+	o->sleep = exsi_option_seconds(o->sleep, 1.0);
 	o->exponent = o->exponent == 0 ? 2.0 : o->exponent;
-	o->max_sleep = seconds(o->max_sleep, 120.0);
+	o->max_sleep = exsi_option_seconds(o->max_sleep, 120.0);
 	o->fraction = o->fraction == 0 ? 0.5 : o->fraction;
-	o->deadline = seconds(o->deadline, EXS_FOREVER);
-	o->max_retry_after = seconds(o->max_retry_after, 120.0);
+	o->deadline = exsi_option_seconds(o->deadline, EXS_FOREVER);
+	o->max_retry_after = exsi_option_seconds(o->max_retry_after, 120.0);
 }
 
 /* The call's own options, or the layer's. */

@@ -1,5 +1,6 @@
 /* Timeout, mode WAIT: what runs is asked to stop, and its own outcome stands. */
 #include "decorators/timeout.h"
+#include "base/memory.h"
 
 #include <executors/timeout.h>
 #include <stdio.h>
@@ -26,7 +27,7 @@ uint64_t exsi_timeout_of(exs_executor *x, exs_future *f, uint64_t ns)
 	struct exsi_extra *extra = exsi_extra(exsi_root(f));
 
 	if (extra && extra->timeout != 0 && exsi_is_outermost(x, f))
-		exsi_duration(extra->timeout, &ns);
+		exsi_duration(exsi_option_seconds(extra->timeout, 0), &ns);
 	return ns;
 }
 

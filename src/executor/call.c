@@ -362,6 +362,15 @@ static void put_extra(exs_future *f, size_t at, const exs_task *t)
 	}
 }
 
+/* With the call's own policy in the place of the outermost retry layer's. */
+static unsigned attempts_with(const exs_executor *x, const exs_retry_options *retry)
+{
+	while (x->inner && strcmp(x->ops.type, "retry"))
+		x = x->inner;
+	unsigned own = retry->policy ? EXS_UNLIMITED : retry->max_attempts ? retry->max_attempts : 3;
+	return exsi_times(own, x->inner ? x->inner->max_attempts : 1);
+}
+
 static exs_future *new_call(exs_executor *x, const exs_task *t)
 {
 	size_t at = sizeof(exs_future) + x->off + x->size, extra = extra_size(t);
@@ -376,7 +385,7 @@ static exs_future *new_call(exs_executor *x, const exs_task *t)
 	if (x->story) {
 		f->story = x->story;
 		atomic_init(&exsi_story(f)->attempt, 1);
-		exsi_story(f)->max = x->max_attempts;
+		exsi_story(f)->max = t->retry ? attempts_with(x, t->retry) : x->max_attempts;
 	}
 	if (extra)
 		put_extra(f, at, t);
@@ -392,7 +401,7 @@ static bool chain_has(const exs_executor *x, const char *type)
 }
 
 /* Why the call can't be taken, or NULL. */
-static exs_error *refusal(exs_executor *x, const exs_task *t)
+static exs_error *refusal(exs_executor *x, const exs_task *t, const char *wrong)
 {
 	uint64_t ns;
 
@@ -400,6 +409,8 @@ static exs_error *refusal(exs_executor *x, const exs_task *t)
 		return exsi_error(EXS_EFORK);
 	if (atomic_load(&x->closing))
 		return exsi_error(EXS_ESHUTDOWN);
+	if (wrong)
+		return exs_error_new(&exs_domain_exs, EXS_EINVAL, "exs_submit: %s", wrong);
 	if (!t->fn)
 		return exs_error_new(&exs_domain_exs, EXS_EINVAL, "exs_submit: fn is NULL");
 	if (!exsi_duration(t->timeout, &ns))
@@ -451,7 +462,7 @@ static exs_future *no_executor(const exs_task *t)
 	return f;
 }
 
-static exs_future *submit(exs_executor *x, const exs_task *t, exs_entry entry)
+static exs_future *submit(exs_executor *x, const exs_task *t, exs_entry entry, const char *wrong)
 {
 	if (!x)
 		return no_executor(t);
@@ -461,7 +472,7 @@ static exs_future *submit(exs_executor *x, const exs_task *t, exs_entry entry)
 			t->arg_free(t->arg);
 		return exsi_fail_null(EXS_ENOMEM, "exs_submit: out of memory");
 	}
-	exs_error *error = refusal(x, t);
+	exs_error *error = refusal(x, t, wrong);
 	if (error)
 		refuse(f, x, error);
 	else
@@ -473,16 +484,15 @@ exs_future *exs_submit(exs_executor *x, exs_task_fn *fn, void *arg)
 {
 	exs_task task = {.fn = fn, .arg = arg};
 
-	return submit(x, &task, EXS_ENTRY_SUBMIT);
+	return submit(x, &task, EXS_ENTRY_SUBMIT, NULL);
 }
 
 static exs_future *submit_sized(exs_executor *x, const exs_task *task, size_t size, exs_entry entry)
 {
 	exs_task known;
 
-	if (!exsi_options(&known, sizeof(known), task, size))
-		known.fn = NULL; /* refused as such, with its arg freed */
-	return submit(x, &known, entry);
+	bool all = exsi_options(&known, sizeof(known), task, size);
+	return submit(x, &known, entry, all ? NULL : "task options that this library does not know");
 }
 
 exs_future *exs_submit_with_sized(exs_executor *x, const exs_task *task, size_t size)

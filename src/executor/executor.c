@@ -113,7 +113,8 @@ static void join(exs_executor *x, exs_executor *inner, bool borrow)
 	x->inner = inner;
 	x->borrow = borrow;
 	x->leaf = inner ? inner->leaf : x;
-	x->clock = exsi_clock_ref(inner ? inner->clock : exsi_clock(NULL));
+	x->clock = exsi_clock_ref(inner ? inner->clock_above : exsi_clock(NULL));
+	x->clock_above = exsi_clock_ref(x->clock);
 	x->max_attempts = 1;
 	if (!inner)
 		return;
@@ -177,13 +178,19 @@ exs_executor *exs_layer_delegate(exs_executor *x)
 	return x->inner;
 }
 
+unsigned exsi_times(unsigned a, unsigned b)
+{
+	a = a ? a : 1;
+	return b >= EXS_UNLIMITED / a ? EXS_UNLIMITED : a * b;
+}
+
 void exs_layer_set_attempts(exs_executor *x, unsigned max)
 {
 	if (!x->story) {
 		x->story = (uint32_t)sizeof(exs_future) + x->off + x->size;
 		x->size += (uint32_t)sizeof(struct exsi_story);
 	}
-	x->max_attempts = max >= EXS_UNLIMITED / x->max_attempts ? EXS_UNLIMITED : max * x->max_attempts;
+	x->max_attempts = exsi_times(max, x->max_attempts);
 }
 
 void exsi_layer_new_block(exs_executor *x)
@@ -246,8 +253,8 @@ exs_executor *exs_with_clock(exs_executor *x, exs_clock *clock)
 {
 	if (!x)
 		return NULL;
-	exs_clock *old = x->clock;
-	x->clock = exsi_clock_ref(exsi_clock(clock));
+	exs_clock *old = x->clock_above;
+	x->clock_above = exsi_clock_ref(exsi_clock(clock));
 	exs_clock_unref(old);
 	return x;
 }

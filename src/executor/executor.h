@@ -20,6 +20,7 @@ struct exs_executor {
 	uint32_t story;	    /* offset in the block of the innermost counting layer's story; 0: none */
 	unsigned max_attempts;
 	exs_clock *clock;
+	exs_clock *clock_above; /* of the layers that are wrapped around it; usually the same */
 	char name[32];
 	/* Of a relay (a child call's top): the call that the child does the work of. */
 	exs_future *(*parent)(exs_executor *relay, exs_future *child);
@@ -50,6 +51,9 @@ static inline void *exsi_state(exs_executor *x)
 {
 	return (char *)x + EXSI_STATE_OFFSET;
 }
+
+/* a * b, or EXS_UNLIMITED. */
+unsigned exsi_times(unsigned a, unsigned b);
 
 /* The layer's slots lie in a block of their own: what is above it begins a new block (ABANDON). */
 void exsi_layer_new_block(exs_executor *x);

@@ -222,6 +222,7 @@ void exsi_executor_unref(exs_executor *x)
 			x->ops.stop(x);
 		for (unsigned turn = 0; atomic_load(&pins); turn++) /* a later pin finds the calls done */
 			exsi_relax(turn);
+		exs_clock_unref(x->clock_above);
 		exs_clock_unref(x->clock);
 		exsi_free(x);
 		x = inner;

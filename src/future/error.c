@@ -118,22 +118,24 @@ void exs_error_unref(exs_error *e)
 
 const exs_domain *exs_error_domain(const exs_error *e)
 {
-	return e->domain;
+	return e ? e->domain : &exs_domain_exs;
 }
 
 int exs_error_code(const exs_error *e)
 {
-	return e->code;
+	return e ? e->code : EXS_OK;
 }
 
 const char *exs_error_message(const exs_error *e)
 {
+	if (!e)
+		return exs_strerror(EXS_OK);
 	return e->message ? e->message : exs_strerror(e->code);
 }
 
 double exs_error_retry_after(const exs_error *e)
 {
-	return e->retry_after;
+	return e ? e->retry_after : -1;
 }
 
 bool exs_error_is(const exs_error *e, const exs_domain *domain, int code)
@@ -143,8 +145,9 @@ bool exs_error_is(const exs_error *e, const exs_domain *domain, int code)
 
 void exs_result_clear(exs_result *r)
 {
+	if (!r)
+		return;
 	exs_result old = *r;
-
 	*r = exs_ok(NULL, NULL);
 	if (old.kind == EXS_KIND_ERROR)
 		exs_error_unref(old.error);

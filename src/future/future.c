@@ -335,7 +335,7 @@ void exsi_stop_clear(exs_future *f, unsigned level)
 
 exs_state exs_future_state(exs_future *f)
 {
-	unsigned s = atomic_load(&f->state);
+	unsigned s = f ? atomic_load(&f->state) : EXSI_FORCED;
 
 	if (s & EXSI_FORCED)
 		return EXS_STATE_ERROR;
@@ -346,12 +346,12 @@ exs_state exs_future_state(exs_future *f)
 
 bool exs_future_is_done(exs_future *f)
 {
-	return atomic_load(&f->state) & EXSI_DONE;
+	return !f || atomic_load(&f->state) & EXSI_DONE;
 }
 
 exs_cause exs_future_cause(exs_future *f)
 {
-	return exsi_cause(atomic_load(&f->state));
+	return f ? exsi_cause(atomic_load(&f->state)) : EXS_CAUSE_NONE;
 }
 
 exs_result exs_future_result(exs_future *f)

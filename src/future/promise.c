@@ -56,7 +56,7 @@ int exs_promise_complete(exs_promise *p, exs_result result)
 /* A running promise can't be cancelled from below it: depth 1 is out of a cancel's reach. */
 bool exs_promise_start(exs_promise *p)
 {
-	unsigned s = atomic_load(&p->future.state);
+	unsigned s = p ? atomic_load(&p->future.state) : EXSI_DONE;
 
 	do {
 		if (s & EXSI_DONE || exsi_stop(s))
@@ -67,7 +67,7 @@ bool exs_promise_start(exs_promise *p)
 
 bool exs_promise_stop_requested(exs_promise *p)
 {
-	return exsi_stop(atomic_load(&p->future.state)) != 0;
+	return p && exsi_stop(atomic_load(&p->future.state)) != 0;
 }
 
 void exs_promise_free(exs_promise *p)

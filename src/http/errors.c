@@ -45,12 +45,13 @@ exs_error *exsi_http_no_memory(void)
 char *exsi_http_shown_url(const char *url)
 {
 	CURLU *parts = curl_url();
+	const unsigned lenient = CURLU_PATH_AS_IS | CURLU_GUESS_SCHEME | CURLU_NON_SUPPORT_SCHEME;
 	char *text = NULL, *shown;
 
 	if (!parts)
 		return NULL;
-	if (!curl_url_set(parts, CURLUPART_URL, url, CURLU_PATH_AS_IS) &&
-	    !curl_url_set(parts, CURLUPART_USER, NULL, 0) && !curl_url_set(parts, CURLUPART_PASSWORD, NULL, 0))
+	if (!curl_url_set(parts, CURLUPART_URL, url, lenient) && !curl_url_set(parts, CURLUPART_USER, NULL, 0) &&
+	    !curl_url_set(parts, CURLUPART_PASSWORD, NULL, 0))
 		(void)curl_url_get(parts, CURLUPART_URL, &text, 0);
 	curl_url_cleanup(parts);
 	shown = strdup(text ? text : "an unusable URL");

@@ -55,8 +55,8 @@ struct exsi_http_transfer {
 	CURLcode rc; /* the first option that could not be set */
 	unsigned sends;
 	bool repeatable, over, no_memory;
-	bool active; /* in its session's multi handle */
-	size_t index;	 /* of the request, in its batch */
+	bool active;			 /* in its session's multi handle */
+	size_t index;			 /* of the request, in its batch */
 	double timeout, grace, deadline; /* deadline: on the real clock */
 	char text[CURL_ERROR_SIZE];
 };
@@ -81,7 +81,7 @@ struct exsi_http_session {
 	exs_http_client *client;
 	CURLM *multi;
 	struct exsi_http_transfer *slots[EXSI_HTTP_PARALLEL_MAX]; /* made when first needed */
-	_Atomic int stop; /* 0, or the code with which requests are to end */
+	_Atomic int stop;					  /* 0, or the code with which requests are to end */
 	struct exsi_http_session *prev, *next; /* in the client's list of idle or of busy ones; guarded by its lock */
 };
 
@@ -97,9 +97,9 @@ void exsi_http_session_cancel(void *session);
 
 struct exsi_http_batch {
 	exs_http_client *client;
-	exs_context *ctx; /* or NULL */
+	exs_context *ctx;   /* or NULL */
 	size_t n, parallel; /* parallel <= EXSI_HTTP_PARALLEL_MAX */
-	double quiet; /* seconds without an answer to any after which all that are left have failed */
+	double quiet;	    /* seconds without an answer to any after which all that are left have failed */
 	void *arg;
 	/* Prepares request i, which lives until the next call; false when memory is short. */
 	bool (*request)(void *arg, size_t i, exs_http_request *request);

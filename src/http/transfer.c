@@ -257,8 +257,8 @@ static exs_error *status_error(struct exsi_http_transfer *t, long status, const 
 	if (to)
 		shown = exsi_http_shown_url(to);
 	exs_error *error = exs_error_new_retry_after(
-		&exs_domain_http, (int)status, hint > 0 ? (double)hint : -1, "HTTP %ld from %s %s%s%s", status, t->method,
-		url, to ? ": a redirect, which is not followed, to " : "", to && shown ? shown : "");
+		&exs_domain_http, (int)status, hint > 0 ? (double)hint : -1, "HTTP %ld from %s %s%s%s", status,
+		t->method, url, to ? ": a redirect, which is not followed, to " : "", to && shown ? shown : "");
 	free(shown);
 	return error;
 }

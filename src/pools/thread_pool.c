@@ -343,9 +343,8 @@ static exs_step pool_start(exs_executor *x, exs_future *f, void *slot, exs_resul
 	struct pool *p = exsi_state(x);
 
 	pthread_mutex_lock(&p->lock);
-	exs_error *error = admit(p, f);
-	if (!error && !provide_worker(p))
-		error = exsi_error(EXS_ETHREAD);
+	/* The worker first, since that leaves the lock: the room that admit finds must still be there at the push. */
+	exs_error *error = provide_worker(p) ? admit(p, f) : exsi_error(EXS_ETHREAD);
 	bool parked = !error && exs_call_park(f, x);
 	if (parked) {
 		push(p, slot);
