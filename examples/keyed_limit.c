@@ -54,7 +54,7 @@ static exs_step limit_start(exs_executor *ex, exs_future *call, void *slot, exs_
 	exs_step step = EXS_UP;
 
 	*result = exs_cancelled(); /* unless it may go down, or wait */
-	s->pprev = NULL;
+	*s = (struct slot){.pprev = NULL};
 	pthread_mutex_lock(&l->lock);
 	struct bucket **at = place(l, key), *b = *at ? *at : malloc(sizeof(*b));
 	if (b && !*at)
@@ -66,7 +66,6 @@ static exs_step limit_start(exs_executor *ex, exs_future *call, void *slot, exs_
 		b->running++;
 		step = EXS_DOWN;
 	} else if (exs_call_park(call, ex)) { /* false: asked to stop */
-		s->next = NULL;
 		s->pprev = b->tail;
 		*b->tail = s;
 		b->tail = &s->next;

@@ -96,29 +96,27 @@ static void let_go(struct abandon *a, struct slot *s, exs_future *child, bool le
 	if (s)
 		exsi_timer_disarm(a->x->clock, &s->timer);
 	if (left_behind)
-		exsi_cancel(child, EXSI_STOP_ALL, EXS_CAUSE_TIMEOUT, false);
+		exsi_cancel(child, EXSI_STOP_ALL, EXS_CAUSE_TIMEOUT);
 	exs_future_unref(child);
 }
 
-enum settled { GOES_UP, IS_HELD, IS_STOPPED };
+enum settled { GOES_UP, IS_HELD, MUST_TELL };
 
-/* With the token: the call goes up with what has come, or is parked. STOPPED: it must not be parked before the child is told. */
-static enum settled settle(struct abandon *a, exs_future *f, struct slot *s, exs_result *r, bool told)
+/* With the token: the call goes up with what has come, or is parked. MUST_TELL: not before the child is told of a stop. */
+static enum settled try_settle(struct abandon *a, exs_future *f, struct slot *s, exs_result *r, bool told)
 {
 	exs_future *child = NULL;
-	bool left_behind = false;
+	bool left_behind = false, parked = false;
 	enum settled how = GOES_UP;
 
 	pthread_mutex_lock(&a->lock);
 	if (!s->delivered && !atomic_load(&s->expired)) {
-		if (told)
-			exsi_call_park_anyway(f, a->x);
-		else if (!exsi_call_park_unless_stopped(f, a->x))
-			how = IS_STOPPED;
-		/* The timer's expiry may have come between the look and the park, and found nothing to claim. */
-		if (how != IS_STOPPED && !(atomic_load(&s->expired) && exs_call_claim(f)))
-			how = IS_HELD;
+		parked = told ? exsi_call_park_unless_insisted(f, a->x) : exsi_call_park_unless_stopped(f, a->x);
+		how = parked ? IS_HELD : MUST_TELL;
 	}
+	/* The timer's expiry may have come between the look and the park, and found nothing to claim. */
+	if (parked && atomic_load(&s->expired) && exs_call_claim(f))
+		how = GOES_UP;
 	if (how == GOES_UP) {
 		left_behind = !s->delivered;
 		child = leave(a, f, s, r);
@@ -127,6 +125,20 @@ static enum settled settle(struct abandon *a, exs_future *f, struct slot *s, exs
 	if (child)
 		let_go(a, s, child, left_behind);
 	return how;
+}
+
+/* told: the child has been asked to stop by whoever asked first. One who insists may have come since. */
+static exs_step settle(struct abandon *a, exs_future *f, struct slot *s, exs_result *r, bool told)
+{
+	enum settled how;
+
+	while ((how = try_settle(a, f, s, r, told)) == MUST_TELL) {
+		exs_cause cause = exs_future_cause(f);
+		bool insisted = atomic_fetch_and(&f->state, ~EXSI_INSISTED) & EXSI_INSISTED;
+		exsi_cancel(s->child, EXSI_STOP_ALL, insisted && cause == EXS_CAUSE_USER ? EXS_CAUSE_TIMEOUT : cause);
+		told = true;
+	}
+	return how == GOES_UP ? EXS_UP : EXS_HELD;
 }
 
 /* --- the child --- */
@@ -230,20 +242,15 @@ static exs_step abandon_start(exs_executor *x, exs_future *f, void *slot, exs_re
 	pthread_mutex_unlock(&a->lock);
 	if (s->timer.at != EXSI_NEVER)
 		exsi_timer_arm(x->clock, &s->timer, s->timer.at, NULL);
-	enum settled how = settle(a, f, s, r, false);
-	if (how == IS_STOPPED) {
-		exsi_cancel(child, EXSI_STOP_ALL, exs_future_cause(f), false);
-		how = settle(a, f, s, r, true);
-	}
-	return how == GOES_UP ? EXS_UP : EXS_HELD;
+	return settle(a, f, s, r, false);
 }
 
 static exs_step abandon_cancel(exs_executor *x, exs_future *f, void *slot, exs_cause cause, exs_result *r)
 {
 	struct slot *s = slot;
 
-	exsi_cancel(s->child, EXSI_STOP_ALL, cause, false); /* its kid_done may run in here */
-	return settle(exsi_state(x), f, s, r, true) == GOES_UP ? EXS_UP : EXS_HELD;
+	exsi_cancel(s->child, EXSI_STOP_ALL, cause); /* its kid_done may run in here */
+	return settle(exsi_state(x), f, s, r, true);
 }
 
 static bool abandon_expire(struct exsi_timer *timer)

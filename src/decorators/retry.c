@@ -178,6 +178,8 @@ static exs_step retry_done(exs_executor *x, exs_future *f, void *slot, exs_resul
 	struct slot *s = slot;
 	if (r->kind == EXS_KIND_CANCELLED || exs_call_stopped(f, x))
 		return EXS_UP;
+	if (r->kind == EXS_KIND_VALUE && !exsi_root(f)->extra && !((struct retry *)exsi_state(x))->options.policy)
+		return EXS_UP; /* the usual case, at no cost */
 	exs_retry_options o = options_of(x, f);
 	exs_attempt a = {.outcome = r, .attempt = s->attempt, .name = exs_call_name(f)};
 	a.elapsed = (double)(exsi_clock_ns(x->clock) - s->begun) / 1e9;

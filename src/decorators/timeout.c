@@ -19,6 +19,7 @@ enum { ARMED, GONE, FIRING, FIRED, LATE };
 struct slot {
 	struct exsi_timer timer;
 	exs_result late;
+	bool took; /* the expiry got the token: what comes up comes because of it */
 	atomic_uint state;
 };
 
@@ -66,9 +67,9 @@ static void settle(exs_executor *x, exs_future *f, struct slot *s, exs_result *r
 	struct timeout *t = exsi_state(x);
 	uint64_t ns = exsi_timeout_of(x, f, t->ns);
 
-	(void)s;
+	bool insisted = atomic_fetch_and(&f->state, ~EXSI_INSISTED) & EXSI_INSISTED;
 	exsi_stop_clear(f, x->depth);
-	if (r->kind == EXS_KIND_CANCELLED && !exs_call_stopped(f, x))
+	if (r->kind == EXS_KIND_CANCELLED && (s->took || insisted || !exsi_stopped(f, x)))
 		*r = exs_fail(ns == t->ns ? exs_error_ref(t->error) : exsi_timeout_error(ns));
 }
 
@@ -110,7 +111,7 @@ static void timeout_fire(struct exsi_timer *timer)
 	exs_future *f = exsi_slot_call(s, x);
 	unsigned state = FIRING;
 
-	exsi_cancel(f, x->depth, EXS_CAUSE_TIMEOUT, false);
+	s->took = exsi_cancel(f, x->depth, EXS_CAUSE_TIMEOUT);
 	if (!atomic_compare_exchange_strong(&s->state, &state, FIRED)) {
 		exs_result r = s->late;
 		settle(x, f, s, &r);

@@ -187,18 +187,18 @@ bool exsi_call_park_unless_stopped(exs_future *f, exs_executor *x)
 
 bool exs_call_park_again(exs_future *f, exs_executor *x)
 {
-	if (closed_to(f, x))
-		return false;
-	exsi_call_park_anyway(f, x);
-	return true;
+	return !closed_to(f, x) && exsi_call_park_unless_insisted(f, x);
 }
 
-void exsi_call_park_anyway(exs_future *f, exs_executor *x)
+bool exsi_call_park_unless_insisted(exs_future *f, exs_executor *x)
 {
 	unsigned s = atomic_load(&f->state);
 
-	while (!atomic_compare_exchange_weak(&f->state, &s, parked_at(s, x)))
-		;
+	do {
+		if (s & EXSI_INSISTED)
+			return false;
+	} while (!atomic_compare_exchange_weak(&f->state, &s, parked_at(s, x)));
+	return true;
 }
 
 bool exs_call_claim(exs_future *f)
@@ -219,7 +219,7 @@ bool exsi_call_claim_run(exs_future *f)
 
 bool exs_call_stopped(exs_future *f, exs_executor *x)
 {
-	return exsi_stop(atomic_load(&f->state)) > x->depth;
+	return exsi_stopped(f, x) || closed_to(f, x);
 }
 
 void exs_call_restarting(exs_future *f)
@@ -239,10 +239,13 @@ static void check_result(exs_result *r)
 void exs_call_run(exs_future *f, exs_result *r)
 {
 	void *arg = exs_call_arg(f);
+	struct exsi_frame frame;
 
 	if (!(atomic_load(&f->state) & EXSI_RUNNING))
 		atomic_fetch_or(&f->state, EXSI_RUNNING);
+	exsi_frame_push(&frame, exsi_top(f));
 	*r = f->fn(arg, (exs_context *)(void *)f);
+	exsi_frame_pop(&frame);
 	check_result(r);
 	if (atomic_load(&f->state) & EXSI_HOOKS)
 		exsi_hooks_end(f);

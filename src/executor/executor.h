@@ -91,9 +91,15 @@ exs_future *exsi_submit_child(exs_executor *x, exs_task_fn *fn, void *arg, exs_e
 /* Claim, if it is parked at a leaf, and RUNNING in the same step. */
 bool exsi_call_claim_run(exs_future *f);
 
-/* As exs_call_park, without looking at closing; as exs_call_park_again, without looking at anything. */
+/* As exs_call_park and exs_call_park_again, but not looking at whether the chain is closing. */
 bool exsi_call_park_unless_stopped(exs_future *f, exs_executor *x);
-void exsi_call_park_anyway(exs_future *f, exs_executor *x);
+bool exsi_call_park_unless_insisted(exs_future *f, exs_executor *x);
+
+/* Has a canceller asked layer x to stop? Not looking at whether the chain is closing. */
+static inline bool exsi_stopped(exs_future *f, const exs_executor *x)
+{
+	return exsi_stop(atomic_load(&f->state)) > x->depth;
+}
 
 /* Between pin and unpin no executor's memory is freed whose calls were not all done at the pin: so a future that is not done
    after a pin has a source that can be looked at. Short, and not to block in. */

@@ -149,24 +149,30 @@ void exsi_sweep(exs_executor *x, bool only_parked, bool force)
 {
 	struct harvest h = {.x = x, .owned = true, .only_parked = only_parked, .force = force};
 
+	struct exsi_frame frame;
+	exsi_frame_push(&frame, x); /* callbacks run in here */
 	/* The calls parked where their work is a child's are told through the child. */
 	for (exs_executor *layer = x; layer; layer = layer->inner) {
 		if (layer->ops.each && (force || !layer->ops.child))
 			sweep_layer(layer, h);
 		h.owned = h.owned && !layer->borrow;
 	}
+	exsi_frame_pop(&frame);
 }
 
 /* --- shutdown --- */
 
 static void begin_closing(exs_executor *x, int mode)
 {
-	for (; x; x = x->borrow ? NULL : x->inner) {
-		int now = atomic_load(&x->closing);
+	bool owned = true;
+
+	for (; x; x = x->inner) {
+		int now = owned ? atomic_load(&x->closing) : mode;
 		while (now < mode && !atomic_compare_exchange_weak(&x->closing, &now, mode))
 			;
-		if (x->ops.closing)
+		if (x->ops.closing) /* of borrowed ones too: submitters of this chain may block there */
 			x->ops.closing(x);
+		owned = owned && !x->borrow;
 	}
 }
 
@@ -193,10 +199,16 @@ size_t exs_shutdown(exs_executor *x, exs_mode mode, double seconds)
 		return exs_executor_pending(x);
 	}
 	uint64_t deadline = exsi_after(exsi_now(), ns);
+	bool within = exsi_inside(x);
+	if (!within)
+		atomic_fetch_add(&x->refs, 1); /* a callback that runs in here may free it */
 	close_down(x, mode);
-	if (!exsi_inside(x) && !exsi_wait_quiet(x, deadline))
+	if (!within && !exsi_wait_quiet(x, deadline))
 		exsi_sweep(x, false, true);
-	return exs_executor_pending(x);
+	size_t left = exs_executor_pending(x);
+	if (!within)
+		exsi_executor_unref(x);
+	return left;
 }
 
 /* --- release --- */

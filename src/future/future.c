@@ -194,7 +194,8 @@ bool exsi_force(exs_future *f)
 	do {
 		if (s & EXSI_DONE)
 			return false;
-		next = exsi_with_stop(s & ~EXSI_PARKED, EXSI_STOP_ALL, EXS_CAUSE_SHUTDOWN) | EXSI_DONE | EXSI_FORCED;
+		next = exsi_with_stop(s & ~EXSI_PARKED, EXSI_STOP_ALL, EXS_CAUSE_SHUTDOWN);
+		next |= EXSI_DONE | EXSI_FORCED | EXSI_INSISTED;
 	} while (!atomic_compare_exchange_weak(&f->state, &s, next));
 	tell(f, s);
 	if (s & EXSI_HOOKS)
@@ -220,6 +221,8 @@ static unsigned mark(exs_future *f, unsigned level, exs_cause cause, bool only_p
 		next = exsi_stop(s) < level ? exsi_with_stop(s, level, cause) : s;
 		if (*claimed)
 			next &= ~EXSI_PARKED;
+		else if (cause != EXS_CAUSE_USER)
+			next |= EXSI_INSISTED;
 	} while (!atomic_compare_exchange_weak(&f->state, &s, next));
 	if (s & EXSI_HOOKS)
 		exsi_hooks_run(f);
@@ -239,22 +242,23 @@ static exs_answer answer(exs_future *f)
 	}
 }
 
-exs_answer exsi_cancel(exs_future *f, unsigned level, exs_cause cause, bool only_parked)
+bool exsi_cancel(exs_future *f, unsigned level, exs_cause cause)
 {
 	bool claimed;
 
-	mark(f, level, cause, only_parked, &claimed);
+	mark(f, level, cause, false, &claimed);
 	if (claimed)
 		f->source->cancel(f, cause);
-	return answer(f);
+	return claimed;
 }
 
 exs_answer exs_future_cancel(exs_future *f)
 {
-	if (!f)
+	if (!f || exsi_forked())
 		return EXS_TOO_LATE;
 	exs_future_ref(f); /* a callback that runs inside may drop the caller's */
-	exs_answer a = exsi_cancel(f, EXSI_STOP_ALL, EXS_CAUSE_USER, false);
+	exsi_cancel(f, EXSI_STOP_ALL, EXS_CAUSE_USER);
+	exs_answer a = answer(f);
 	exs_future_unref(f);
 	return a;
 }
@@ -327,7 +331,7 @@ void exsi_stop_clear(exs_future *f, unsigned level)
 	unsigned s = atomic_load(&f->state);
 
 	while (exsi_stop(s) == level &&
-	       !atomic_compare_exchange_weak(&f->state, &s, exsi_with_stop(s, 0, EXS_CAUSE_NONE)))
+	       !atomic_compare_exchange_weak(&f->state, &s, exsi_with_stop(s & ~EXSI_INSISTED, 0, EXS_CAUSE_NONE)))
 		;
 }
 

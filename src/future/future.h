@@ -17,10 +17,11 @@
 #define EXSI_PARKED	 1u
 #define EXSI_DONE	 2u
 #define EXSI_FORCED	 4u
-#define EXSI_WAITER	 8u  /* somebody sleeps on the word */
-#define EXSI_NODES	 16u /* there are, or were, nodes in the list */
-#define EXSI_HOOKS	 32u /* there are on_cancel handlers */
-#define EXSI_RUNNING	 64u /* the user's function runs */
+#define EXSI_WAITER	 8u   /* somebody sleeps on the word */
+#define EXSI_NODES	 16u  /* there are, or were, nodes in the list */
+#define EXSI_HOOKS	 32u  /* there are on_cancel handlers */
+#define EXSI_RUNNING	 64u  /* the user's function runs */
+#define EXSI_INSISTED	 128u /* a stop that can't be refused came while the token was not to be had */
 #define EXSI_AT_SHIFT	 8
 #define EXSI_STOP_SHIFT	 18
 #define EXSI_CAUSE_SHIFT 28
@@ -123,8 +124,8 @@ void exsi_complete(exs_future *f, exs_result *r);
 bool exsi_force(exs_future *f);
 
 /* Marks everything below level as asked to stop, runs on_cancel handlers, claims the token if it is parked below level and then lets
-   the source see to it. only_parked: leaves running ones alone. The caller has a reference. */
-exs_answer exsi_cancel(exs_future *f, unsigned level, exs_cause cause, bool only_parked);
+   the source see to it. Answers whether it claimed. The caller has a reference. all: STOP_ALL; only_parked leaves others alone. */
+bool exsi_cancel(exs_future *f, unsigned level, exs_cause cause);
 void exsi_cancel_all(exs_future *const *futures, size_t n, exs_cause cause, bool only_parked);
 
 /* Notes who asked, where nobody has been noted: a part of the call was cancelled on its own. */

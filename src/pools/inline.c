@@ -18,6 +18,7 @@ static exs_step inline_start(exs_executor *x, exs_future *f, void *slot, exs_res
 	struct slot *s = slot;
 
 	if (exs_call_stopped(f, x)) {
+		exsi_note_cause(f, EXS_CAUSE_SHUTDOWN); /* if it was no canceller */
 		*r = exs_cancelled();
 		return EXS_UP;
 	}
