@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# What a file's folder lets it include: its own layer and lower ones. Public headers of pools and decorators (those named after
+# a file there) count as that layer. Decorators see only themselves among the decorators; http sees public headers only.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+declare -A below=(
+	[base]="base"
+	[future]="base future"
+	[executor]="base future executor"
+	[pools]="base future executor pools"
+	[decorators]="base future executor"
+	[http]="http"
+)
+# One decorator in two files: the second counts as the first.
+declare -A part_of=([decorators/abandon]=decorators/timeout)
+status=0
+complain() {
+	echo "$1 includes $2"
+	status=1
+}
+
+# layer/name of what an #include names: future/wait.h, or executors/retry.h which is decorators/retry.
+resolve() {
+	local name=${1#executors/} found
+	name=${name%.h}
+	if [[ $1 != executors/* ]]; then
+		echo "$name"
+	else
+		found=$(find src/pools src/decorators -name "$name.c" -printf '%P' -quit 2>/dev/null)
+		[[ ! $found ]] || find src -path "*/$name.c" -printf '%P' -quit | sed 's/\.c$//'
+	fi
+}
+
+while read -r file include; do
+	layer=${file#src/} layer=${layer%%/*}
+	own=${file#src/} own=${own%.*} own=${part_of[$own]-$own}
+	[[ -n ${below[$layer]-} ]] || { complain "$file" "nothing: no layer is called $layer"; continue; }
+	[[ $layer != http || $include != executors/* ]] || continue
+	target=$(resolve "$include")
+	[[ $target && $target != "$own" ]] || continue
+	[[ " ${below[$layer]} " == *" ${target%%/*} "* ]] || complain "$file" "$include"
+done < <(grep -rHE '^ *# *include +("|<executors/)' src --include='*.[ch]' |
+	sed -E 's/^([^:]*):[^"<]*["<]([^">]*)[">].*/\1 \2/')
+exit $status

@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# A code block of a Markdown file that follows a line <!-- from FILE --> or <!-- from FILE [NAME] --> equals that file, or its
+# region between the lines /* [NAME] */ and /* [NAME] end */, less the region's own indentation.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+status=0
+
+# region FILE NAME
+region() {
+	if [[ ! $2 ]]; then
+		cat "$1"
+		return
+	fi
+	awk -v begin="/* [$2] */" -v end="/* [$2] end */" '
+	{ line = $0; sub(/^[ \t]+/, "", line); sub(/[ \t]+$/, "", line) }
+	line == end { inside = 0 }
+	inside { sub("^" indent, ""); print }
+	line == begin { inside = 1; indent = $0; sub(/[^ \t].*/, "", indent) }' "$1"
+}
+
+for page in *.md docs/*.md; do
+	[[ -e $page ]] || continue
+	rm -f "$work"/block*
+	# One file for each block: its first line names the source and the region.
+	awk -v out="$work/block" '
+	/^<!-- from .* -->$/ { file = sprintf("%s%03d", out, ++n); gsub(/[][]/, ""); print $3, ($4 == "-->" ? "" : $4) >file; wait = 1; next }
+	/^```/ && wait { wait = 0; inside = 1; next }
+	/^```/ { inside = 0; next }
+	inside { print >file }' "$page"
+	for block in "$work"/block*; do
+		[[ -e $block ]] || continue
+		read -r file name <"$block"
+		[[ -e $file ]] || { echo "$page: there is no $file"; status=1; continue; }
+		region "$file" "$name" >"$work/source"
+		[[ -s $work/source ]] || { echo "$page: $file has no region [$name]"; status=1; continue; }
+		tail -n +2 "$block" | diff -u --label "$file $name" --label "$page" "$work/source" - || status=1
+	done
+done
+exit $status

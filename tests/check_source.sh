@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# What must not stand in src: conditional compilation outside src/base, function-like macros, ways to end the process or to
+# print. Public headers may have none of the latter two either.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+status=0
+
+# forbid WHAT PATTERN FILE...: prints the lines that match, if any.
+forbid() {
+	local what=$1 pattern=$2
+	shift 2
+	if grep -HnE "$pattern" "$@"; then
+		echo "not allowed: $what"
+		status=1
+	fi
+}
+
+mapfile -t all < <(find src -name '*.[ch]' | sort)
+mapfile -t sources < <(find src -path src/base -prune -o -name '*.c' -print | sort)
+mapfile -t headers < <(find src -path src/base -prune -o -name '*.h' -print | sort)
+
+forbid "#if outside src/base" '^ *# *(if|ifdef|ifndef|elif|else)\b' "${sources[@]}" /dev/null
+for header in "${headers[@]}"; do
+	# Only the guard: #ifndef X, #define X at the top, one #endif.
+	awk -v file="$header" '
+	/^ *# *if/ { n++; if ($1 != "#ifndef") n = 99; guard = $2; getline; if ($1 != "#define" || $2 != guard) n = 99 }
+	/^ *# *el/ { n = 99 }
+	END { if (n != 1) { print file ": not allowed: #if other than the include guard"; exit 1 } }' "$header" || status=1
+done
+mapfile -t macros < <(grep -HnE '^ *# *define +[A-Za-z_0-9]+\(' "${all[@]}" | grep -viE 'define +(exsi_)?container_of\(' || true)
+if ((${#macros[@]})); then
+	printf '%s\n' "${macros[@]}" "not allowed: function-like macros other than container_of"
+	status=1
+fi
+forbid "ending the process, printing" \
+	'(^|[^A-Za-z0-9_.>])((_|quick_|_E)?[eE]xit|abort|assert|v?f?d?printf|f?put[sc]|putchar|perror|psignal|syslog)[ ]*\(' \
+	"${all[@]}" include/executors/*.h
+exit $status
