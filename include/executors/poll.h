@@ -43,7 +43,8 @@ typedef struct exs_poll_options {
 	exs_free_fn *ctx_free;		 /* once, after the last use of ctx, also on failure */
 } exs_poll_options;
 
-/* New executor around ex, which it takes over, also on failure, with a thread of its own; cancel_fn may be NULL (cancelling
+/* New executor around ex, which it takes over, also on failure, with a thread of its own (on which the poll function and the callbacks
+   of what it yields must not wait for a call that this thread has to poll: such a wait answers EXS_EDEADLK); cancel_fn may be NULL (cancelling
    needs nothing), options may be NULL. Failed and cancelled delegates never become pending. NULL in gives NULL out; NULL and
    exs_last_error on failure. */
 EXS_API exs_executor *exs_with_poll_sized(exs_executor *ex, exs_poll_fn *poll_fn, exs_cancel_fn *cancel_fn, void *ctx,

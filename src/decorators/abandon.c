@@ -231,15 +231,19 @@ static exs_step abandon_start(exs_executor *x, exs_future *f, void *slot, exs_re
 	s->child = NULL;
 	s->pprev = NULL;
 	atomic_init(&s->expired, false);
+	pthread_mutex_lock(&a->lock);
+	list(a, s); /* before the child starts: shutdown must find the call while an inline task runs */
+	pthread_mutex_unlock(&a->lock);
 	exs_future *child = start_child(a, f, s);
+	pthread_mutex_lock(&a->lock);
+	s->child = child;
+	if (!child)
+		unlist(s);
+	pthread_mutex_unlock(&a->lock);
 	if (!child) {
 		*r = exs_fail(exsi_error(EXS_ENOMEM));
 		return EXS_UP;
 	}
-	pthread_mutex_lock(&a->lock);
-	s->child = child;
-	list(a, s);
-	pthread_mutex_unlock(&a->lock);
 	if (s->timer.at != EXSI_NEVER)
 		exsi_timer_arm(x->clock, &s->timer, s->timer.at, NULL);
 	return settle(a, f, s, r, false);

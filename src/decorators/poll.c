@@ -37,6 +37,7 @@ struct poll {
 	struct exsi_timer_kind kind;
 	struct exsi_timer timer; /* the next poll */
 	struct exsi_crew crew;
+	struct exsi_worker worker; /* the poll thread as one that waits */
 	bool holds_clock;
 	atomic_uint bell;
 	atomic_bool due; /* poll as soon as something is pending */
@@ -451,11 +452,46 @@ static size_t count(struct slot *list)
 	return n;
 }
 
+/* --- waiting on the poll thread, in a callback --- */
+
+static bool poll_help(struct exsi_worker *w, exs_future *f)
+{
+	(void)w, (void)f;
+	return false;
+}
+
+/* Is f a call that this thread has to poll? */
+static bool poll_concerns(struct exsi_worker *w, exs_future *f)
+{
+	struct poll *p = EXSI_CONTAINER_OF(w, struct poll, worker);
+	const exs_executor *x = NULL;
+
+	exsi_pin();
+	if (!exs_future_is_done(f) && f->source->time_left) /* not a promise */
+		for (x = exsi_top(f); x && x != p->x;)
+			x = x->inner;
+	exsi_unpin();
+	return x;
+}
+
+static int poll_block(struct exsi_worker *w, bool concerned)
+{
+	(void)w;
+	return concerned ? EXS_EDEADLK : EXS_OK;
+}
+
+static void poll_unblock(struct exsi_worker *w)
+{
+	(void)w;
+}
+
 static void poll_main(void *arg)
 {
 	struct poll *p = arg;
 	struct exsi_frame frame;
 
+	p->worker = (struct exsi_worker){poll_help, poll_concerns, poll_block, poll_unblock};
+	exsi_self()->worker = &p->worker;
 	exsi_frame_push(&frame, p->x);
 	for (;;) {
 		unsigned heard = atomic_load(&p->bell);

@@ -44,16 +44,14 @@ unsigned exs_context_attempt(exs_context *ctx)
 	return attempt;
 }
 
+/* What a child may start its parent counts among its own. */
 unsigned exs_context_max_attempts(exs_context *ctx)
 {
-	unsigned max = 1;
+	exs_future *f = of(ctx), *up;
 
-	for (exs_future *f = of(ctx); f; f = parent(f)) {
-		struct exsi_story *story = exsi_story(f);
-		unsigned m = story ? story->max : 1;
-		max = m >= EXS_UNLIMITED / max ? EXS_UNLIMITED : max * m;
-	}
-	return max;
+	while ((up = parent(f)))
+		f = up;
+	return exsi_story(f) ? exsi_story(f)->max : 1;
 }
 
 const char *exs_context_name(exs_context *ctx)
