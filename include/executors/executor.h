@@ -2,30 +2,12 @@
 #ifndef EXECUTORS_EXECUTOR_H
 #define EXECUTORS_EXECUTOR_H
 
-#include <executors/context.h>
 #include <executors/future.h>
+#include <executors/task.h>
 
 #ifdef __cplusplus
 extern "C" {
 #endif
-
-struct exs_retry_options;
-
-/* A task. arg must live until the task has ended, which can be after its future is done (a timeout in ABANDON mode). It may
-   run more than once (retry). pthread_exit, pthread_cancel and longjmp out of it are not supported. */
-typedef exs_result exs_task_fn(void *arg, exs_context *ctx);
-
-/* Options of one call; 0 or NULL is the default. */
-typedef struct exs_task {
-	exs_task_fn *fn;
-	void *arg;
-	exs_free_fn
-		*arg_free; /* runs once, after the last attempt that could read arg, also when the submit is refused */
-	const char *name;  /* copied; for exs_future_explain, logs and the task's context */
-	int priority;	   /* for executors that order their queue; 0 is the middle, smaller is more urgent */
-	double timeout;	   /* seconds; instead of the outermost timeout layer's own */
-	const struct exs_retry_options *retry; /* instead of the outermost retry layer's own; copied */
-} exs_task;
 
 /* Submits fn(arg). Answers the future (one reference, the caller's); NULL only when memory is short. Whatever else is wrong
    (shut down, full, no such layer, forked child) is the future's error. May block while a bounded queue is full, may run

@@ -14,6 +14,7 @@
 #include <executors/result.h>
 #include <executors/retry.h>
 #include <executors/set.h>
+#include <executors/task.h>
 #include <executors/thread_pool.h>
 #include <executors/timeout.h>
 

@@ -149,15 +149,17 @@ EXS_API void exs_http_jobs_free(exs_http_jobs *jobs);
 /* Submits the publish of an object, as a task called "publish OBJECT". Answers as exs_submit. */
 EXS_API exs_future *exs_http_jobs_submit(exs_executor *ex, exs_http_jobs *jobs, const char *object);
 
-/* The same in two steps. New argument for exs_http_jobs_publish, to be freed by exs_http_publish_free (the task's arg_free); NULL
-   when memory is short. It holds the Idempotency-Key of one call, which stays the same over its attempts. */
+/* The same in two steps. New argument for exs_http_jobs_publish, to be freed by exs_http_publish_free (the task's
+   arg_free; NULL is allowed); NULL when memory is short. It holds the Idempotency-Key of one call, which stays the same over
+   its attempts. */
 typedef struct exs_http_publish exs_http_publish;
 EXS_API exs_http_publish *exs_http_publish_new(exs_http_jobs *jobs, const char *object);
 EXS_API void exs_http_publish_free(void *publish);
 
-/* The task: publishes the object and answers an exs_http_task. A 2xx answer from which no 64-bit task_id can be read is EXS_JOBS_EANSWER,
-   which exs_http_retry_codes leaves out. If the task is asked to stop and the answer comes within stop_grace, the job is
-   cancelled at the service, and the task answers cancelled; without an answer the job may exist. Blocks. */
+/* The task: publishes the object and answers an exs_http_task. A 2xx answer from which no 64-bit task_id can be read is
+   EXS_JOBS_EANSWER, which exs_http_retry_codes leaves out. If the task is asked to stop and the answer comes within
+   stop_grace, the job is cancelled at the service, and the task answers cancelled; without an answer the job may exist.
+   Blocks. */
 EXS_API exs_result exs_http_jobs_publish(void *publish, exs_context *ctx);
 
 /* The poll function, ctx the exs_http_jobs: asks for all pending tasks in one search (more than 10,000: in several), not
@@ -168,8 +170,9 @@ EXS_API exs_result exs_http_jobs_publish(void *publish, exs_context *ctx);
      running, pending, queued           stays pending
      another state      EXS_JOBS_ESTATE
      not in the answer  EXS_JOBS_EUNKNOWN
-   An entry given twice counts the first time; entries that were not asked for or have no usable task_id are left out and logged.
-   A search that fails fails those it asked for, unless the options tolerate it; a Retry-After then delays the next. */
+   An entry given twice counts the first time; entries that were not asked for or have no usable task_id are left out and
+   logged. A search that fails fails those it asked for, unless the options tolerate it; a Retry-After then delays the
+   next. */
 EXS_API exs_error *exs_http_jobs_poll(void *jobs, exs_descriptor **d, size_t n, double *delay);
 
 /* The cancel functions: DELETE, many of them in parallel. 2xx: cancelled. 409: too late, stays pending. Anything else, and no

@@ -25,6 +25,9 @@ typedef enum exs_step {
 	EXS_HELD  /* the call is parked or handed over: it may be gone, do not touch it */
 } exs_step;
 
+/* Options of a task that a layer sees to; the outermost such layer does. */
+typedef enum exs_option { EXS_OPTION_TIMEOUT = 1, EXS_OPTION_RETRY = 2 } exs_option;
+
 typedef void exs_visit_fn(exs_future *call, void *arg);
 
 /* Static and constant. start, done and cancel are required (there are pass-throughs below), the others may be NULL. No hook is
@@ -32,6 +35,7 @@ typedef void exs_visit_fn(exs_future *call, void *arg);
 typedef struct exs_layer_ops {
 	size_t size;	  /* sizeof(exs_layer_ops) */
 	const char *type; /* "retry", as exs_describe prints it */
+	unsigned options; /* of exs_option */
 
 	/* A call arrives from above. UP: *result is the outcome. The slot is uninitialised. */
 	exs_step (*start)(exs_executor *ex, exs_future *call, void *slot, exs_result *result);

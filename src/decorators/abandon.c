@@ -333,6 +333,7 @@ static int abandon_describe(exs_executor *x, char *buf, size_t size)
 static const exs_layer_ops abandon_ops = {
 	.size = sizeof(exs_layer_ops),
 	.type = "timeout",
+	.options = EXS_OPTION_TIMEOUT,
 	.start = abandon_start,
 	.done = exs_pass_done,
 	.cancel = abandon_cancel,

@@ -63,13 +63,18 @@ static void set_defaults(exs_retry_options *o)
 	o->max_retry_after = exsi_option_seconds(o->max_retry_after, 120.0);
 }
 
+static unsigned attempts(const exs_retry_options *o)
+{
+	return o->policy ? EXS_UNLIMITED : o->max_attempts;
+}
+
 /* The call's own options, or the layer's. */
 static exs_retry_options options_of(exs_executor *x, exs_future *f)
 {
 	struct retry *rt = exsi_state(x);
 	struct exsi_extra *extra = exsi_extra(exsi_root(f));
 
-	if (!extra || !extra->retry || !exsi_is_outermost(x, f))
+	if (!extra || !extra->retry || !exsi_is_outermost(x, f, EXS_OPTION_RETRY))
 		return rt->options;
 	exs_retry_options o = *extra->retry;
 	set_defaults(&o);
@@ -143,6 +148,10 @@ static exs_step retry_start(exs_executor *x, exs_future *f, void *slot, exs_resu
 	if (wrong) {
 		*r = exs_fail(exs_error_new(&exs_domain_exs, EXS_EINVAL, "the call's retry options: %s", wrong));
 		return EXS_UP;
+	}
+	if (extra && extra->retry && exsi_is_outermost(x, f, EXS_OPTION_RETRY)) {
+		exs_retry_options o = options_of(x, f);
+		atomic_store(&exsi_story(f)->max, exsi_times(attempts(&o), x->inner->max_attempts));
 	}
 	s->attempt = 1;
 	s->backoff = 0; /* not yet known */
@@ -275,6 +284,7 @@ static int retry_describe(exs_executor *x, char *buf, size_t size)
 static const exs_layer_ops retry_ops = {
 	.size = sizeof(exs_layer_ops),
 	.type = "retry",
+	.options = EXS_OPTION_RETRY,
 	.start = retry_start,
 	.done = retry_done,
 	.cancel = retry_cancel,
@@ -337,6 +347,6 @@ exs_executor *exs_with_retry_sized(exs_executor *ex, const exs_retry_options *op
 		return NULL;
 	}
 	struct retry *rt = exsi_state(x);
-	exs_layer_set_attempts(x, rt->options.policy ? EXS_UNLIMITED : rt->options.max_attempts);
+	exs_layer_set_attempts(x, attempts(&rt->options));
 	return x;
 }

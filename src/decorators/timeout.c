@@ -27,7 +27,7 @@ uint64_t exsi_timeout_of(exs_executor *x, exs_future *f, uint64_t ns)
 {
 	struct exsi_extra *extra = exsi_extra(exsi_root(f));
 
-	if (extra && extra->timeout != 0 && exsi_is_outermost(x, f))
+	if (extra && extra->timeout != 0 && exsi_is_outermost(x, f, EXS_OPTION_TIMEOUT))
 		exsi_duration(exsi_option_seconds(extra->timeout, 0), &ns);
 	return ns;
 }
@@ -149,6 +149,7 @@ static int timeout_describe(exs_executor *x, char *buf, size_t size)
 static const exs_layer_ops timeout_ops = {
 	.size = sizeof(exs_layer_ops),
 	.type = "timeout",
+	.options = EXS_OPTION_TIMEOUT,
 	.start = timeout_start,
 	.done = timeout_done,
 	.cancel = exs_pass_cancel,

@@ -2,7 +2,6 @@
 #include "base/memory.h"
 #include "executor/executor.h"
 
-#include <executors/retry.h>
 #include <limits.h>
 #include <string.h>
 
@@ -299,13 +298,16 @@ exs_future *exsi_root(exs_future *f)
 	return f;
 }
 
-bool exsi_is_outermost(const exs_executor *x, exs_future *f)
+static const exs_executor *outermost(const exs_executor *x, exs_option option)
 {
-	const exs_executor *top = exsi_top(exsi_root(f));
+	while (x && !(x->ops.options & option))
+		x = x->inner;
+	return x;
+}
 
-	while (top != x && strcmp(top->ops.type, x->ops.type))
-		top = top->inner;
-	return top == x;
+bool exsi_is_outermost(const exs_executor *x, exs_future *f, exs_option option)
+{
+	return outermost(exsi_top(exsi_root(f)), option) == x;
 }
 
 void exsi_arg_share(exs_future *f, struct exsi_shared_arg *shared)
@@ -365,15 +367,6 @@ static void put_extra(exs_future *f, size_t at, const exs_task *t)
 	}
 }
 
-/* With the call's own policy in the place of the outermost retry layer's. */
-static unsigned attempts_with(const exs_executor *x, const exs_retry_options *retry)
-{
-	while (x->inner && strcmp(x->ops.type, "retry"))
-		x = x->inner;
-	unsigned own = retry->policy ? EXS_UNLIMITED : retry->max_attempts ? retry->max_attempts : 3;
-	return exsi_times(own, x->inner ? x->inner->max_attempts : 1);
-}
-
 static exs_future *new_call(exs_executor *x, const exs_task *t)
 {
 	size_t at = sizeof(exs_future) + x->off + x->size, extra = extra_size(t);
@@ -388,19 +381,12 @@ static exs_future *new_call(exs_executor *x, const exs_task *t)
 	if (x->story) {
 		f->story = x->story;
 		atomic_init(&exsi_story(f)->attempt, 1);
-		exsi_story(f)->max = t->retry ? attempts_with(x, t->retry) : x->max_attempts;
+		atomic_init(&exsi_story(f)->max, x->max_attempts);
 	}
 	if (extra)
 		put_extra(f, at, t);
 	atomic_fetch_add(&x->submitted, 1); /* before closing is read: shutdown writes closing, then reads this */
 	return f;
-}
-
-static bool chain_has(const exs_executor *x, const char *type)
-{
-	while (x && strcmp(x->ops.type, type))
-		x = x->inner;
-	return x;
 }
 
 /* Why the call can't be taken, or NULL. */
@@ -419,10 +405,10 @@ static exs_error *refusal(exs_executor *x, const exs_task *t, const char *wrong)
 	if (!exsi_duration(t->timeout, &ns))
 		return exs_error_new(&exs_domain_exs, EXS_EINVAL, "exs_submit: timeout is %g: it must be 0 or more",
 				     t->timeout);
-	if (t->timeout != 0 && !chain_has(x, "timeout"))
+	if (t->timeout != 0 && !outermost(x, EXS_OPTION_TIMEOUT))
 		return exs_error_new(&exs_domain_exs, EXS_EINVAL,
 				     "exs_submit: a timeout needs a chain with exs_with_timeout");
-	if (t->retry && !chain_has(x, "retry"))
+	if (t->retry && !outermost(x, EXS_OPTION_RETRY))
 		return exs_error_new(&exs_domain_exs, EXS_EINVAL,
 				     "exs_submit: a retry policy needs a chain with exs_with_retry");
 	return NULL;

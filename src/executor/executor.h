@@ -76,8 +76,8 @@ struct exsi_shared_arg {
 /* The call that the user made, of which f may be a child: its options count for all. */
 exs_future *exsi_root(exs_future *f);
 
-/* The first layer of its type in the whole chain of the call, children included: the one that a call's options are for. */
-bool exsi_is_outermost(const exs_executor *x, exs_future *f);
+/* Is x the first layer in the whole chain of the call, children included, that sees to this option of the call? */
+bool exsi_is_outermost(const exs_executor *x, exs_future *f, exs_option option);
 
 /* Makes f's argument shared, with f as its first user; once. drop also serves as f's arg_free. */
 void exsi_arg_share(exs_future *f, struct exsi_shared_arg *shared);

@@ -51,7 +51,7 @@ unsigned exs_context_max_attempts(exs_context *ctx)
 
 	while ((up = parent(f)))
 		f = up;
-	return exsi_story(f) ? exsi_story(f)->max : 1;
+	return exsi_story(f) ? atomic_load(&exsi_story(f)->max) : 1;
 }
 
 const char *exs_context_name(exs_context *ctx)

@@ -48,14 +48,22 @@ const char *exs_strerror(int code)
 	return text ? text : "unknown error";
 }
 
-#define IMMORTAL(c) [c] = {.code = c, .domain = &exs_domain_exs, .retry_after = -1}
 static struct exs_error immortal[N_TEXTS] = {
-	IMMORTAL(EXS_OK),	 IMMORTAL(EXS_EINVAL),	   IMMORTAL(EXS_ENOMEM),   IMMORTAL(EXS_ETIMEDOUT),
-	IMMORTAL(EXS_ESHUTDOWN), IMMORTAL(EXS_EREJECTED),  IMMORTAL(EXS_EDROPPED), IMMORTAL(EXS_EDEADLK),
-	IMMORTAL(EXS_EBUSY),	 IMMORTAL(EXS_EALREADY),   IMMORTAL(EXS_EBROKEN),  IMMORTAL(EXS_EFORK),
-	IMMORTAL(EXS_ETHREAD),	 IMMORTAL(EXS_ECANCELLED),
+	[EXS_OK] = {.code = EXS_OK, .domain = &exs_domain_exs, .retry_after = -1},
+	[EXS_EINVAL] = {.code = EXS_EINVAL, .domain = &exs_domain_exs, .retry_after = -1},
+	[EXS_ENOMEM] = {.code = EXS_ENOMEM, .domain = &exs_domain_exs, .retry_after = -1},
+	[EXS_ETIMEDOUT] = {.code = EXS_ETIMEDOUT, .domain = &exs_domain_exs, .retry_after = -1},
+	[EXS_ESHUTDOWN] = {.code = EXS_ESHUTDOWN, .domain = &exs_domain_exs, .retry_after = -1},
+	[EXS_EREJECTED] = {.code = EXS_EREJECTED, .domain = &exs_domain_exs, .retry_after = -1},
+	[EXS_EDROPPED] = {.code = EXS_EDROPPED, .domain = &exs_domain_exs, .retry_after = -1},
+	[EXS_EDEADLK] = {.code = EXS_EDEADLK, .domain = &exs_domain_exs, .retry_after = -1},
+	[EXS_EBUSY] = {.code = EXS_EBUSY, .domain = &exs_domain_exs, .retry_after = -1},
+	[EXS_EALREADY] = {.code = EXS_EALREADY, .domain = &exs_domain_exs, .retry_after = -1},
+	[EXS_EBROKEN] = {.code = EXS_EBROKEN, .domain = &exs_domain_exs, .retry_after = -1},
+	[EXS_EFORK] = {.code = EXS_EFORK, .domain = &exs_domain_exs, .retry_after = -1},
+	[EXS_ETHREAD] = {.code = EXS_ETHREAD, .domain = &exs_domain_exs, .retry_after = -1},
+	[EXS_ECANCELLED] = {.code = EXS_ECANCELLED, .domain = &exs_domain_exs, .retry_after = -1},
 };
-#undef IMMORTAL
 
 exs_error *exsi_error(exs_code code)
 {

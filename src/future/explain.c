@@ -42,9 +42,11 @@ size_t exs_future_explain(exs_future *f, char *buf, size_t size)
 	unsigned attempt = story ? atomic_load(&story->attempt) : 0;
 	char part[64] = "";
 
-	if (attempt && story->max == EXS_UNLIMITED)
+	unsigned max = story ? atomic_load(&story->max) : 0;
+
+	if (attempt && max == EXS_UNLIMITED)
 		snprintf(part, sizeof(part), "attempt %u: ", attempt);
 	else if (attempt)
-		snprintf(part, sizeof(part), "attempt %u of %u: ", attempt, story->max);
+		snprintf(part, sizeof(part), "attempt %u of %u: ", attempt, max);
 	return (size_t)snprintf(buf, size, "%s: %s%s", name, part, outcome(f));
 }

@@ -68,7 +68,7 @@ struct exsi_source {
 /* Counts the starts of a call, where the chain can start more than once; lies in the block. */
 struct exsi_story {
 	atomic_uint attempt;
-	unsigned max;
+	atomic_uint max;
 };
 
 /* Options of the call, at the end of the block, where given. */

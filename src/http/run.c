@@ -3,6 +3,7 @@
 
 #include <limits.h>
 #include <stdatomic.h>
+#include <stdlib.h>
 
 struct run {
 	const struct exsi_http_batch *batch;
@@ -217,6 +218,12 @@ void exsi_http_run(const struct exsi_http_batch *batch)
 }
 
 /* --- one request --- */
+
+void exs_http_response_clear(exs_http_response *response)
+{
+	free(response->body);
+	*response = (exs_http_response){0};
+}
 
 struct one {
 	const exs_http_request *request;

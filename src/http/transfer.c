@@ -270,8 +270,10 @@ static exs_error *cut_error(struct exsi_http_transfer *t, int cut, const char *u
 		return exs_error_new(&exs_domain_exs, cut, "%s %s: cancelled", t->method, url);
 	case EXS_ESHUTDOWN:
 		return exs_error_new(&exs_domain_exs, cut, "%s %s: the HTTP client was stopped", t->method, url);
-	default:
+	case EXS_ETIMEDOUT:
 		return exs_error_new(&exs_domain_exs, cut, "%s %s: no answer in time", t->method, url);
+	default:
+		return exs_error_new(&exs_domain_exs, cut, "%s %s: %s", t->method, url, exs_strerror(cut));
 	}
 }
 

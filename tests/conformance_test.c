@@ -1,0 +1,127 @@
+/* The conformance suite over the library's executors and chains of them. A new one joins by one line. */
+#include "conformance.h"
+#include "support.h"
+
+static exs_executor *pool(unsigned workers)
+{
+	return exs_with_clock(exs_thread_pool(workers), conformance_clock());
+}
+
+static exs_executor *inline_(void)
+{
+	return exs_with_clock(exs_inline(), conformance_clock());
+}
+
+static exs_executor *wait_(exs_executor *ex)
+{
+	return exs_with_timeout_mode(ex, 2000, EXS_WAIT);
+}
+
+static exs_executor *abandon(exs_executor *ex)
+{
+	return exs_with_timeout_mode(ex, 3000, EXS_ABANDON);
+}
+
+static exs_executor *retry(exs_executor *ex)
+{
+	return conformance_retry(ex, 2);
+}
+
+static exs_executor *poll_(exs_executor *ex)
+{
+	return conformance_poll(ex);
+}
+
+/* A decorator written against the public headers. */
+
+static const exs_layer_ops pass_ops = {
+	.size = sizeof(exs_layer_ops),
+	.type = "pass",
+	.start = exs_pass_start,
+	.done = exs_pass_done,
+	.cancel = exs_pass_cancel,
+};
+
+static exs_executor *pass(exs_executor *ex)
+{
+	return ex ? exs_layer_new(&pass_ops, ex, 0, 0) : NULL;
+}
+
+/* A pool that a chain borrows, and another chain that borrows it too. */
+static exs_executor *shared, *sharer;
+
+static void share_pool(void)
+{
+	shared = pool(2);
+	sharer = retry(abandon(exs_borrow(shared)));
+	CHECK(sharer);
+}
+
+static void end_pool(void)
+{
+	struct job job;
+
+	job_init(&job);
+	expect_value(job_submit(sharer, &job), &job); /* untouched by what the chain under test went through */
+	exs_executor_free(sharer);
+	exs_executor_free(shared);
+	job_fini(&job);
+}
+
+static exs_executor *bounded_pool(void)
+{
+	exs_thread_pool_options options = {.workers = 2, .queue_limit = 20, .name = "bounded"};
+
+	return exs_with_clock(exs_thread_pool_with(&options), conformance_clock());
+}
+
+static exs_executor *twenty(void)
+{
+	exs_executor *(*const layers[])(exs_executor *) = {retry, wait_, pass, poll_, abandon};
+	exs_executor *ex = pool(2);
+
+	for (int i = 0; i < 19; i++)
+		ex = i > 4 && i % 5 == 0 ? conformance_retry(ex, 1) : layers[i % 5](ex);
+	return ex;
+}
+
+/* X(name, the chain), and S(...) for those that borrow `shared`. */
+#define CHAINS(X, S)                                                                                                   \
+	X(pool_1, pool(1))                                                                                             \
+	X(pool_4, pool(4))                                                                                             \
+	X(bounded, bounded_pool())                                                                                     \
+	X(in_line, inline_())                                                                                          \
+	S(borrow, exs_borrow(shared))                                                                                  \
+	X(retry_pool, retry(pool(2)))                                                                                  \
+	X(retry_inline, retry(inline_()))                                                                              \
+	X(wait_pool, wait_(pool(2)))                                                                                   \
+	X(abandon_pool, abandon(pool(2)))                                                                              \
+	X(abandon_inline, abandon(inline_()))                                                                          \
+	X(poll_pool, poll_(pool(2)))                                                                                   \
+	X(poll_inline, poll_(inline_()))                                                                               \
+	X(pass_pool, pass(pool(2)))                                                                                    \
+	X(usual, wait_(poll_(retry(pool(4)))))                                                                         \
+	X(two_retries, retry(abandon(retry(pool(2)))))                                                                 \
+	X(three_calls_inline, abandon(poll_(abandon(inline_()))))                                                      \
+	X(three_calls_pool, abandon(poll_(abandon(pool(1)))))                                                          \
+	X(retry_poll, retry(poll_(pool(2))))                                                                           \
+	X(poll_poll, poll_(poll_(retry(pool(2)))))                                                                     \
+	X(three_timeouts, wait_(abandon(wait_(pool(1)))))                                                              \
+	X(two_abandons, abandon(abandon(inline_())))                                                                   \
+	X(retries_inline, retry(wait_(retry(inline_()))))                                                              \
+	S(poll_borrow, poll_(exs_borrow(shared)))                                                                      \
+	S(abandon_borrow, abandon(retry(exs_borrow(shared))))                                                          \
+	X(twenty_layers, twenty())
+
+#define DEFINE(id, expression)                                                                                         \
+	static exs_executor *id(void)                                                                                  \
+	{                                                                                                              \
+		return expression;                                                                                     \
+	}
+#define ALONE(id, expression)	{#expression, id, NULL, NULL},
+#define SHARING(id, expression) {#expression, id, share_pool, end_pool},
+
+CHAINS(DEFINE, DEFINE)
+
+const struct conformance_chain conformance_chains[] = {CHAINS(ALONE, SHARING)};
+const size_t conformance_n = sizeof(conformance_chains) / sizeof(*conformance_chains);

@@ -1,0 +1,155 @@
+/* Errors, results, the last error of a thread. */
+#include "support.h"
+
+#include <errno.h>
+#include <math.h>
+#include <string.h>
+
+TEST(error, carries_what_it_was_made_of)
+{
+	exs_error *e = exs_error_new(&test_domain, -7, "%s %d of %s", "HTTP", 503, "POST http://x");
+
+	CHECK(exs_error_domain(e) == &test_domain);
+	CHECK_INT(exs_error_code(e), -7);
+	CHECK_STR(exs_error_message(e), "HTTP 503 of POST http://x");
+	CHECK(exs_error_retry_after(e) < 0);
+	CHECK(exs_error_is(e, &test_domain, -7));
+	CHECK(!exs_error_is(e, &test_domain, 7));
+	CHECK(!exs_error_is(e, &exs_domain_exs, -7));
+	CHECK(!exs_error_is(NULL, &test_domain, -7));
+	exs_error_unref(e);
+}
+
+TEST(error, long_messages_are_whole)
+{
+	char text[5000];
+
+	memset(text, 'x', sizeof(text));
+	text[sizeof(text) - 1] = '\0';
+	exs_error *e = exs_error_new(&exs_domain_errno, ENOENT, "%s", text);
+	CHECK_STR(exs_error_message(e), text);
+	exs_error_unref(e);
+}
+
+TEST(error, retry_hints)
+{
+	struct {
+		double given, kept; /* kept -1: no hint */
+	} cases[] = {{0, 0}, {2.5, 2.5}, {EXS_FOREVER, EXS_FOREVER}, {-1, -1}, {NAN, -1}, {-EXS_FOREVER, -1}};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		exs_error *e = exs_error_new_retry_after(&test_domain, 1, cases[i].given, "later");
+		if (cases[i].kept < 0)
+			CHECK(exs_error_retry_after(e) < 0);
+		else
+			CHECK(exs_error_retry_after(e) == cases[i].kept);
+		CHECK_STR(exs_error_message(e), "later");
+		exs_error_unref(e);
+	}
+}
+
+static void *ref_and_unref(void *error)
+{
+	for (int i = 0; i < 10000; i++)
+		exs_error_unref(exs_error_ref(error));
+	exs_error_unref(error);
+	return NULL;
+}
+
+TEST(error, references_from_many_threads)
+{
+	exs_error *e = exs_error_new(&test_domain, 1, "shared");
+	pthread_t threads[4];
+
+	for (int i = 0; i < 4; i++) {
+		CHECK(exs_error_ref(e) == e);
+		threads[i] = thread_start(ref_and_unref, e);
+	}
+	for (int i = 0; i < 4; i++)
+		thread_join(threads[i]);
+	CHECK_STR(exs_error_message(e), "shared");
+	exs_error_unref(e);
+	CHECK(!exs_error_ref(NULL));
+	exs_error_unref(NULL);
+}
+
+TEST(error, codes_have_texts)
+{
+	for (int code = EXS_OK; code <= EXS_ECANCELLED; code++) {
+		CHECK(strlen(exs_strerror(code)) > 4);
+		CHECK_STR(exs_domain_exs.describe(code), exs_strerror(code));
+		for (int other = EXS_OK; other < code; other++)
+			CHECK(strcmp(exs_strerror(code), exs_strerror(other)));
+	}
+	CHECK_STR(exs_strerror(-1), exs_strerror(1 << 20));
+	CHECK(!exs_domain_exs.describe(-1) && !exs_domain_exs.describe(EXS_ECANCELLED + 1));
+	CHECK_STR(exs_domain_exs.name, "exs");
+	CHECK_STR(exs_domain_errno.name, "errno");
+	CHECK_INT(exs_domain_exs.size, sizeof(exs_domain));
+}
+
+/* The library's own errors cost no memory; their references may be counted as those of any other. */
+TEST(error, of_the_library_are_immortal)
+{
+	exs_future *f[2];
+
+	for (int i = 0; i < 2; i++)
+		exs_promise_free(exs_promise_new(&f[i]));
+	exs_error *e = exs_future_error(f[0]);
+	CHECK(e && e == exs_future_error(f[1]));
+	CHECK(exs_error_is(e, &exs_domain_exs, EXS_EBROKEN));
+	CHECK_STR(exs_error_message(e), exs_strerror(EXS_EBROKEN));
+	for (int i = 0; i < 2; i++)
+		exs_future_unref(f[i]);
+	for (int i = 0; i < 3; i++)
+		exs_error_unref(e);
+	CHECK_INT(exs_error_code(e), EXS_EBROKEN);
+	CHECK(exs_error_retry_after(e) < 0);
+}
+
+static void *fail_here(void *main_error)
+{
+	CHECK(!exs_last_error());
+	CHECK(!exs_with_timeout(exs_inline(), -1));
+	CHECK_INT(exs_error_code(exs_last_error()), EXS_EINVAL);
+	CHECK(exs_last_error() != main_error);
+	return NULL;
+}
+
+TEST(error, last_error_is_the_threads_own)
+{
+	CHECK_INT(exs_future_wait(NULL, 0), EXS_EINVAL);
+	const exs_error *last = exs_last_error();
+	CHECK(exs_error_is(last, &exs_domain_exs, EXS_EINVAL));
+	CHECK(strstr(exs_error_message(last), "exs_future_wait"));
+	thread_join(thread_start(fail_here, (void *)(uintptr_t)last));
+	CHECK(strstr(exs_error_message(exs_last_error()), "exs_future_wait")); /* success does not clear it */
+	CHECK_INT(exs_quiesce(-1), EXS_EINVAL);
+	CHECK(strstr(exs_error_message(exs_last_error()), "exs_quiesce"));
+}
+
+static void count(void *n)
+{
+	++*(int *)n;
+}
+
+TEST(result, clear_destroys_once)
+{
+	int n = 0;
+	exs_result r = exs_ok(&n, count);
+
+	exs_result_clear(&r);
+	CHECK_INT(n, 1);
+	CHECK(r.kind == EXS_KIND_VALUE && !r.value && !r.destroy);
+	exs_result_clear(&r);
+	CHECK_INT(n, 1);
+	r = exs_ok(&n, NULL);
+	exs_result_clear(&r);
+	CHECK(!r.value);
+	r = exs_fail(exs_error_new(&test_domain, 1, "freed, or it leaks"));
+	exs_result_clear(&r);
+	CHECK(r.kind == EXS_KIND_VALUE && !r.value);
+	r = exs_cancelled();
+	exs_result_clear(&r);
+	CHECK(r.kind == EXS_KIND_VALUE);
+}

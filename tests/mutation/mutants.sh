@@ -1,0 +1,155 @@
+# The faults: mutant NAME FILE PROGRAM TEST SED (sed -E). See run.sh.
+# shellcheck shell=bash
+
+# --- waking, completing ---
+mutant wake_of_waiters_skipped future/future.c wait wait/wakes_all_waiters \
+	's/^\t\texsi_unpark\(&f->state, INT_MAX\);//'
+mutant waiter_bit_not_set future/wait.c wait wait/wakes_all_waiters \
+	's/s \| EXSI_WAITER/s/'
+mutant completes_twice future/promise.c future future/completes_once \
+	's/if \(p && claim\(&p->future\)\)/if (p)/'
+mutant broken_promise_not_failed future/promise.c future future/fails_when_its_promise_is_freed \
+	's/&& claim\(&p->future\)/\&\& false/'
+mutant callback_order_reversed future/future.c stress stress/random_schedules \
+	's/^\treturn node;/\treturn last;/'
+mutant callbacks_of_a_done_future_left future/future.c future future/callbacks_added_in_callbacks \
+	's/^\tbool done = atomic_load\(&f->state\) & EXSI_DONE;/\tbool done = false;/'
+mutant extra_unref future/future.c future future/callbacks_added_in_callbacks \
+	's/^\tcb\.fn\(f, cb\.ctx\);/&\n\texs_future_unref(f);/'
+mutant missing_unref future/future.c future future/callbacks_added_in_callbacks \
+	'/^static void run_callback/,/^}/s/\texs_future_unref\(f\);//'
+mutant take_beside_other_references future/future.c future future/take_moves_a_value \
+	's/\(atomic_load\(&f->refs\) & EXSI_USER_REFS\) != 1/false/'
+mutant late_result_leaked future/future.c shutdown shutdown/forced_future_is_done_once \
+	's/^\t\t\texs_result_clear\(r\);//'
+mutant errors_do_not_decide future/wait.c wait wait/what_decides \
+	's/exs_future_state\(f\) == EXS_STATE_ERROR/false/'
+
+# --- as_completed ---
+mutant set_loses_its_wake future/set.c set set/deadline_reaches_a_sleeping_reader \
+	'/exs_set_deadline\(exs_set/,/^}/s/^\texsi_unpark\(&set->changes, INT_MAX\);//'
+mutant set_loses_a_members_wake future/set.c stress stress/random_schedules \
+	's/bool wake = !orphan && set->sleepers;/bool wake = false;/'
+mutant eventfd_not_cleared future/set.c set set/descriptor_is_exact \
+	'/^static int take_ready/,/^}/s/\texsi_event_assign\(.*//'
+mutant gap_in_the_table_not_closed future/set.c stress stress/random_schedules \
+	's/set->table\[place\(set, moved->future\)\] = moved;/set->table[i] = moved;/'
+mutant member_counted_twice future/set.c set set/a_member_added_twice_comes_once \
+	's/if \(rc > 0 && set->table\[i\]\)/if (false)/'
+mutant ready_list_of_a_freed_set future/set.c set set/freed_while_members_are_done \
+	's/&& !set->freed\)/)/'
+
+# --- the call ---
+mutant arg_free_twice executor/call.c conformance 'conformance/*' \
+	's/^\t\targ_free\(f->arg\);/&\n\t\targ_free(f->arg);/'
+mutant count_before_callbacks executor/call.c stress stress/random_schedules \
+	's/^\texsi_complete\(f, r\);$/\texsi_count_done(top);\n&/; /^\texsi_frame_pop\(frame\);$/{n;d}'
+mutant park_not_refused_when_stopped executor/call.c races races/stop_request_during_the_task_keeps_it_out_of_the_poll_set \
+	's/if \(exsi_stop\(s\) > x->depth\)/if (false)/'
+mutant park_again_though_insisted executor/call.c races races/timeout_while_a_cancel_is_being_refused \
+	's/if \(s & EXSI_INSISTED\)/if (false)/'
+mutant closing_not_looked_at executor/call.c stress stress/random_schedules \
+	's/^\treturn atomic_load\(&x->closing\) >= EXS_CANCEL_QUEUED.*/\treturn false;/'
+mutant submit_after_shutdown executor/call.c conformance 'conformance/*' \
+	's/^\tif \(atomic_load\(&x->closing\)\)/\tif (false)/'
+mutant task_has_no_frame executor/call.c shutdown shutdown/quiesce_waits_for_what_was_freed_from_within \
+	's/^\texsi_frame_push\(&frame, exsi_top\(f\)\);$/\texsi_frame_push(\&frame, NULL);/'
+mutant released_calls_recurse executor/call.c stack stack/a_million_calls_released_one_by_one \
+	's/^\tif \(!me\.nest\) \{/\tif (true) {/'
+mutant one_allocation_more executor/call.c alloc alloc/one_per_call \
+	's/^\texs_future \*f = extra > INT_MAX.*/\texsi_free(exsi_alloc(1));\n&/'
+mutant handler_not_awaited future/context.c context context/task_waits_for_a_handler_under_way \
+	's/atomic_load\(&h->state\) == CALLED/false/'
+mutant handler_added_late_not_called future/context.c context context/handler_added_after_the_cancel_runs_at_once \
+	's/^\tif \(exsi_stop\(atomic_fetch_or\(&f->state, EXSI_HOOKS\)\)\)/\tif (atomic_fetch_or(\&f->state, EXSI_HOOKS) == 1)/'
+mutant borrow_of_a_freed_pool executor/executor.c borrow borrow/freed_pool_refuses_and_lives_on \
+	's/if \(!atomic_load\(&x->inner->closing\)\)/if (true)/'
+mutant time_is_up_and_nothing_fails executor/shutdown.c inline inline/shutdown_without_time_fails_what_runs \
+	's/exsi_sweep\(x, false, true\);/;/'
+mutant running_not_told_by_shutdown executor/shutdown.c inline inline/shutdown_stops_what_runs \
+	's/exsi_sweep\(x, false, false\);/;/'
+mutant waits_for_itself executor/shutdown.c shutdown shutdown/freed_on_the_callback_thread \
+	's/bool within = exsi_inside\(x\) \|\| exsi_on_callback_thread\(\);/bool within = false;/'
+
+mutant handlers_lost_when_forced future/future.c races races/handlers_of_a_task_whose_future_is_failed \
+	's/if \(n->kind == EXSI_HOOK\) \{/if (false) {/'
+mutant callbacks_of_shutdown_have_no_frame executor/shutdown.c races races/shutdown_inside_a_callback_of_shutdown \
+	's/^\texsi_frame_push\(&frame, x\);/\texsi_frame_push(\&frame, NULL);/'
+
+# --- thread pool ---
+mutant fifo_broken pools/thread_pool.c thread_pool thread_pool/first_in_first_out \
+	's/\(s = p->queue\.next\) != &p->queue/(s = p->queue.prev) != \&p->queue/'
+mutant edeadlk_not_answered pools/thread_pool.c thread_pool thread_pool/last_worker_that_would_wait_is_told \
+	's/bool stuck = concerned && .*/bool stuck = false;/'
+mutant spare_not_started pools/thread_pool.c thread_pool thread_pool/spares_stand_in_and_leave \
+	's/stuck = !provide_worker\(p\) && concerned;/stuck = false;/'
+mutant waiter_does_not_help pools/thread_pool.c thread_pool thread_pool/waiter_runs_what_has_not_begun \
+	's/^\tbool mine = exsi_call_claim_run\(f\);/\tbool mine = false;/'
+mutant room_not_told pools/thread_pool.c thread_pool thread_pool/full_queue_blocks_submits \
+	'/^static void unlink_slot/,/^}/s/pthread_cond_signal\(&p->room\);/;/'
+mutant unused_room_not_passed_on pools/thread_pool.c races races/place_in_the_queue_that_is_not_used \
+	's/else if \(p->submitters && !full\(p\)\) \{/else if (false) {/'
+mutant queue_one_too_long pools/thread_pool.c thread_pool thread_pool/full_queue_rejects \
+	's/p->stats\.queued >= p->options\.queue_limit/p->stats.queued > p->options.queue_limit/'
+mutant worker_not_woken pools/thread_pool.c thread_pool thread_pool/statistics \
+	'/^static void wake_one/,/^}/s/pthread_cond_signal\(&p->work\);/;/'
+
+# --- retry, clock ---
+mutant cancel_dropped_in_backoff decorators/retry.c retry retry/cancel_in_a_backoff \
+	'/^static exs_step retry_cancel/,/^}/s/\texsi_timer_disarm\(.*//'
+mutant retry_after_cancel decorators/retry.c retry retry/cancel_from_within_on_retry \
+	'/if \(delay > 0\)/,/^}/s/if \(exs_call_stopped\(f, x\)\)/if (false)/'
+mutant cancelled_one_is_retried decorators/retry.c retry retry/policy_retries_a_success \
+	's/if \(r->kind == EXS_KIND_CANCELLED \|\| /if (/'
+mutant one_attempt_more decorators/retry.c retry retry/last_error_itself_and_the_attempts_explained \
+	's/a->attempt >= o->max_attempts/a->attempt > o->max_attempts/'
+mutant backoff_stays_the_same decorators/retry.c retry retry/backs_off_exponentially \
+	's/s->backoff \* o\.exponent/s->backoff/'
+mutant hint_ignored decorators/retry.c retry retry/hint_of_the_error \
+	's/hint > \*delay \? hint : \*delay/*delay/'
+mutant timer_fires_early base/wheel.c wheel wheel/agrees_with_a_list \
+	's/if \(start > now\)/if (start > now + 1000)/'
+mutant equal_deadlines_reversed base/wheel.c wheel wheel/equal_deadlines_in_the_order_of_adding \
+	's/= w->slots\[0\]\[digit\(start, 0\)\]\.next/= w->slots[0][digit(start, 0)].prev/'
+mutant disarmed_timer_fires base/clock.c clock clock/disarmed_timers_do_not_fire \
+	'/^bool exsi_timer_disarm/,/^}/s/^\tif \(armed\)/\tif (false)/'
+
+# --- timeout ---
+mutant stop_not_cleared_by_timeout decorators/timeout.c retry retry/delegates_timeout_is_retried \
+	's/^\texsi_stop_clear\(f, x->depth\);//'
+mutant timeout_as_a_cancel decorators/timeout.c timeout timeout/of_a_queued_call \
+	's/if \(r->kind == EXS_KIND_CANCELLED && .*/if (false)/'
+mutant late_outcome_goes_up_twice decorators/timeout.c stress stress/random_schedules \
+	's/^\t\t\treturn EXS_HELD;/\t\t\treturn EXS_UP;/'
+mutant childs_parent_not_cleared decorators/abandon.c timeout timeout/abandon_fails_at_once \
+	's/^\t\(\(struct kid \*\)exsi_slot\(child, a->relay\)\)->parent = NULL;//'
+mutant shared_arg_not_counted decorators/abandon.c timeout timeout/abandon_under_retry \
+	's/^\tatomic_fetch_add\(&(s->arg\.|arg->)users, 1\);//'
+mutant abandoned_one_not_stopped decorators/abandon.c timeout timeout/abandon_wakes_a_polite_task \
+	's/exsi_cancel\(child, EXSI_STOP_ALL, EXS_CAUSE_TIMEOUT\);/;/'
+mutant nested_abandon_frees_the_arg executor/call.c stress stress/random_schedules \
+	's/, \.arg_free = exsi_arg_drop\}/}/'
+mutant child_without_memory_leaks decorators/abandon.c oom oom/submit \
+	's/^\t\tkid_end\(&k\);/\t\t;/'
+
+# --- poll ---
+mutant yield_accepted_after_cancel decorators/poll.c poll poll/cancel_during_a_poll \
+	's/if \(s->d == d && !s->has_stash\)/if (!s->has_stash)/'
+mutant claim_skipped decorators/poll.c poll poll/yield_while_the_cancel_function_runs \
+	's/mine = exs_call_claim\(d->call\);/mine = true;/'
+mutant kept_yield_wins decorators/poll.c poll poll/yield_while_the_cancel_function_runs \
+	's/if \(has_stash && !yes\)/if (has_stash)/'
+mutant ignored_value_leaked decorators/poll.c poll poll/yields_once_each \
+	'/^static bool yield/,/^}/s/exs_result_clear\(&r\);/;/'
+mutant batch_holds_nothing decorators/poll.c races races/descriptor_of_a_call_that_ends_during_the_poll \
+	's/exsi_hold\(d->call\);/;/; s/exsi_drop\(d->call\);/;/'
+mutant refused_cancel_counts decorators/poll.c poll poll/cancel_answered_no \
+	's/if \(!yes && !s->has_stash && /if (false \&\& /'
+mutant poller_not_woken decorators/poll.c poll poll/woken_by_a_new_call_and_by_notify \
+	'/^static void ring/,/^}/s/exsi_unpark\(&p->bell, 1\);//'
+mutant pending_counted_each_time decorators/poll.c stack stack/a_million_pending_descriptors \
+	's/^\t\tappend\(&p->pending, s\);/&\n\t\tfor (struct slot *o = p->pending.next; o != \&p->pending; o = o->next)\n\t\t\to->prev->next = o;/'
+mutant context_not_freed_on_failure decorators/poll.c oom oom/constructors \
+	'/^static exs_executor \*give_up/,/^}/s/o->ctx_free\(ctx\);/;/'
+mutant oldest_not_asked_for decorators/poll.c oom oom/poll \
+	's/< p->batch\.room; s = s->next, n\+\+/<= p->batch.room; s = s->next, n++/'

@@ -1,0 +1,164 @@
+#!/usr/bin/env bash
+# The mutation check: each fault listed in mutants.sh, put into the library alone, must be caught by the test named with it.
+# With arguments: only these faults. The last line counts them; the exit status is 0 only if all were caught.
+#
+# Everything is built once, then for each fault only the file it is in. A fault that does not apply, does not compile or is not
+# caught counts as failed; so does everything if a test fails without a fault. EXS_MUTATION_JOBS (2), CC (gcc).
+set -uo pipefail
+cd "$(dirname "$0")/../.." || exit 1
+jobs=${EXS_MUTATION_JOBS:-2}
+cc=${CC:-gcc}
+common="-std=c11 -O1 -g -w -pthread -DEXSI_BUILDING -Iinclude -Isrc -Itests"
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+export ASAN_OPTIONS=abort_on_error=1 EXS_TEST_TIMEOUT=${EXS_TEST_TIMEOUT:-4} EXS_STRESS_SECONDS=3
+
+# mutant NAME FILE PROGRAM TEST SED: a fault in src/FILE, made by the sed script, caught by TEST of tests/PROGRAM_test.c.
+names=() files=() programs=() tests=() scripts=()
+mutant() {
+	names+=("$1") files+=("$2") programs+=("$3") tests+=("$4") scripts+=("$5")
+}
+. tests/mutation/mutants.sh
+
+# --- building: two kinds of objects, one under ASan with the delays of delay.h (off but in the stress test), one with basic
+# blocks counted (stack_test.c) ---
+
+kind_of() { # PROGRAM
+	[[ $1 == stack ]] && echo counted || echo asan
+}
+flags_of() { # KIND
+	[[ $1 != asan ]] || echo -fsanitize=address -fno-omit-frame-pointer
+}
+library_flags_of() { # KIND
+	[[ $1 == asan ]] && echo -include tests/delay.h || echo -fsanitize-coverage=trace-pc
+}
+
+object_name() { # FILE in src or tests
+	local name=${1//\//_}
+	echo "${name%.c}.o"
+}
+
+# The sources of a test program.
+sources_of() {
+	echo "$1_test.c" harness.c plain_main.c delay.c
+	[[ ! -e tests/$1.c ]] || echo "$1.c"
+	! grep -qs '"support.h"' tests/"$1"_test.c tests/"$1".h || echo support.c
+}
+
+# link PROGRAM OUTPUT OBJECT-OF-THE-LIBRARY...
+link() {
+	local program=$1 output=$2 kind source objects=()
+	shift 2
+	kind=$(kind_of "$program")
+	for source in $(sources_of "$program"); do
+		objects+=("$work/$kind/tests/$(object_name "$source")")
+	done
+	[[ $program != oom ]] || objects+=(-Wl,--wrap=pthread_create)
+	$cc $common $(flags_of "$kind") "${objects[@]}" "$@" -o "$output" -lm
+}
+
+# One command a line.
+commands() {
+	local kind source program
+	for kind in asan counted; do
+		mkdir -p "$work/$kind/library" "$work/$kind/tests"
+		(cd src && find base future executor pools decorators -name '*.c') | while read -r source; do
+			echo "$cc $common $(flags_of $kind) $(library_flags_of $kind) -c src/$source" \
+				"-o $work/$kind/library/$(object_name "$source")"
+		done
+	done
+	for program in "${all_programs[@]}"; do
+		kind=$(kind_of "$program")
+		for source in $(sources_of "$program"); do
+			echo "$cc $common $(flags_of "$kind") -c tests/$source -o $work/$kind/tests/$(object_name "$source")"
+		done
+	done | sort -u
+}
+
+build() {
+	local program
+	mapfile -t all_programs < <(printf '%s\n' "${programs[@]}" | sort -u)
+	commands | xargs -d '\n' -P "$jobs" -I{} sh -c '{}' || return 1
+	for program in "${all_programs[@]}"; do
+		link "$program" "$work/$program" "$work/$(kind_of "$program")"/library/*.o || return 1
+	done
+}
+
+# --- running ---
+
+# run FILE PROGRAM TEST LOG
+run() {
+	local delay=0
+	[[ $2 != stress ]] || delay=400
+	EXS_TEST_DELAY=$delay timeout 60 "$1" --only "$3" >"$4" 2>&1
+}
+
+# Without a fault each test passes.
+sound() {
+	local i done=' '
+	for i in "${selected[@]}"; do
+		[[ $done != *" ${programs[i]}:${tests[i]} "* ]] || continue
+		done+="${programs[i]}:${tests[i]} "
+		run "$work/${programs[i]}" "${programs[i]}" "${tests[i]}" "$work/log" && continue
+		echo "without a fault: ${tests[i]} of ${programs[i]}_test.c does not pass:"
+		tail -n 8 "$work/log" | sed 's/^/    /'
+		return 1
+	done
+}
+
+# Builds the program with the fault; says what is wrong.
+build_mutant() {
+	local i=$1 dir=$2 file=${files[$1]} kind
+	kind=$(kind_of "${programs[i]}")
+	mkdir -p "$dir/library"
+	sed -E "${scripts[i]}" "src/$file" >"$dir/mutant.c"
+	if cmp -s "src/$file" "$dir/mutant.c"; then
+		echo "it does not apply to src/$file any more"
+		return 1
+	fi
+	ln -s "$work/$kind"/library/*.o "$dir/library"
+	rm "$dir/library/$(object_name "$file")"
+	if ! $cc $common $(flags_of "$kind") $(library_flags_of "$kind") -c "$dir/mutant.c" \
+		-o "$dir/library/$(object_name "$file")" >"$dir/log" 2>&1 ||
+		! link "${programs[i]}" "$dir/program" "$dir"/library/*.o >>"$dir/log" 2>&1; then
+		echo "it does not build: $(grep -m 1 -E 'error|undefined' "$dir/log")"
+		return 1
+	fi
+}
+
+# try INDEX: one line about the fault.
+try() {
+	local i=$1 dir=$work/mutants/$1 why
+	if ! why=$(build_mutant "$i" "$dir"); then
+		echo "FAILED ${names[i]}: $why"
+	elif run "$dir/program" "${programs[i]}" "${tests[i]}" "$dir/log"; then
+		echo "FAILED ${names[i]}: ${tests[i]} does not catch it"
+	elif grep -q 'no test is called' "$dir/log"; then
+		echo "FAILED ${names[i]}: there is no test ${tests[i]} in ${programs[i]}_test.c"
+	else
+		why=$(grep -m 1 -oE 'ERROR: (Address|Leak)Sanitizer:? [a-zA-Z-]+|failed: .*' "$dir/log" | cut -c 1-100)
+		echo "caught ${names[i]} by ${tests[i]}: ${why:-it ended badly}"
+	fi
+	rm -rf "$dir"
+}
+
+selected=()
+for i in "${!names[@]}"; do
+	(($# == 0)) || [[ " $* " == *" ${names[i]} "* ]] || continue
+	selected+=("$i")
+done
+{ build && sound; } 2>&1 || { echo "0 passed, 1 failed"; exit 1; }
+mkdir -p "$work/mutants" "$work/lines"
+running=0
+for i in "${selected[@]}"; do
+	((running < jobs)) || { wait -n; running=$((running - 1)); }
+	try "$i" >"$work/lines/$i" 2>/dev/null &
+	running=$((running + 1))
+done
+wait
+for i in "${selected[@]}"; do
+	cat "$work/lines/$i"
+done
+failed=$(cat "$work"/lines/* | grep -c '^FAILED')
+echo "$((${#selected[@]} - failed)) passed, $failed failed"
+((failed == 0 && ${#selected[@]} > 0))

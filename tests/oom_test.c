@@ -1,0 +1,773 @@
+/* Every allocation, and every start of a thread, is made to fail in turn: for each n that a scenario reaches, once the n-th alone
+   and once the n-th and all that follow. A scenario ends when nothing failed; so every n before was reached.
+
+   Invariants, after each run of a scenario: no block, no future and no thread of the library is left; every argument and every
+   context was freed exactly once; a constructor that answers NULL has said why; a future that exists gets done, with what
+   the task answered or with an error that speaks of memory or threads. */
+#define _GNU_SOURCE
+#include "harness.h"
+
+#include <errno.h>
+#include <executors/executors.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/* --- faults --- */
+
+/* What can fail: allocations of the library, and pthread_create in it (by the linker's --wrap). */
+struct fault {
+	const char *what;
+	atomic_ulong seen, at; /* at 0: none fails */
+	atomic_bool onward, failed;
+};
+static struct fault memory = {.what = "allocation"}, threads = {.what = "thread"};
+
+static bool fails(struct fault *f)
+{
+	unsigned long at = atomic_load(&f->at), n = at ? atomic_fetch_add(&f->seen, 1) + 1 : 0;
+	bool now = at && (atomic_load(&f->onward) ? n >= at : n == at);
+
+	if (now)
+		atomic_store(&f->failed, true);
+	return now;
+}
+
+static atomic_long blocks;
+
+static void *faulty_alloc(size_t size)
+{
+	void *p = fails(&memory) ? NULL : malloc(size);
+
+	if (p)
+		atomic_fetch_add(&blocks, 1);
+	return p;
+}
+
+static void faulty_free(void *p)
+{
+	atomic_fetch_sub(&blocks, 1);
+	free(p);
+}
+
+int __real_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*fn)(void *), void *arg);
+int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*fn)(void *), void *arg);
+
+int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*fn)(void *), void *arg)
+{
+	return fails(&threads) ? EAGAIN : __real_pthread_create(thread, attr, fn, arg);
+}
+
+/* --- what a scenario counts --- */
+
+static atomic_long given, freed; /* arguments and contexts */
+static atomic_ulong runs;
+
+static void count_freed(void *ptr)
+{
+	(void)ptr;
+	atomic_fetch_add(&freed, 1);
+}
+
+/* As the user's own: an argument or context that will be freed by count_freed. */
+static void *give(void)
+{
+	atomic_fetch_add(&given, 1);
+	return &given;
+}
+
+static void run_once(struct fault *f, unsigned long n, bool onward, void (*scenario)(void))
+{
+	long futures = harness_futures();
+	int before = harness_threads();
+
+	atomic_store(&given, 0);
+	atomic_store(&freed, 0);
+	atomic_store(&f->seen, 0);
+	atomic_store(&f->failed, false);
+	atomic_store(&f->onward, onward);
+	atomic_store(&f->at, n);
+	scenario();
+	atomic_store(&f->at, 0);
+	CHECK_INT(exs_quiesce(EXS_FOREVER), EXS_OK);
+	CHECK_INT(atomic_load(&freed), atomic_load(&given));
+	CHECK_INT(atomic_load(&blocks), 0);
+	CHECK_INT(harness_futures(), futures);
+	harness_wait_threads(before);
+}
+
+/* Answers how many could fail. */
+static unsigned long fail_each(struct fault *f, bool onward, void (*scenario)(void))
+{
+	unsigned long n = 0;
+
+	do
+		run_once(f, ++n, onward, scenario);
+	while (atomic_load(&f->failed));
+	return n - 1;
+}
+
+/* At least so many allocations and threads are in it; in the onward form fewer may be reached than in the other. */
+static void everything_fails(void (*scenario)(void), unsigned long allocations, unsigned long starts)
+{
+	static const exs_allocator faulty = {faulty_alloc, faulty_free};
+	struct fault *const faults[] = {&memory, &threads};
+	unsigned long least[] = {allocations, starts}, once[2];
+
+	exs_set_allocator(&faulty);
+	for (int i = 0; i < 2; i++) {
+		once[i] = fail_each(faults[i], false, scenario);
+		CHECK(once[i] >= least[i]);
+		CHECK(fail_each(faults[i], true, scenario) >= (least[i] > 0));
+	}
+	exs_set_allocator(NULL);
+	fprintf(stderr, "failed in turn: %lu allocations, %lu threads\n", once[0], once[1]);
+}
+
+/* --- pieces --- */
+
+static exs_result answer_7(void *arg, exs_context *ctx)
+{
+	(void)arg, (void)ctx;
+	atomic_fetch_add(&runs, 1);
+	return exs_ok((void *)7, NULL);
+}
+
+/* Fails with a new error, or out of memory. */
+static exs_result fail_once_more(void *arg, exs_context *ctx)
+{
+	(void)arg;
+	if (exs_context_attempt(ctx) < 3)
+		return exs_fail(exs_error_new(&exs_domain_errno, EIO, "attempt %u", exs_context_attempt(ctx)));
+	return exs_ok((void *)7, NULL);
+}
+
+static bool about_memory_or_threads(const exs_error *e)
+{
+	return exs_error_is(e, &exs_domain_exs, EXS_ENOMEM) || exs_error_is(e, &exs_domain_exs, EXS_ETHREAD) ||
+	       exs_error_is(e, &exs_domain_errno, ENOMEM) || exs_error_is(e, &exs_domain_errno, EAGAIN);
+}
+
+/* NULL is explained; answers whether it is not NULL. */
+static bool made(const void *thing)
+{
+	CHECK(thing || about_memory_or_threads(exs_last_error()));
+	return thing;
+}
+
+static exs_future *submit(exs_executor *ex, exs_task_fn *fn, const exs_retry_options *retry, double timeout)
+{
+	exs_task task = {
+		.fn = fn, .arg = give(), .arg_free = count_freed, .name = "oom", .timeout = timeout, .retry = retry};
+	exs_future *f = exs_submit_with(ex, &task);
+
+	made(f);
+	return f;
+}
+
+/* A future gets done: with 7, or with the reason why not. */
+static void finish(exs_future *f)
+{
+	if (!f)
+		return;
+	int rc = exs_future_wait(f, EXS_FOREVER);
+	CHECK(rc == EXS_OK);
+	if (exs_future_state(f) == EXS_STATE_VALUE)
+		CHECK(exs_future_value(f) == (void *)7);
+	else
+		CHECK(about_memory_or_threads(exs_future_error(f)));
+	exs_future_unref(f);
+}
+
+static exs_error *resolve_all(void *ctx, exs_descriptor **d, size_t n, double *delay)
+{
+	(void)ctx;
+	*delay = EXS_FOREVER;
+	for (size_t i = 0; i < n; i++)
+		exs_yield_result(d[i], (void *)7, NULL);
+	return NULL;
+}
+
+static exs_error *resolve_none(void *ctx, exs_descriptor **d, size_t n, double *delay)
+{
+	(void)ctx, (void)d, (void)n;
+	*delay = EXS_FOREVER;
+	return NULL;
+}
+
+static exs_error *fail_all(void *ctx, exs_descriptor **d, size_t n, double *delay)
+{
+	(void)ctx, (void)d, (void)delay;
+	return n ? exs_error_new(&exs_domain_exs, EXS_ENOMEM, "as if for want of memory") : NULL;
+}
+
+static exs_executor *with_poll(exs_executor *ex, exs_poll_fn *fn)
+{
+	exs_poll_options options = {.ctx_free = count_freed};
+
+	return exs_with_poll(ex, fn, NULL, give(), &options);
+}
+
+static exs_executor *with_retry(exs_executor *ex, double sleep)
+{
+	static const exs_retry_code codes[] = {{&exs_domain_errno, EIO}, {&exs_domain_exs, EXS_ENOMEM}};
+	exs_retry_options options = {
+		.sleep = sleep, .codes = codes, .n_codes = 2, .ctx = give(), .ctx_free = count_freed};
+
+	return exs_with_retry(ex, &options);
+}
+
+/* --- constructors --- */
+
+static void pool_alone(void)
+{
+	exs_thread_pool_options options = {.workers = 2, .name = "oom"};
+	exs_executor *ex = exs_thread_pool_with(&options);
+
+	made(ex);
+	exs_executor_free(ex);
+}
+
+static void each_layer(void)
+{
+	exs_executor *ex = exs_inline(), *borrowed = NULL;
+
+	made(ex);
+	ex = with_retry(ex, 1);
+	ex = exs_with_timeout(ex, 1);
+	ex = with_poll(ex, resolve_all);
+	ex = exs_with_timeout_mode(ex, 1, EXS_ABANDON);
+	if (made(ex))
+		made(borrowed = exs_borrow(ex));
+	exs_executor_free(ex);
+	exs_executor_free(borrowed);
+}
+
+static exs_step own_start(exs_executor *ex, exs_future *call, void *slot, exs_result *result)
+{
+	(void)ex, (void)call, (void)slot, (void)result;
+	return EXS_DOWN;
+}
+
+static void own_stop(exs_executor *ex)
+{
+	(void)ex;
+	count_freed(NULL);
+}
+
+static void own_layer(void)
+{
+	static const exs_layer_ops ops = {.size = sizeof(ops),
+					  .type = "own",
+					  .start = own_start,
+					  .done = exs_pass_done,
+					  .cancel = exs_pass_cancel,
+					  .stop = own_stop};
+	exs_executor *ex = exs_inline();
+
+	if (made(ex)) /* NULL would make a leaf */
+		ex = exs_layer_new(&ops, ex, 64, 8);
+	if (made(ex))
+		give();
+	exs_executor_free(ex);
+}
+
+static void small_things(void)
+{
+	exs_clock *clock = exs_clock_manual_new();
+	exs_set *set = exs_set_new();
+	exs_future *f;
+	exs_promise *p = exs_promise_new(&f);
+
+	made(set);
+	CHECK(made(p) == (f != NULL));
+	if (p)
+		CHECK_INT(exs_promise_complete(p, exs_ok(give(), count_freed)), EXS_OK);
+	exs_promise_free(p);
+	exs_future_unref(f);
+	exs_set_free(set);
+	exs_clock_unref(clock);
+	exs_error_unref(exs_error_new(&exs_domain_errno, EIO, "%s", "a text"));
+	exs_error_unref(exs_error_new_retry_after(&exs_domain_errno, EIO, 1, "%s", "a text"));
+}
+
+TEST(oom, constructors)
+{
+	everything_fails(pool_alone, 1, 0);
+	everything_fails(each_layer, 8, 2);
+	everything_fails(own_layer, 2, 0);
+	everything_fails(small_things, 5, 0);
+}
+
+/* --- submit --- */
+
+static void submit_inline(void)
+{
+	exs_executor *ex = with_retry(exs_inline(), EXS_NONE);
+	exs_retry_options own = {.max_attempts = 2};
+
+	if (made(ex)) {
+		finish(submit(ex, answer_7, NULL, 0));
+		finish(submit(ex, answer_7, &own, 0));
+		exs_future *plain = exs_submit(ex, answer_7, NULL);
+		made(plain);
+		finish(plain);
+	}
+	exs_executor_free(ex);
+}
+
+/* Without an executor: the future is a promise's. */
+static void submit_to_nothing(void)
+{
+	exs_task task = {.fn = answer_7, .arg = give(), .arg_free = count_freed};
+	exs_future *f = exs_submit_with(NULL, &task);
+
+	if (made(f))
+		CHECK(exs_error_is(exs_future_error(f), &exs_domain_exs, EXS_EINVAL) ||
+		      about_memory_or_threads(exs_future_error(f)));
+	exs_future_unref(f);
+}
+
+/* The first worker cannot start: the call fails with EXS_ETHREAD, later ones may still find one. */
+static void submit_pool(void)
+{
+	exs_executor *ex = exs_thread_pool(2);
+
+	for (int i = 0; ex && i < 3; i++)
+		finish(submit(ex, answer_7, NULL, 0));
+	exs_executor_free(ex);
+}
+
+/* Two calls at once: what is queued before a thread could be made must not be left lying. */
+static void submit_many(void)
+{
+	exs_executor *ex = exs_thread_pool(4);
+	exs_future *f[8] = {NULL};
+
+	for (int i = 0; ex && i < 8; i++)
+		f[i] = submit(ex, answer_7, NULL, 0);
+	for (int i = 0; i < 8; i++)
+		finish(f[i]);
+	exs_executor_free(ex);
+}
+
+/* Each ABANDON layer makes a child call. */
+static void submit_children(void)
+{
+	exs_executor *ex = exs_with_timeout_mode(exs_thread_pool(1), 100, EXS_ABANDON);
+
+	ex = with_retry(ex, EXS_NONE);
+	ex = exs_with_timeout_mode(ex, 100, EXS_ABANDON);
+	if (made(ex)) {
+		finish(submit(ex, answer_7, NULL, 50));
+		finish(submit(ex, fail_once_more, &(exs_retry_options){.sleep = EXS_NONE}, 0));
+	}
+	exs_executor_free(ex);
+}
+
+static void call(void)
+{
+	exs_executor *ex = exs_thread_pool(1);
+	exs_result r;
+
+	if (ex) {
+		int rc = exs_call(ex, answer_7, NULL, EXS_FOREVER, &r);
+		CHECK(rc == EXS_OK || rc == EXS_ENOMEM);
+		CHECK(rc != EXS_OK || r.kind == EXS_KIND_VALUE || about_memory_or_threads(r.error));
+		exs_result_clear(&r);
+	}
+	exs_executor_free(ex);
+}
+
+TEST(oom, submit)
+{
+	everything_fails(submit_inline, 6, 1);
+	everything_fails(submit_to_nothing, 2, 0);
+	everything_fails(submit_pool, 5, 1);
+	everything_fails(submit_many, 10, 1);
+	everything_fails(submit_children, 15, 2);
+	everything_fails(call, 3, 1);
+}
+
+/* --- futures --- */
+
+static void count_done(exs_future *f, void *ctx)
+{
+	(void)ctx;
+	CHECK(exs_future_is_done(f));
+	atomic_fetch_add(&runs, 1);
+}
+
+/* on_done answers EXS_ENOMEM and has freed ctx, or the callback runs, once. */
+static void callbacks(void)
+{
+	exs_future *f;
+	exs_promise *p = exs_promise_new(&f);
+	unsigned long registered = 0;
+
+	atomic_store(&runs, 0);
+	for (int i = 0; p && i < 3; i++) {
+		int rc = exs_future_on_done(f, count_done, give(), count_freed);
+		CHECK(rc == EXS_OK || rc == EXS_ENOMEM);
+		registered += rc == EXS_OK;
+		if (i == 1)
+			exs_promise_complete(p, exs_ok(NULL, NULL));
+	}
+	CHECK_INT(atomic_load(&runs), registered);
+	exs_promise_free(p);
+	exs_future_unref(f);
+}
+
+enum { SEVERAL = 40 };
+
+/* So many promises as there was memory for. */
+static int make_promises(exs_promise **p, exs_future **f)
+{
+	int n = 0;
+
+	while (n < SEVERAL && (p[n] = exs_promise_new(&f[n])))
+		n++;
+	return n;
+}
+
+static void drop_promises(exs_promise **p, exs_future **f, int n)
+{
+	for (int i = 0; i < n; i++) {
+		exs_promise_free(p[i]);
+		exs_future_unref(f[i]);
+	}
+}
+
+/* A failed add is told once; the members that got in all come out. */
+static void set(void)
+{
+	exs_promise *p[SEVERAL];
+	exs_future *f[SEVERAL], *got;
+	int n = make_promises(p, f), added = 0, read = 0, told = 0;
+	exs_set *s = exs_set_new();
+	exs_set_status status;
+
+	for (int i = 0; s && i < n; i++) {
+		int rc = exs_set_add(s, exs_future_ref(f[i]));
+		CHECK(rc == EXS_OK || rc == EXS_ENOMEM);
+		added += rc == EXS_OK;
+	}
+	size_t cancelled = s ? exs_set_cancel(s) : 0; /* nothing, when memory is short */
+	for (int i = 0; i < n; i++)
+		exs_promise_complete(p[i], exs_ok(NULL, NULL));
+	while (s && (status = exs_set_next(s, &got, EXS_FOREVER)) != EXS_EMPTY) {
+		CHECK(status == EXS_ITEM || status == EXS_FAILED);
+		read += status == EXS_ITEM;
+		told += status == EXS_FAILED;
+		exs_future_unref(got);
+	}
+	CHECK(cancelled == 0 || cancelled == (size_t)added);
+	CHECK_INT(read, s ? added : 0);
+	CHECK_INT(told, s && added < n);
+	exs_set_free(s);
+	drop_promises(p, f, n);
+}
+
+static void waits(void)
+{
+	exs_promise *p[SEVERAL];
+	exs_future *f[SEVERAL];
+	int n = make_promises(p, f);
+	size_t first;
+
+	if (n == SEVERAL) {
+		exs_promise_complete(p[3], exs_ok(NULL, NULL));
+		int rc = exs_wait_any(f, (size_t)n, EXS_FOREVER, &first);
+		CHECK(rc == EXS_ENOMEM || (rc == EXS_OK && first == 3));
+		exs_promise_complete(p[5], exs_fail(exs_error_new(&exs_domain_errno, EIO, "an error")));
+		rc = exs_wait_first_error(f, (size_t)n, EXS_FOREVER, &first);
+		CHECK(rc == EXS_ENOMEM || (rc == EXS_OK && first == 5));
+		CHECK_INT(exs_wait_all(f, (size_t)n, 0), EXS_ETIMEDOUT);
+	}
+	drop_promises(p, f, n);
+}
+
+/* Cancels all, memory or not. */
+static void cancel_all(void)
+{
+	exs_promise *p[SEVERAL];
+	exs_future *f[SEVERAL];
+	int n = make_promises(p, f);
+
+	CHECK_INT(exs_future_cancel_all(f, (size_t)n), n);
+	drop_promises(p, f, n);
+}
+
+TEST(oom, futures)
+{
+	everything_fails(callbacks, 4, 0);
+	everything_fails(set, SEVERAL + 1 + SEVERAL + 3, 0);
+	everything_fails(waits, SEVERAL + 3, 0);
+	everything_fails(cancel_all, SEVERAL + 1, 0);
+}
+
+/* --- inside a task --- */
+
+struct watch {
+	atomic_bool begun, called;
+};
+
+static void note_call(void *arg)
+{
+	atomic_store(&((struct watch *)arg)->called, true);
+}
+
+/* A handler that could be registered is called; then it is waited for, since it is gone once the task returns. */
+static exs_result watches_for_cancel(void *arg, exs_context *ctx)
+{
+	struct watch *watch = arg;
+	int on_cancel = exs_context_on_cancel(ctx, note_call, watch), rc = exs_context_sleep(ctx, 0);
+
+	CHECK(on_cancel == EXS_OK || on_cancel == EXS_ENOMEM);
+	CHECK(rc == EXS_OK || rc == EXS_ENOMEM || rc == EXS_ECANCELLED);
+	atomic_store(&watch->begun, true);
+	while (on_cancel ? !exs_context_stop_requested(ctx) : !atomic_load(&watch->called))
+		sched_yield();
+	return exs_ok((void *)7, NULL);
+}
+
+static void on_cancel(void)
+{
+	exs_executor *ex = exs_thread_pool(1);
+	struct watch watch = {false, false};
+	exs_future *f = ex ? exs_submit(ex, watches_for_cancel, &watch) : NULL;
+
+	while (f && !exs_future_is_done(f) && !atomic_load(&watch.begun))
+		sched_yield();
+	if (f)
+		exs_future_cancel(f);
+	finish(f);
+	exs_executor_free(ex);
+}
+
+/* Calls of the task's own pool, run by another worker, by a spare or by the waiting one itself. */
+static exs_result outer(void *arg, exs_context *ctx)
+{
+	exs_future *f[SEVERAL];
+	size_t first, n = 0;
+
+	(void)ctx;
+	while (n < SEVERAL && (f[n] = exs_submit(arg, answer_7, NULL)))
+		n++;
+	if (n) {
+		int rc = exs_wait_any(f, n, EXS_FOREVER, &first);
+		CHECK(rc == EXS_OK || rc == EXS_ENOMEM || rc == EXS_EDEADLK);
+	}
+	for (size_t i = 0; i < n; i++) {
+		int rc = exs_future_wait(f[i], EXS_FOREVER);
+		CHECK(rc == EXS_OK || rc == EXS_EDEADLK);
+		exs_future_unref(f[i]);
+	}
+	return exs_ok((void *)7, NULL);
+}
+
+static void nested(void)
+{
+	exs_executor *ex = exs_thread_pool(2);
+	exs_future *f = ex ? exs_submit(ex, outer, ex) : NULL;
+
+	finish(f);
+	exs_executor_free(ex);
+}
+
+TEST(oom, inside_a_task)
+{
+	everything_fails(on_cancel, 5, 1);
+	everything_fails(nested, SEVERAL + 3, 1);
+}
+
+/* --- poll: batches, groups --- */
+
+enum { MANY = 200 };
+
+/* The batch cannot grow: then the oldest are asked for first, and nobody is left. */
+static void poll_batches(void)
+{
+	exs_executor *ex = with_poll(exs_inline(), resolve_all);
+	exs_future *f[MANY] = {NULL};
+
+	for (int i = 0; ex && i < MANY; i++)
+		f[i] = exs_submit(ex, answer_7, NULL);
+	for (int i = 0; i < MANY; i++) {
+		if (ex)
+			exs_poll_notify(ex);
+		finish(f[i]);
+	}
+	exs_executor_free(ex);
+}
+
+static void poll_fails(void)
+{
+	exs_executor *ex = with_poll(exs_inline(), fail_all);
+
+	if (made(ex))
+		finish(submit(ex, answer_7, NULL, 0));
+	exs_executor_free(ex);
+}
+
+static void must_be_cancelled(exs_future **f, int n)
+{
+	for (int i = 0; i < n; i++) {
+		CHECK(!f[i] || exs_future_wait(f[i], EXS_FOREVER) == EXS_OK);
+		CHECK(!f[i] || exs_future_state(f[i]) == EXS_STATE_CANCELLED);
+		exs_future_unref(f[i]);
+	}
+}
+
+/* By the user: on this thread, in one group or in several. */
+static void poll_cancel_all(void)
+{
+	exs_executor *ex = with_poll(exs_inline(), resolve_none);
+	exs_future *f[MANY] = {NULL};
+
+	for (int i = 0; ex && i < MANY; i++)
+		f[i] = exs_submit(ex, answer_7, NULL);
+	exs_future_cancel_all(f, MANY);
+	must_be_cancelled(f, MANY);
+	exs_executor_free(ex);
+}
+
+/* By free: the sweep's array, and the poll thread's. */
+static void poll_sweep(void)
+{
+	exs_executor *ex = with_poll(exs_inline(), resolve_none);
+	exs_future *f[MANY] = {NULL};
+
+	for (int i = 0; ex && i < MANY; i++)
+		f[i] = exs_submit(ex, answer_7, NULL);
+	exs_executor_free(ex);
+	must_be_cancelled(f, MANY);
+}
+
+/* Time is up: those that are left are failed, with an array or in groups. */
+static void forced(void)
+{
+	exs_executor *ex = with_poll(exs_inline(), resolve_none);
+	exs_future *f[MANY] = {NULL};
+
+	for (int i = 0; ex && i < MANY; i++)
+		f[i] = exs_submit(ex, answer_7, NULL);
+	if (ex)
+		exs_shutdown(ex, EXS_DRAIN, 0);
+	for (int i = 0; i < MANY; i++) {
+		CHECK(!f[i] || exs_error_is(exs_future_error(f[i]), &exs_domain_exs, EXS_ESHUTDOWN));
+		exs_future_unref(f[i]);
+	}
+	exs_executor_free(ex);
+}
+
+TEST(oom, poll)
+{
+	everything_fails(poll_batches, MANY + 7, 1);
+	everything_fails(poll_fails, 7, 2);
+	everything_fails(poll_cancel_all, MANY + 8, 1);
+	everything_fails(poll_sweep, MANY + 8, 1);
+	everything_fails(forced, MANY + 6, 1);
+}
+
+/* --- freed from within: the thread that is to release the chain --- */
+
+static exs_result frees(void *arg, exs_context *ctx)
+{
+	(void)ctx;
+	exs_executor_free(*(exs_executor **)arg);
+	return exs_ok((void *)7, NULL);
+}
+
+static void free_within(void)
+{
+	static exs_executor *ex;
+
+	ex = with_retry(exs_thread_pool(1), 1);
+	exs_future *f = ex ? exs_submit(ex, frees, &ex) : NULL;
+	if (f)
+		exs_future_wait(f, EXS_FOREVER);
+	/* If it never ran it has not freed. */
+	if (ex && (!f || exs_future_state(f) != EXS_STATE_VALUE))
+		exs_executor_free(ex);
+	exs_future_unref(f);
+}
+
+TEST(oom, free_within)
+{
+	everything_fails(free_within, 6, 3);
+}
+
+/* --- chains, end to end --- */
+
+/* Moves the clock until the future is done. */
+static void finish_by(exs_clock *clock, exs_future *f)
+{
+	while (f && !exs_future_is_done(f)) {
+		exs_clock_advance(clock, 0.5);
+		sched_yield();
+	}
+	finish(f);
+}
+
+static void full_chain(void)
+{
+	exs_clock *clock = exs_clock_manual_new();
+	exs_executor *ex = clock ? exs_with_clock(exs_thread_pool(2), clock) : NULL;
+
+	ex = with_retry(ex, 1);
+	ex = with_poll(ex, resolve_all);
+	ex = exs_with_timeout(ex, 1e6);
+	exs_executor *own = ex ? exs_borrow(ex) : NULL;
+	if (ex)
+		finish_by(clock, submit(ex, fail_once_more, NULL, 0));
+	if (own)
+		finish_by(clock, submit(own, fail_once_more, NULL, 0));
+	exs_executor_free(own);
+	exs_executor_free(ex);
+	exs_clock_unref(clock);
+}
+
+/* The error of a call's own timeout is made when time is up. */
+static void times_out(void)
+{
+	exs_clock *clock = exs_clock_manual_new();
+	exs_executor *ex = clock ? exs_with_clock(exs_inline(), clock) : NULL;
+
+	ex = exs_with_timeout(with_poll(ex, resolve_none), 3);
+	exs_future *f = ex ? submit(ex, answer_7, NULL, 2) : NULL;
+	while (f && !exs_future_is_done(f)) {
+		exs_clock_advance(clock, 0.5);
+		sched_yield();
+	}
+	CHECK(!f || exs_error_is(exs_future_error(f), &exs_domain_exs, EXS_ETIMEDOUT) ||
+	      about_memory_or_threads(exs_future_error(f)));
+	exs_future_unref(f);
+	exs_executor_free(ex);
+	exs_clock_unref(clock);
+}
+
+/* The real clock: a timer thread with the executor, a callback thread with the first expiry, which is tried again until it
+   starts (so this one is not run with all later threads failing). */
+static void real_time(void)
+{
+	exs_executor *ex = exs_with_retry(exs_inline(), &(exs_retry_options){.sleep = 1e-6});
+
+	if (made(ex))
+		finish(submit(ex, fail_once_more, NULL, 0));
+	exs_executor_free(ex);
+}
+
+TEST(oom, chains)
+{
+	static const exs_allocator faulty = {faulty_alloc, faulty_free};
+
+	everything_fails(full_chain, 15, 2);
+	everything_fails(times_out, 9, 1);
+	exs_set_allocator(&faulty);
+	CHECK(fail_each(&memory, false, real_time) >= 5);
+	CHECK(fail_each(&threads, false, real_time) >= 2);
+	exs_set_allocator(NULL);
+}

@@ -1,0 +1,341 @@
+/* Shutdown and free, where the conformance suite does not go: threads, time, order, what waits for what. */
+#define _GNU_SOURCE
+#include "support.h"
+
+#include <math.h>
+#include <string.h>
+
+static void occupy(exs_executor *ex, struct job *job, exs_future **f)
+{
+	job_init(job);
+	job->gated = true;
+	*f = job_submit(ex, job);
+	sem_take(&job->entered);
+}
+
+TEST(shutdown, of_nothing)
+{
+	CHECK_INT(exs_shutdown(NULL, EXS_DRAIN, 1), 0);
+	CHECK_INT(exs_error_code(exs_last_error()), EXS_EINVAL);
+	exs_executor_free(NULL);
+	CHECK_INT(exs_executor_pending(NULL), 0);
+	CHECK_INT(exs_quiesce(0), EXS_OK);
+	CHECK_INT(exs_quiesce(NAN), EXS_EINVAL);
+	CHECK_INT(exs_quiesce(-1), EXS_EINVAL);
+}
+
+/* Out of time: waiters are woken, callbacks run once, here; the late value is destroyed, the argument freed with its task. */
+TEST(shutdown, forced_future_is_done_once)
+{
+	exs_executor *ex = exs_thread_pool(1);
+	struct seen seen;
+	struct job job;
+	exs_future *f;
+
+	seen_init(&seen);
+	occupy(ex, &job, &f);
+	CHECK_INT(exs_future_on_done(f, seen_call, &seen, seen_free), EXS_OK);
+	CHECK_INT(exs_shutdown(ex, EXS_DRAIN, 1e-3), 1);
+	CHECK(seen.calls == 1 && seen.frees == 1 && pthread_equal(seen.thread, pthread_self()));
+	CHECK_INT(exs_future_cancel(f), EXS_TOO_LATE);
+	exs_result r = exs_future_result(f);
+	CHECK(r.kind == EXS_KIND_ERROR && exs_error_is(r.error, &exs_domain_exs, EXS_ESHUTDOWN));
+	CHECK(exs_future_error(f) == r.error);
+	CHECK_INT(exs_future_take(f, &r), EXS_OK);
+	CHECK_INT(job.freed, 0);
+	sem_post(&job.open);
+	exs_executor_free(ex);
+	CHECK(job.values == 0 && job.made == 1);
+	CHECK_INT(job.stops, 1); /* it could see it */
+	CHECK_INT(job.cause, EXS_CAUSE_SHUTDOWN);
+	expect_code(f, &exs_domain_exs, EXS_ESHUTDOWN);
+	CHECK_INT(seen.calls, 1);
+	job_fini(&job);
+}
+
+struct closer {
+	exs_executor *ex;
+	exs_mode mode;
+	size_t left;
+	pthread_t thread;
+};
+
+static void *close_it(void *arg)
+{
+	struct closer *c = arg;
+
+	c->left = exs_shutdown(c->ex, c->mode, EXS_FOREVER);
+	return NULL;
+}
+
+/* Several at once, in every mode; the strongest counts for all. */
+TEST(shutdown, from_many_threads)
+{
+	for (unsigned long round = 0; round < harness_rounds(50); round++) {
+		exs_executor *ex = exs_thread_pool(1);
+		struct closer c[6];
+		struct job job, queued;
+		exs_future *f;
+		occupy(ex, &job, &f);
+		job_init(&queued);
+		exs_future *waits = job_submit(ex, &queued);
+		for (int i = 0; i < 6; i++) {
+			c[i] = (struct closer){ex, (exs_mode)(1 + (i + (int)round) % 3), 1, 0};
+			c[i].thread = thread_start(close_it, &c[i]);
+		}
+		expect_cancelled(waits, EXS_CAUSE_SHUTDOWN);
+		sem_post(&job.open);
+		for (int i = 0; i < 6; i++) {
+			thread_join(c[i].thread);
+			CHECK_INT(c[i].left, 0);
+		}
+		expect_value(f, &job);
+		exs_executor_free(ex);
+		job_fini(&job);
+		job_fini(&queued);
+	}
+}
+
+/* A stronger mode reaches what a weaker one leaves alone; a weaker one later takes nothing back. */
+TEST(shutdown, stronger_modes_follow)
+{
+	exs_executor *ex = exs_thread_pool(1);
+	struct closer c[3];
+	struct job job, queued;
+	exs_future *f;
+
+	occupy(ex, &job, &f);
+	job_init(&queued);
+	exs_future *waits = job_submit(ex, &queued);
+	for (int i = 0; i < 3; i++) {
+		c[i] = (struct closer){ex, (exs_mode)(EXS_DRAIN + i), 1, 0};
+		c[i].thread = thread_start(close_it, &c[i]);
+		if (i == 1)
+			expect_cancelled(waits, EXS_CAUSE_SHUTDOWN);
+		if (i < 2)
+			CHECK_INT(exs_future_cause(f), EXS_CAUSE_NONE);
+	}
+	while (exs_future_cause(f) != EXS_CAUSE_SHUTDOWN)
+		sched_yield();
+	sem_post(&job.open);
+	CHECK_INT(exs_shutdown(ex, EXS_DRAIN, EXS_FOREVER), 0);
+	for (int i = 0; i < 3; i++) {
+		thread_join(c[i].thread);
+		CHECK_INT(c[i].left, 0);
+	}
+	expect_value(f, &job);
+	exs_executor_free(ex);
+	job_fini(&job);
+	job_fini(&queued);
+}
+
+/* --- submits that race it --- */
+
+struct submitter {
+	exs_executor *ex;
+	unsigned ended[3]; /* values, cancelled, refused */
+	atomic_uint submits;
+	pthread_t thread;
+};
+
+static void *submit_until_refused(void *arg)
+{
+	struct submitter *s = arg;
+
+	while (!s->ended[2]) {
+		struct job job;
+		job_init(&job);
+		exs_future *f = job_submit(s->ex, &job);
+		atomic_fetch_add(&s->submits, 1);
+		wait_done(f); /* every future ever returned is done some day */
+		if (exs_future_state(f) == EXS_STATE_ERROR) {
+			CHECK(exs_error_is(exs_future_error(f), &exs_domain_exs, EXS_ESHUTDOWN));
+			CHECK_INT(job.starts, 0);
+			s->ended[2]++;
+		} else {
+			s->ended[exs_future_state(f) == EXS_STATE_CANCELLED]++;
+		}
+		exs_future_unref(f);
+		job_fini(&job);
+	}
+	return NULL;
+}
+
+TEST(shutdown, races_submits)
+{
+	for (unsigned long round = 0; round < harness_rounds(60); round++) {
+		exs_executor *ex = exs_with_retry(exs_thread_pool(2), NULL);
+		struct submitter s[3];
+		if (round % 2)
+			ex = exs_with_timeout_mode(ex, EXS_FOREVER, EXS_ABANDON);
+		for (int i = 0; i < 3; i++) {
+			s[i] = (struct submitter){.ex = ex};
+			s[i].thread = thread_start(submit_until_refused, &s[i]);
+		}
+		while (s[0].submits + s[1].submits + s[2].submits < round)
+			sched_yield();
+		CHECK_INT(exs_shutdown(ex, (exs_mode)(1 + round % 3), EXS_FOREVER), 0);
+		for (int i = 0; i < 3; i++) {
+			thread_join(s[i].thread);
+			CHECK_INT(s[i].ended[2], 1);
+			CHECK(s[i].ended[1] == 0 || round % 3 != 0); /* DRAIN cancels nothing */
+		}
+		exs_executor_free(ex);
+	}
+}
+
+/* --- what free waits for --- */
+
+struct slow {
+	struct job job; /* first */
+	atomic_int ended;
+};
+
+static void end_slowly(struct slow *slow)
+{
+	for (int i = 0; i < 1000; i++)
+		sched_yield(); /* time for a free that does not wait */
+	atomic_store(&slow->ended, 1);
+}
+
+static void slow_callback(exs_future *f, void *slow)
+{
+	(void)f;
+	end_slowly(slow);
+}
+
+static void slow_arg_free(void *slow)
+{
+	job_free_arg(slow);
+	end_slowly(slow);
+}
+
+TEST(shutdown, free_returns_after_the_last_callback_and_arg_free)
+{
+	for (int i = 0; i < 4; i++) {
+		exs_executor *ex = exs_thread_pool(1);
+		struct slow slow = {.ended = 0};
+		exs_task task = {.fn = job_run, .arg = &slow.job, .arg_free = i / 2 ? slow_arg_free : job_free_arg};
+		if (i % 2)
+			ex = exs_with_timeout_mode(ex, EXS_FOREVER, EXS_ABANDON);
+		job_init(&slow.job);
+		slow.job.gated = true;
+		exs_future *f = exs_submit_with(ex, &task);
+		if (i / 2 == 0)
+			CHECK_INT(exs_future_on_done(f, slow_callback, &slow, NULL), EXS_OK);
+		sem_post(&slow.job.open);
+		exs_shutdown(ex, EXS_DRAIN, EXS_FOREVER);
+		exs_executor_free(ex);
+		CHECK_INT(slow.ended, 1);
+		expect_value(f, &slow.job);
+		job_fini(&slow.job);
+	}
+}
+
+/* On a thread of another chain it waits as on any other thread. */
+static void free_other(struct job *job, exs_context *ctx)
+{
+	struct job *inner = ((void **)job->more)[0];
+
+	(void)ctx;
+	exs_executor_free(((void **)job->more)[1]);
+	CHECK_INT(inner->ends, 1);
+}
+
+TEST(shutdown, freed_on_a_thread_of_another_chain)
+{
+	exs_executor *a = exs_thread_pool(1), *b = exs_thread_pool(1);
+	struct job job, inner;
+	exs_future *f;
+
+	occupy(b, &inner, &f);
+	job_init(&job);
+	job.inside = free_other;
+	job.more = (void *[]){&inner, b};
+	exs_future *freer = job_submit(a, &job);
+	sem_post(&inner.open);
+	expect_value(freer, &job);
+	expect_value(f, &inner);
+	exs_executor_free(a);
+	job_fini(&job);
+	job_fini(&inner);
+}
+
+/* --- quiesce --- */
+
+static void free_own(struct job *job, exs_context *ctx)
+{
+	(void)ctx;
+	exs_executor_free(job->more);
+	sem_post(&job->entered);
+	sem_take(&job->open);
+}
+
+TEST(shutdown, quiesce_waits_for_what_was_freed_from_within)
+{
+	int threads = harness_threads();
+	exs_executor *ex = exs_with_timeout(exs_thread_pool(2), 1000);
+	struct job job;
+
+	job_init(&job);
+	job.inside = free_own;
+	job.more = ex;
+	exs_future *f = job_submit(ex, &job);
+	sem_take(&job.entered);
+	CHECK_INT(exs_quiesce(0), EXS_ETIMEDOUT);
+	CHECK_INT(exs_quiesce(1e-3), EXS_ETIMEDOUT);
+	CHECK_INT(job.ends, 0);
+	sem_post(&job.open);
+	CHECK_INT(exs_quiesce(EXS_FOREVER), EXS_OK);
+	expect_value(f, &job);
+	harness_wait_threads(threads);
+	job_fini(&job);
+}
+
+/* On the callback thread free does not wait either, whatever the chain: that thread serves them all. */
+static void free_on_callback_thread(exs_future *f, void *arg)
+{
+	exs_executor **ex = arg;
+	char name[16];
+
+	(void)f;
+	CHECK(!pthread_getname_np(pthread_self(), name, sizeof(name)));
+	if (strcmp(name, "exs-callback"))
+		return; /* it was done before the callback was added: once more */
+	for (int i = 0; i < 2; i++) {
+		exs_executor_free(ex[i]);
+		ex[i] = NULL;
+	}
+}
+
+TEST(shutdown, freed_on_the_callback_thread)
+{
+	int threads = harness_threads();
+	exs_executor *ex[2] = {exs_with_timeout(exs_thread_pool(1), EXS_FOREVER), exs_thread_pool(1)};
+	struct job gates[2];
+	exs_future *f[2];
+
+	for (int i = 0; i < 2; i++)
+		occupy(ex[i], &gates[i], &f[i]);
+	while (ex[0]) {
+		struct job job;
+		struct seen seen;
+		exs_task task = {.fn = job_run, .arg = &job, .arg_free = job_free_arg, .timeout = 1e-3};
+		job_init(&job);
+		seen_init(&seen);
+		exs_future *late = exs_submit_with(ex[0], &task);
+		CHECK_INT(exs_future_on_done(late, free_on_callback_thread, ex, NULL), EXS_OK);
+		CHECK_INT(exs_future_on_done(late, seen_call, &seen, NULL), EXS_OK);
+		sem_take(&seen.called); /* though both still run something */
+		expect_code(late, &exs_domain_exs, EXS_ETIMEDOUT);
+		job_fini(&job);
+	}
+	for (int i = 0; i < 2; i++)
+		sem_post(&gates[i].open);
+	CHECK_INT(exs_quiesce(EXS_FOREVER), EXS_OK);
+	for (int i = 0; i < 2; i++) {
+		expect_value(f[i], &gates[i]);
+		job_fini(&gates[i]);
+	}
+	harness_wait_threads(threads);
+}

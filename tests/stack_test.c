@@ -1,0 +1,494 @@
+/* A million of something in constant stack and in linear time. The tests run on a thread with a small stack; the spread of the
+   frames of the user's functions is measured as well. Work is counted, not timed: the library is built once more so that the
+   compiler calls __sanitizer_cov_trace_pc at each of its basic blocks. */
+#define _GNU_SOURCE
+#include "harness.h"
+
+#include <errno.h>
+#include <executors/executors.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { STACK = 256 * 1024, SPREAD = 4096 };
+
+/* Present under TSan only, where a tenth must do: it takes minutes otherwise. */
+void __tsan_init(void) __attribute__((weak));
+
+static unsigned long million(void)
+{
+	return __tsan_init ? 100000 : 1000000;
+}
+
+/* --- work --- */
+
+static _Thread_local unsigned long blocks; /* basic blocks of the library that this thread has run */
+
+void __sanitizer_cov_trace_pc(void);
+
+void __sanitizer_cov_trace_pc(void)
+{
+	blocks++;
+}
+
+/* Ten times as many cost at most about ten times as much: a quadratic step would make it a hundred times. */
+static void check_linear(const char *what, unsigned long tenth, unsigned long whole)
+{
+	fprintf(stderr, "%s: %lu blocks for %lu, %lu for %lu\n", what, tenth, million() / 10, whole, million());
+	CHECK(tenth >= million() / 10); /* they are counted */
+	CHECK(whole / 12 <= tenth);
+}
+
+/* --- stack --- */
+
+/* The frames of the user's functions on the thread under test. */
+static struct {
+	char *low, *high;
+} stack;
+
+__attribute__((noinline)) static void note_frame(void)
+{
+	char *here = __builtin_frame_address(0); /* a local's address may be elsewhere under ASan */
+
+	stack.low = !stack.low || here < stack.low ? here : stack.low;
+	stack.high = here > stack.high ? here : stack.high;
+}
+
+static void *call(void *fn)
+{
+	(*(void (**)(void))fn)();
+	return NULL;
+}
+
+/* Runs fn on a thread with a small stack; all frames noted lie within a page. */
+static void on_small_stack(void (*fn)(void))
+{
+	pthread_attr_t attr;
+	pthread_t thread;
+
+	stack.low = stack.high = NULL;
+	CHECK(!pthread_attr_init(&attr) && !pthread_attr_setstacksize(&attr, STACK));
+	CHECK(!pthread_create(&thread, &attr, call, (void *)&fn));
+	CHECK(!pthread_join(thread, NULL));
+	pthread_attr_destroy(&attr);
+	fprintf(stderr, "stack: the frames lie within %ld bytes\n", (long)(stack.high - stack.low));
+	CHECK(stack.high - stack.low < SPREAD);
+}
+
+/* --- retries --- */
+
+static unsigned long runs;
+static exs_error *failure;
+
+static exs_result fail(void *arg, exs_context *ctx)
+{
+	(void)arg, (void)ctx;
+	note_frame();
+	runs++;
+	return exs_fail(exs_error_ref(failure));
+}
+
+static unsigned long retry_at_once(unsigned long attempts)
+{
+	exs_retry_options options = {.max_attempts = (unsigned)attempts, .sleep = EXS_NONE};
+	exs_executor *ex = exs_with_retry(exs_inline(), &options);
+	unsigned long before = blocks;
+
+	runs = 0;
+	exs_future *f = exs_submit(ex, fail, NULL);
+	CHECK_INT(runs, attempts);
+	CHECK(exs_future_error(f) == failure);
+	exs_future_unref(f);
+	exs_executor_free(ex);
+	return blocks - before;
+}
+
+static void million_retries(void)
+{
+	unsigned long tenth = retry_at_once(million() / 10);
+
+	check_linear("retries", tenth, retry_at_once(million()));
+}
+
+TEST(stack, a_million_retries_on_an_inline_executor)
+{
+	failure = exs_error_new(&exs_domain_errno, EIO, "always");
+	on_small_stack(million_retries);
+	exs_error_unref(failure);
+}
+
+/* With a backoff each: fired one after the other by the clock. */
+static void million_backoffs(void)
+{
+	exs_clock *clock = exs_clock_manual_new();
+	exs_retry_options options = {.max_attempts = (unsigned)million(), .sleep = 1, .exponent = 1};
+	exs_executor *ex = exs_with_retry(exs_with_clock(exs_inline(), clock), &options);
+
+	runs = 0;
+	exs_future *f = exs_submit(ex, fail, NULL);
+	CHECK_INT(exs_clock_advance(clock, (double)million()), EXS_OK);
+	CHECK(exs_future_is_done(f));
+	CHECK_INT(runs, million());
+	exs_future_unref(f);
+	exs_executor_free(ex);
+	exs_clock_unref(clock);
+}
+
+TEST(stack, a_million_backoffs)
+{
+	failure = exs_error_new(&exs_domain_errno, EIO, "always");
+	on_small_stack(million_backoffs);
+	exs_error_unref(failure);
+}
+
+/* --- a decorator of our own: one call at a time, the others wait --- */
+
+struct waiting {
+	struct waiting *next, *prev;
+	exs_link link;
+};
+
+/* lock guards all of it. */
+struct limit {
+	pthread_mutex_t lock;
+	struct waiting queue; /* sentinel */
+	bool busy;
+};
+
+static void unlink_waiting(struct waiting *w)
+{
+	w->prev->next = w->next;
+	w->next->prev = w->prev;
+}
+
+static exs_step limit_start(exs_executor *ex, exs_future *f, void *slot, exs_result *r)
+{
+	struct limit *l = exs_layer_state(ex);
+	struct waiting *w = slot;
+	exs_step step = EXS_DOWN;
+
+	pthread_mutex_lock(&l->lock);
+	if (l->busy)
+		step = exs_call_park(f, ex) ? EXS_HELD : EXS_UP;
+	if (step == EXS_HELD) {
+		w->next = &l->queue;
+		w->prev = l->queue.prev;
+		w->prev->next = w->next->prev = w;
+	}
+	l->busy = true;
+	pthread_mutex_unlock(&l->lock);
+	if (step == EXS_UP)
+		*r = exs_cancelled();
+	return step;
+}
+
+/* The next that no canceller was faster to get; NULL: none, and nobody is busy now. */
+static struct waiting *next_waiting(exs_executor *ex, struct limit *l)
+{
+	struct waiting *w;
+
+	while ((w = l->queue.next) != &l->queue) {
+		unlink_waiting(w);
+		w->next = w->prev = w; /* a canceller may unlink it once more */
+		if (exs_call_claim(exs_slot_call(w, ex)))
+			return w;
+	}
+	l->busy = false;
+	return NULL;
+}
+
+static exs_step limit_done(exs_executor *ex, exs_future *f, void *slot, exs_result *r)
+{
+	struct limit *l = exs_layer_state(ex);
+
+	(void)f, (void)slot, (void)r;
+	pthread_mutex_lock(&l->lock);
+	struct waiting *w = next_waiting(ex, l);
+	pthread_mutex_unlock(&l->lock);
+	if (w)
+		exs_call_release(exs_slot_call(w, ex), ex, &w->link);
+	return EXS_UP;
+}
+
+static exs_step limit_cancel(exs_executor *ex, exs_future *f, void *slot, exs_cause cause, exs_result *r)
+{
+	struct limit *l = exs_layer_state(ex);
+
+	(void)f, (void)cause, (void)r;
+	pthread_mutex_lock(&l->lock);
+	unlink_waiting(slot);
+	pthread_mutex_unlock(&l->lock);
+	return EXS_UP;
+}
+
+static void limit_each(exs_executor *ex, exs_visit_fn *visit, void *arg)
+{
+	struct limit *l = exs_layer_state(ex);
+
+	pthread_mutex_lock(&l->lock);
+	for (struct waiting *w = l->queue.next; w != &l->queue; w = w->next)
+		visit(exs_slot_call(w, ex), arg);
+	pthread_mutex_unlock(&l->lock);
+}
+
+static void limit_stop(exs_executor *ex)
+{
+	struct limit *l = exs_layer_state(ex);
+
+	pthread_mutex_destroy(&l->lock);
+}
+
+static const exs_layer_ops limit_ops = {
+	.size = sizeof(exs_layer_ops),
+	.type = "limit",
+	.start = limit_start,
+	.done = limit_done,
+	.cancel = limit_cancel,
+	.each = limit_each,
+	.stop = limit_stop,
+};
+
+static exs_executor *with_limit_of_one(exs_executor *ex)
+{
+	exs_executor *x = exs_layer_new(&limit_ops, ex, sizeof(struct limit), sizeof(struct waiting));
+
+	CHECK(x);
+	struct limit *l = exs_layer_state(x);
+	pthread_mutex_init(&l->lock, NULL);
+	l->queue.next = l->queue.prev = &l->queue;
+	return x;
+}
+
+/* --- calls that are let go one by one --- */
+
+static exs_executor *limited;
+static exs_future **futures;
+static unsigned long in_order;
+
+static exs_result count_run(void *arg, exs_context *ctx)
+{
+	(void)ctx;
+	note_frame();
+	in_order += (unsigned long)(uintptr_t)arg == runs;
+	runs++;
+	return exs_ok(arg, NULL);
+}
+
+/* All submitted from within one task: each waits until the one before has ended. */
+static exs_result submit_all(void *arg, exs_context *ctx)
+{
+	(void)ctx;
+	for (uintptr_t i = 0; i < *(unsigned long *)arg; i++)
+		CHECK(futures[i] = exs_submit(limited, count_run, (void *)i));
+	CHECK_INT(runs, 0);
+	return exs_ok(NULL, NULL);
+}
+
+static unsigned long release_one_by_one(unsigned long n)
+{
+	limited = with_limit_of_one(exs_inline());
+	unsigned long before = blocks;
+
+	runs = in_order = 0;
+	exs_future *f = exs_submit(limited, submit_all, &n);
+	CHECK_INT(runs, n); /* let go before the submit returned, first in, first out */
+	CHECK_INT(in_order, n);
+	for (unsigned long i = 0; i < n; i++) {
+		CHECK(exs_future_is_done(futures[i]));
+		exs_future_unref(futures[i]);
+	}
+	exs_future_unref(f);
+	exs_executor_free(limited);
+	return blocks - before;
+}
+
+static void million_releases(void)
+{
+	unsigned long tenth = release_one_by_one(million() / 10);
+
+	check_linear("released one by one", tenth, release_one_by_one(million()));
+}
+
+TEST(stack, a_million_calls_released_one_by_one)
+{
+	futures = calloc(million(), sizeof(exs_future *));
+	CHECK(futures);
+	on_small_stack(million_releases);
+	free(futures);
+}
+
+/* The same over a thread pool: released by the worker that ends the one before. */
+static exs_result count_on_worker(void *arg, exs_context *ctx)
+{
+	(void)ctx;
+	in_order += (unsigned long)(uintptr_t)arg == runs;
+	runs++;
+	return exs_ok(arg, NULL);
+}
+
+TEST(stack, calls_released_over_a_pool)
+{
+	enum { CALLS = 100000 };
+	exs_thread_pool_options options = {.workers = 2, .stack_size = STACK};
+
+	futures = calloc(CALLS, sizeof(exs_future *));
+	limited = with_limit_of_one(exs_thread_pool_with(&options));
+	runs = in_order = 0;
+	for (uintptr_t i = 0; i < CALLS; i++)
+		CHECK(futures[i] = exs_submit(limited, count_on_worker, (void *)i));
+	CHECK_INT(exs_wait_all(futures, CALLS, EXS_FOREVER), EXS_OK);
+	CHECK_INT(runs, CALLS); /* one at a time: no lock needed */
+	CHECK_INT(in_order, CALLS);
+	for (int i = 0; i < CALLS; i++)
+		exs_future_unref(futures[i]);
+	exs_executor_free(limited);
+	free(futures);
+}
+
+/* --- pending descriptors --- */
+
+/* The poll function waits at its gate while descriptors are added, so that it is called with few, and then with all. */
+static struct {
+	atomic_bool open, inside;
+	atomic_ulong listed;  /* descriptors in the last call */
+	unsigned long blocks; /* of the poll thread, while it yields */
+	bool resolve;
+} gate;
+
+static exs_error *poll_gated(void *ctx, exs_descriptor **d, size_t n, double *delay)
+{
+	(void)ctx;
+	*delay = EXS_FOREVER;
+	atomic_store(&gate.inside, true);
+	while (!atomic_load(&gate.open))
+		sched_yield();
+	unsigned long before = blocks;
+	for (size_t i = 0; i < n && gate.resolve; i++)
+		CHECK(exs_yield_result(d[i], NULL, NULL));
+	gate.blocks = blocks - before;
+	atomic_store(&gate.listed, n);
+	return NULL;
+}
+
+static exs_result nothing(void *arg, exs_context *ctx)
+{
+	(void)arg, (void)ctx;
+	return exs_ok(NULL, NULL);
+}
+
+struct costs {
+	unsigned long add, resolve, cancel;
+};
+
+/* n pending descriptors, none resolved yet; the poll thread has been told of the first only. */
+static unsigned long add_pending(exs_executor *ex, unsigned long n)
+{
+	unsigned long before = blocks, seen;
+
+	atomic_store(&gate.open, false);
+	atomic_store(&gate.inside, false);
+	CHECK(futures[0] = exs_submit(ex, nothing, NULL));
+	while (!atomic_load(&gate.inside))
+		sched_yield();
+	for (unsigned long i = 1; i < n; i++)
+		CHECK(futures[i] = exs_submit(ex, nothing, NULL));
+	seen = blocks - before;
+	return seen;
+}
+
+static void drop_all(unsigned long n)
+{
+	for (unsigned long i = 0; i < n; i++)
+		exs_future_unref(futures[i]);
+}
+
+static unsigned long resolve_pending(unsigned long n)
+{
+	gate.resolve = true;
+	atomic_store(&gate.open, true);
+	CHECK_INT(exs_wait_all(futures, n, EXS_FOREVER), EXS_OK);
+	while (atomic_load(&gate.listed) < n - 1)
+		sched_yield();
+	drop_all(n);
+	return gate.blocks;
+}
+
+/* In an order that is neither the set's nor its reverse. */
+static unsigned long cancel_pending(unsigned long n)
+{
+	unsigned long step = 7919, before = blocks; /* prime to n */
+
+	for (unsigned long i = 0, at = 0; i < n; i++, at = (at + step) % n)
+		CHECK_INT(exs_future_cancel(futures[at]), EXS_CANCELLED);
+	before = blocks - before;
+	atomic_store(&gate.open, true);
+	drop_all(n);
+	return before;
+}
+
+static struct costs pending_costs(unsigned long n)
+{
+	exs_executor *ex = exs_with_poll(exs_inline(), poll_gated, NULL, NULL, NULL);
+	struct costs c;
+
+	CHECK(ex);
+	gate.resolve = false;
+	c.add = add_pending(ex, n);
+	c.cancel = cancel_pending(n);
+	exs_executor_free(ex);
+	ex = exs_with_poll(exs_inline(), poll_gated, NULL, NULL, NULL);
+	CHECK(ex);
+	atomic_store(&gate.listed, 0);
+	add_pending(ex, n);
+	c.resolve = resolve_pending(n);
+	exs_executor_free(ex);
+	return c;
+}
+
+TEST(stack, a_million_pending_descriptors)
+{
+	futures = calloc(million(), sizeof(exs_future *));
+	CHECK(futures);
+	struct costs tenth = pending_costs(million() / 10), whole = pending_costs(million());
+	check_linear("pending, added", tenth.add, whole.add);
+	check_linear("pending, resolved", tenth.resolve, whole.resolve);
+	check_linear("pending, cancelled", tenth.cancel, whole.cancel);
+	free(futures);
+}
+
+/* The gate is used once for each executor: its thread must have gone before it is closed again. */
+static unsigned long cancel_together(unsigned long n)
+{
+	exs_executor *ex = exs_with_poll(exs_inline(), poll_gated, NULL, NULL, NULL);
+
+	CHECK(ex);
+	add_pending(ex, n);
+	unsigned long before = blocks;
+	CHECK_INT(exs_future_cancel_all(futures, n), n);
+	before = blocks - before;
+	atomic_store(&gate.open, true);
+	drop_all(n);
+	exs_executor_free(ex);
+	return before;
+}
+
+/* By one cancel_all, and what free sweeps away. */
+TEST(stack, a_million_cancelled_together)
+{
+	futures = calloc(million(), sizeof(exs_future *));
+	CHECK(futures);
+	gate.resolve = false;
+	unsigned long tenth = cancel_together(million() / 10);
+	check_linear("cancelled together", tenth, cancel_together(million()));
+	exs_executor *ex = exs_with_poll(exs_inline(), poll_gated, NULL, NULL, NULL);
+	CHECK(ex);
+	add_pending(ex, million());
+	atomic_store(&gate.open, true);
+	exs_executor_free(ex);
+	for (unsigned long i = 0; i < million(); i++)
+		CHECK_INT(exs_future_state(futures[i]), EXS_STATE_CANCELLED);
+	drop_all(million());
+	free(futures);
+}

@@ -1,0 +1,321 @@
+/* What the functional tests share. */
+#define _GNU_SOURCE
+#include "support.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+void wait_until(bool (*condition)(void *), void *arg)
+{
+	while (!condition(arg))
+		nanosleep(&(struct timespec){.tv_nsec = 50000}, NULL);
+}
+
+void wait_count(atomic_uint *count, unsigned n)
+{
+	while (atomic_load(count) != n)
+		nanosleep(&(struct timespec){.tv_nsec = 50000}, NULL);
+}
+
+void sem_take(sem_t *sem)
+{
+	while (sem_wait(sem))
+		CHECK_INT(errno, EINTR);
+}
+
+bool sem_taken(sem_t *sem)
+{
+	return !sem_trywait(sem);
+}
+
+pthread_t thread_start(void *(*fn)(void *), void *arg)
+{
+	pthread_t thread;
+
+	CHECK(!pthread_create(&thread, NULL, fn, arg));
+	return thread;
+}
+
+void thread_join(pthread_t thread)
+{
+	CHECK(!pthread_join(thread, NULL));
+}
+
+const exs_domain test_domain = {.size = sizeof(exs_domain), .name = "test"};
+
+/* --- a task --- */
+
+void job_init(struct job *job)
+{
+	*job = (struct job){.failures = 0};
+	CHECK(!sem_init(&job->entered, 0, 0));
+	CHECK(!sem_init(&job->open, 0, 0));
+	CHECK(!sem_init(&job->in_set, 0, 0));
+}
+
+struct job *job_new(void)
+{
+	struct job *job = malloc(sizeof(*job));
+
+	CHECK(job);
+	job_init(job);
+	return job;
+}
+
+static void job_open(void *job)
+{
+	sem_post(&((struct job *)job)->open);
+}
+
+static void job_destroy_value(void *job)
+{
+	CHECK(atomic_fetch_sub(&((struct job *)job)->values, 1) > 0); /* the last touch of the job */
+}
+
+exs_result job_value(struct job *job)
+{
+	atomic_fetch_add(&job->made, 1);
+	atomic_fetch_add(&job->values, 1);
+	return exs_ok(job, job_destroy_value);
+}
+
+void job_free_arg(void *job)
+{
+	struct job *j = job;
+
+	CHECK_INT(atomic_fetch_add(&j->freed, 1), 0);
+}
+
+static void job_enter(struct job *j, exs_context *ctx)
+{
+	CHECK_INT(j->freed, 0);
+	j->thread = pthread_self();
+	CHECK_INT(exs_context_attempt(ctx), atomic_fetch_add(&j->starts, 1) + 1 + j->missed);
+	if (!j->gated)
+		return;
+	if (j->polite)
+		CHECK_INT(exs_context_on_cancel(ctx, job_open, j), EXS_OK);
+	sem_post(&j->entered);
+	sem_take(&j->open);
+}
+
+exs_result job_run(void *arg, exs_context *ctx)
+{
+	struct job *j = arg;
+
+	job_enter(j, ctx);
+	unsigned start = atomic_load(&j->starts);
+	if (j->inside)
+		j->inside(j, ctx);
+	bool stop = exs_context_stop_requested(ctx);
+	if (stop) {
+		atomic_store(&j->cause, exs_context_cause(ctx));
+		atomic_fetch_add(&j->stops, 1);
+	}
+	CHECK_INT(j->freed, 0);
+	atomic_fetch_add(&j->ends, 1);
+	if (j->failures >= start)
+		return exs_fail(exs_error_ref(j->error));
+	if (j->cancels || (stop && j->polite))
+		return exs_cancelled();
+	return job_value(j);
+}
+
+exs_future *job_submit(exs_executor *ex, struct job *job)
+{
+	exs_task task = {.fn = job_run, .arg = job, .arg_free = job_free_arg};
+	exs_future *f = exs_submit_with(ex, &task);
+
+	CHECK(f);
+	return f;
+}
+
+static bool job_settled(void *job)
+{
+	struct job *j = job;
+
+	return j->freed == 1 && j->values == 0 && j->ends == j->starts;
+}
+
+/* The order is not fixed: a call may be done before its argument is freed, a descriptor's value may outlive its call. */
+void job_fini(struct job *job)
+{
+	wait_until(job_settled, job);
+	sem_destroy(&job->entered);
+	sem_destroy(&job->open);
+	sem_destroy(&job->in_set);
+}
+
+void job_delete(struct job *job)
+{
+	job_fini(job);
+	free(job);
+}
+
+exs_error *job_poll(void *ctx, exs_descriptor **d, size_t n, double *delay)
+{
+	(void)ctx, (void)delay;
+	for (size_t i = 0; i < n; i++) {
+		struct job *job = exs_descriptor_value(d[i]);
+		atomic_fetch_add(&job->polls, 1);
+		if (atomic_load(&job->held)) {
+			sem_post(&job->in_set);
+			continue;
+		}
+		exs_result r = job_value(job);
+		exs_yield_result(d[i], r.value, r.destroy);
+	}
+	return NULL;
+}
+
+bool job_cancel(void *ctx, void *value, exs_error **error)
+{
+	struct job *job = value;
+
+	(void)ctx, (void)error;
+	atomic_fetch_add(&job->told, 1);
+	if (job->when_told)
+		job->when_told(job);
+	return !job->refuses;
+}
+
+/* --- futures --- */
+
+void wait_done(exs_future *f)
+{
+	CHECK_INT(exs_future_wait(f, EXS_FOREVER), EXS_OK);
+	CHECK(exs_future_is_done(f));
+}
+
+void expect_value(exs_future *f, const void *value)
+{
+	wait_done(f);
+	CHECK_INT(exs_future_state(f), EXS_STATE_VALUE);
+	CHECK(exs_future_value(f) == value);
+	CHECK(!exs_future_error(f));
+	exs_future_unref(f);
+}
+
+void expect_error(exs_future *f, const exs_error *error)
+{
+	wait_done(f);
+	CHECK_INT(exs_future_state(f), EXS_STATE_ERROR);
+	CHECK(exs_future_error(f) == error);
+	CHECK(!exs_future_value(f));
+	exs_future_unref(f);
+}
+
+void expect_code(exs_future *f, const exs_domain *domain, int code)
+{
+	wait_done(f);
+	CHECK_INT(exs_future_state(f), EXS_STATE_ERROR);
+	CHECK_STR(exs_error_domain(exs_future_error(f))->name, domain->name);
+	CHECK_INT(exs_error_code(exs_future_error(f)), code);
+	exs_future_unref(f);
+}
+
+void expect_cancelled(exs_future *f, exs_cause cause)
+{
+	wait_done(f);
+	CHECK_INT(exs_future_state(f), EXS_STATE_CANCELLED);
+	CHECK_INT(exs_future_cause(f), cause);
+	CHECK(!exs_future_value(f) && !exs_future_error(f));
+	exs_future_unref(f);
+}
+
+void seen_init(struct seen *seen)
+{
+	*seen = (struct seen){.last = NULL};
+	CHECK(!sem_init(&seen->called, 0, 0));
+}
+
+void seen_call(exs_future *f, void *ctx)
+{
+	struct seen *seen = ctx;
+
+	atomic_store(&seen->last, f);
+	atomic_store(&seen->thread, pthread_self());
+	atomic_fetch_add(&seen->calls, 1);
+	sem_post(&seen->called);
+}
+
+void seen_free(void *ctx)
+{
+	atomic_fetch_add(&((struct seen *)ctx)->frees, 1);
+}
+
+/* --- clock, log --- */
+
+void advance(exs_clock *clock, double seconds)
+{
+	CHECK_INT(exs_clock_advance(clock, seconds), EXS_OK);
+}
+
+struct due {
+	exs_clock *clock;
+	double within;
+};
+
+static bool is_due(void *arg)
+{
+	struct due *due = arg;
+
+	return exs_clock_next(due->clock) <= due->within;
+}
+
+void wait_next(exs_clock *clock, double seconds)
+{
+	wait_until(is_due, &(struct due){clock, seconds});
+}
+
+/* log_lock guards the lines. */
+static pthread_mutex_t log_lock = PTHREAD_MUTEX_INITIALIZER;
+static char *log_text;
+
+static void log_line(void *ctx, exs_log_level level, const char *executor, const char *message)
+{
+	char *longer;
+
+	(void)ctx;
+	pthread_mutex_lock(&log_lock);
+	if (log_text) {
+		CHECK(asprintf(&longer, "%s%d %s: %s\n", log_text, (int)level, executor, message) > 0);
+		free(log_text);
+		log_text = longer;
+	}
+	pthread_mutex_unlock(&log_lock);
+}
+
+void log_begin(exs_log_level level)
+{
+	pthread_mutex_lock(&log_lock);
+	log_text = strdup("");
+	pthread_mutex_unlock(&log_lock);
+	exs_set_log(log_line, NULL, level);
+}
+
+unsigned log_lines(const char *part)
+{
+	unsigned n = 0;
+
+	pthread_mutex_lock(&log_lock);
+	for (const char *line = log_text, *end; line && *line; line = end + 1) {
+		end = strchr(line, '\n');
+		const char *found = strstr(line, part);
+		n += found && found < end;
+	}
+	pthread_mutex_unlock(&log_lock);
+	return n;
+}
+
+void log_end(void)
+{
+	exs_set_log(NULL, NULL, EXS_LOG_ERROR);
+	pthread_mutex_lock(&log_lock);
+	free(log_text);
+	log_text = NULL;
+	pthread_mutex_unlock(&log_lock);
+}

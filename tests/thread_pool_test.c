@@ -1,0 +1,684 @@
+/* The thread pool: order, bounds, workers and spares, names, statistics, options. */
+#define _GNU_SOURCE
+#include "support.h"
+
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+static exs_thread_pool_stats stats(exs_executor *ex)
+{
+	exs_thread_pool_stats s;
+
+	CHECK_INT(exs_thread_pool_get_stats(ex, &s), EXS_OK);
+	return s;
+}
+
+static bool all_idle(void *ex)
+{
+	exs_thread_pool_stats s = stats(ex);
+
+	return s.idle == s.workers && !s.running && !s.queued;
+}
+
+static exs_executor *made(exs_thread_pool_options options)
+{
+	exs_executor *ex = exs_thread_pool_with(&options);
+
+	CHECK(ex);
+	return ex;
+}
+
+/* n gated jobs, submitted, of which the first `running` have begun. */
+static void occupy(exs_executor *ex, struct job *jobs, exs_future **f, unsigned n, unsigned running)
+{
+	for (unsigned i = 0; i < n; i++) {
+		job_init(&jobs[i]);
+		jobs[i].gated = true;
+		f[i] = job_submit(ex, &jobs[i]);
+		if (i < running)
+			sem_take(&jobs[i].entered);
+	}
+}
+
+static void let_go(struct job *jobs, exs_future **f, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		sem_post(&jobs[i].open);
+	for (unsigned i = 0; i < n; i++) {
+		expect_value(f[i], &jobs[i]);
+		job_fini(&jobs[i]);
+	}
+}
+
+/* --- order, number, statistics --- */
+
+struct numbered {
+	struct job job; /* first */
+	unsigned number, *next;
+};
+
+static void in_order(struct job *job, exs_context *ctx)
+{
+	struct numbered *n = (struct numbered *)(void *)job;
+
+	(void)ctx;
+	CHECK_INT(n->number, (*n->next)++);
+}
+
+TEST(thread_pool, first_in_first_out)
+{
+	enum { N = 100 };
+	exs_executor *ex = exs_thread_pool(1);
+	struct numbered *n = malloc(N * sizeof(*n));
+	struct job gate;
+	exs_future *first, *f[N];
+	unsigned next = 0;
+
+	occupy(ex, &gate, &first, 1, 1);
+	for (unsigned i = 0; i < N; i++) {
+		job_init(&n[i].job);
+		n[i].job.inside = in_order;
+		n[i].number = i;
+		n[i].next = &next;
+		f[i] = job_submit(ex, &n[i].job);
+	}
+	let_go(&gate, &first, 1);
+	for (unsigned i = 0; i < N; i++) {
+		expect_value(f[i], &n[i].job);
+		job_fini(&n[i].job);
+	}
+	CHECK_INT(next, N);
+	exs_executor_free(ex);
+	free(n);
+}
+
+/* Threads come with the work, while none is idle, and go with the pool. */
+TEST(thread_pool, starts_workers_when_there_is_work)
+{
+	int before = harness_threads();
+	exs_executor *ex = exs_thread_pool(3);
+	struct job jobs[6];
+	exs_future *f[6];
+
+	CHECK_INT(harness_threads(), before);
+	CHECK_INT(stats(ex).workers, 0);
+	for (int i = 0; i < 5; i++) {
+		occupy(ex, jobs, f, 1, 1);
+		CHECK_INT(stats(ex).workers, 1);
+		let_go(jobs, f, 1);
+		wait_until(all_idle, ex);
+	}
+	occupy(ex, jobs, f, 6, 0); /* at once: the idle worker does not count for all */
+	for (int i = 0; i < 3; i++)
+		sem_take(&jobs[i].entered);
+	CHECK_INT(stats(ex).workers, 3);
+	CHECK_INT(harness_threads(), before + 3);
+	let_go(jobs, f, 6);
+	exs_executor_free(ex);
+	harness_wait_threads(before);
+}
+
+TEST(thread_pool, statistics)
+{
+	exs_executor *ex = exs_with_timeout(exs_with_retry(exs_thread_pool(3), NULL), 100);
+	struct job jobs[6];
+	exs_future *f[6];
+
+	occupy(ex, jobs, f, 6, 3);
+	exs_thread_pool_stats s = stats(ex);
+	CHECK(s.workers == 3 && s.running == 3 && s.queued == 3 && s.started == 3);
+	CHECK(s.idle == 0 && s.waiting == 0 && s.over_limit == 0 && s.rejected == 0);
+	CHECK_INT(exs_future_cancel(f[5]), EXS_CANCELLED);
+	CHECK_INT(stats(ex).queued, 2);
+	expect_cancelled(f[5], EXS_CAUSE_USER);
+	job_fini(&jobs[5]);
+	let_go(jobs, f, 5);
+	wait_until(all_idle, ex);
+	CHECK_INT(stats(ex).started, 5);
+	exs_executor_free(ex);
+	ex = exs_inline();
+	CHECK_INT(exs_thread_pool_get_stats(ex, &s), EXS_EINVAL);
+	CHECK_INT(exs_thread_pool_get_stats(NULL, &s), EXS_EINVAL);
+	exs_executor_free(ex);
+	ex = exs_thread_pool(1);
+	CHECK_INT(exs_thread_pool_get_stats(ex, NULL), EXS_EINVAL);
+	exs_executor_free(ex);
+}
+
+/* --- the bound of the queue --- */
+
+struct submitter {
+	exs_executor *ex;
+	struct job job;
+	exs_future *f;
+	atomic_int tid, returned;
+	pthread_t thread;
+};
+
+static void *submit_main(void *arg)
+{
+	struct submitter *s = arg;
+
+	atomic_store(&s->tid, (int)syscall(SYS_gettid));
+	s->f = job_submit(s->ex, &s->job);
+	atomic_store(&s->returned, 1);
+	return NULL;
+}
+
+static bool sleeps_or_returned(void *arg)
+{
+	struct submitter *s = arg;
+	char path[64], text[128] = "", state = 0;
+
+	if (!atomic_load(&s->tid))
+		return false;
+	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", atomic_load(&s->tid));
+	FILE *file = fopen(path, "r");
+	if (file) {
+		if (fgets(text, sizeof(text), file) && strrchr(text, ')'))
+			sscanf(strrchr(text, ')'), ") %c", &state);
+		fclose(file);
+	}
+	return state == 'S' || atomic_load(&s->returned);
+}
+
+/* A submit that must block, on a thread of its own. */
+static void submit_blocked(struct submitter *s, exs_executor *ex)
+{
+	*s = (struct submitter){.ex = ex};
+	job_init(&s->job);
+	s->thread = thread_start(submit_main, s);
+	wait_until(sleeps_or_returned, s);
+	CHECK_INT(s->returned, 0);
+}
+
+TEST(thread_pool, full_queue_blocks_submits)
+{
+	exs_executor *ex = made((exs_thread_pool_options){.workers = 1, .queue_limit = 2});
+	struct submitter s[2];
+	struct job jobs[3];
+	exs_future *f[3];
+
+	occupy(ex, jobs, f, 3, 1);
+	for (int i = 0; i < 2; i++)
+		submit_blocked(&s[i], ex);
+	CHECK_INT(stats(ex).queued, 2);
+	CHECK_INT(exs_future_cancel(f[1]), EXS_CANCELLED); /* room for one */
+	expect_cancelled(f[1], EXS_CAUSE_USER);
+	job_fini(&jobs[1]);
+	while (!s[0].returned && !s[1].returned)
+		sched_yield();
+	CHECK_INT(stats(ex).queued, 2);
+	let_go(jobs, f, 1);
+	let_go(jobs + 2, f + 2, 1);
+	for (int i = 0; i < 2; i++) {
+		thread_join(s[i].thread);
+		expect_value(s[i].f, &s[i].job);
+		job_fini(&s[i].job);
+	}
+	CHECK_INT(stats(ex).over_limit, 0);
+	exs_executor_free(ex);
+}
+
+/* Of the pool itself, of a chain that owns it, and of one that borrows it. */
+TEST(thread_pool, shutdown_wakes_blocked_submits)
+{
+	for (int i = 0; i < 6; i++) {
+		exs_executor *pool = made((exs_thread_pool_options){.workers = 1, .queue_limit = 1});
+		exs_executor *borrow = i % 3 == 2 ? exs_borrow(pool) : NULL;
+		exs_executor *ex = i % 3 == 0 ? pool : exs_with_timeout(borrow ? borrow : pool, 100);
+		struct submitter s;
+		struct job jobs[2];
+		exs_future *f[2];
+		occupy(ex, jobs, f, 2, 1);
+		submit_blocked(&s, ex);
+		CHECK(exs_shutdown(ex, i < 3 ? EXS_DRAIN : EXS_CANCEL_QUEUED, 0) >= 1);
+		thread_join(s.thread);
+		expect_code(s.f, &exs_domain_exs, EXS_ESHUTDOWN);
+		CHECK_INT(s.job.starts, 0);
+		sem_post(&jobs[0].open);
+		sem_post(&jobs[1].open);
+		exs_executor_free(ex);
+		if (borrow)
+			exs_executor_free(pool);
+		for (int k = 0; k < 2; k++) {
+			exs_future_unref(f[k]);
+			job_fini(&jobs[k]);
+		}
+		job_fini(&s.job);
+	}
+}
+
+TEST(thread_pool, full_queue_rejects)
+{
+	exs_executor *ex =
+		made((exs_thread_pool_options){.workers = 1, .queue_limit = 1, .when_full = EXS_FULL_REJECT});
+	struct job jobs[2], refused;
+	exs_future *f[2];
+
+	occupy(ex, jobs, f, 2, 1);
+	for (int i = 0; i < 3; i++) {
+		job_init(&refused);
+		expect_code(job_submit(ex, &refused), &exs_domain_exs, EXS_EREJECTED);
+		CHECK_INT(refused.starts, 0);
+		job_fini(&refused);
+	}
+	CHECK_INT(stats(ex).rejected, 3);
+	let_go(jobs, f, 2);
+	wait_until(all_idle, ex);
+	job_init(&refused);
+	expect_value(job_submit(ex, &refused), &refused);
+	job_fini(&refused);
+	exs_executor_free(ex);
+}
+
+TEST(thread_pool, try_submit_never_blocks)
+{
+	exs_executor *ex = made((exs_thread_pool_options){.workers = 1, .queue_limit = 1});
+	struct job jobs[2], refused;
+	exs_future *f[2];
+	exs_task task = {.fn = job_run, .arg = &refused, .arg_free = job_free_arg};
+
+	job_init(&refused);
+	occupy(ex, jobs, f, 2, 1);
+	expect_code(exs_try_submit(ex, &task), &exs_domain_exs, EXS_EREJECTED);
+	CHECK_INT(stats(ex).rejected, 1);
+	job_fini(&refused);
+	let_go(jobs, f, 2);
+	exs_executor_free(ex);
+}
+
+/* What is restarted from within neither waits nor is rejected; it is counted. */
+TEST(thread_pool, restarts_go_over_the_limit)
+{
+	exs_retry_options options = {.sleep = EXS_NONE};
+	exs_executor *ex = exs_with_retry(
+		made((exs_thread_pool_options){.workers = 1, .queue_limit = 1, .when_full = EXS_FULL_REJECT}),
+		&options);
+	struct job jobs[2];
+	exs_future *f[2];
+
+	occupy(ex, jobs, f, 1, 1);
+	jobs[0].failures = 2;
+	jobs[0].error = exs_error_new(&test_domain, 1, "again");
+	job_init(&jobs[1]);
+	f[1] = job_submit(ex, &jobs[1]);
+	sem_post(&jobs[0].open);
+	expect_value(f[1], &jobs[1]); /* it was before the restart in the queue */
+	CHECK_INT(stats(ex).over_limit, 1);
+	for (int i = 0; i < 2; i++)
+		sem_post(&jobs[0].open);
+	expect_value(f[0], &jobs[0]);
+	CHECK_INT(jobs[0].starts, 3);
+	exs_executor_free(ex);
+	exs_error_unref(jobs[0].error);
+	for (int i = 0; i < 2; i++)
+		job_fini(&jobs[i]);
+}
+
+struct feeder {
+	exs_executor *ex;
+	struct job jobs[4];
+	exs_future *f[4];
+};
+
+static void feed(struct job *job, exs_context *ctx)
+{
+	struct feeder *feeder = job->more;
+
+	(void)ctx;
+	for (int i = 0; i < 4; i++)
+		feeder->f[i] = job_submit(feeder->ex, &feeder->jobs[i]);
+}
+
+/* Its own worker would wait for itself. */
+TEST(thread_pool, own_worker_submits_over_the_limit)
+{
+	struct feeder feeder = {made((exs_thread_pool_options){.workers = 1, .queue_limit = 1}), {{0}}, {NULL}};
+	struct job job;
+
+	for (int i = 0; i < 4; i++)
+		job_init(&feeder.jobs[i]);
+	job_init(&job);
+	job.inside = feed;
+	job.more = &feeder;
+	expect_value(job_submit(feeder.ex, &job), &job);
+	for (int i = 0; i < 4; i++) {
+		expect_value(feeder.f[i], &feeder.jobs[i]);
+		job_fini(&feeder.jobs[i]);
+	}
+	CHECK_INT(stats(feeder.ex).over_limit, 3);
+	exs_executor_free(feeder.ex);
+	job_fini(&job);
+}
+
+static bool one_waits(void *ex)
+{
+	return stats(ex).waiting == 1;
+}
+
+/* Another pool's worker does wait, and a spare stands in for it meanwhile. */
+TEST(thread_pool, other_pools_workers_block)
+{
+	exs_executor *a = exs_thread_pool(1), *b = made((exs_thread_pool_options){.workers = 1, .queue_limit = 1});
+	struct feeder feeder = {b, {{0}}, {NULL}};
+	struct job jobs[2], job, other;
+	exs_future *f[2];
+
+	occupy(b, jobs, f, 2, 1);
+	for (int i = 0; i < 4; i++)
+		job_init(&feeder.jobs[i]);
+	job_init(&job);
+	job_init(&other);
+	job.inside = feed;
+	job.more = &feeder;
+	exs_future *blocked = job_submit(a, &job);
+	wait_until(one_waits, a);
+	expect_value(job_submit(a, &other), &other);
+	CHECK(!exs_future_is_done(blocked));
+	let_go(jobs, f, 2);
+	expect_value(blocked, &job);
+	for (int i = 0; i < 4; i++) {
+		expect_value(feeder.f[i], &feeder.jobs[i]);
+		job_fini(&feeder.jobs[i]);
+	}
+	CHECK_INT(stats(b).over_limit, 0);
+	exs_executor_free(a);
+	exs_executor_free(b);
+	job_fini(&job);
+	job_fini(&other);
+}
+
+/* --- waiting inside a task --- */
+
+struct nest {
+	exs_executor *ex;
+	struct job job; /* is waited for */
+	exs_future *f;
+	atomic_int rc;
+};
+
+static void wait_inside(struct job *job, exs_context *ctx)
+{
+	struct nest *nest = job->more;
+
+	(void)ctx;
+	nest->rc = exs_future_wait(nest->f, EXS_FOREVER);
+}
+
+static void submit_and_wait(struct job *job, exs_context *ctx)
+{
+	struct nest *nest = job->more;
+
+	nest->f = job_submit(nest->ex, &nest->job);
+	wait_inside(job, ctx);
+}
+
+TEST(thread_pool, waiter_runs_what_has_not_begun)
+{
+	exs_executor *ex = made((exs_thread_pool_options){.workers = 1, .max_spares = EXS_NONE});
+	struct nest nest = {.ex = ex, .rc = -1};
+	struct job job;
+
+	job_init(&nest.job);
+	job_init(&job);
+	job.inside = submit_and_wait;
+	job.more = &nest;
+	expect_value(job_submit(ex, &job), &job);
+	CHECK_INT(nest.rc, EXS_OK);
+	CHECK(pthread_equal(nest.job.thread, job.thread));
+	expect_value(nest.f, &nest.job);
+	CHECK_INT(stats(ex).started, 2);
+	exs_executor_free(ex);
+	job_fini(&job);
+	job_fini(&nest.job);
+}
+
+/* A chain of n tasks, each of which waits for a promise: spares stand in, up to their number. Answers workers then. */
+static size_t spares(exs_executor *ex, unsigned n, unsigned running)
+{
+	struct nest nest = {.ex = ex};
+	exs_promise *p = exs_promise_new(&nest.f);
+	struct job jobs[8];
+	exs_future *f[8];
+
+	for (unsigned i = 0; i < n; i++) {
+		job_init(&jobs[i]);
+		jobs[i].inside = wait_inside;
+		jobs[i].more = &nest;
+		f[i] = job_submit(ex, &jobs[i]);
+	}
+	while (stats(ex).waiting < running)
+		sched_yield();
+	size_t workers = stats(ex).workers;
+	CHECK_INT(stats(ex).started, running);
+	CHECK_INT(exs_promise_complete(p, exs_ok(NULL, NULL)), EXS_OK);
+	exs_promise_free(p);
+	for (unsigned i = 0; i < n; i++) {
+		expect_value(f[i], &jobs[i]);
+		job_fini(&jobs[i]);
+	}
+	expect_value(nest.f, NULL);
+	return workers;
+}
+
+static bool one_worker_left(void *ex)
+{
+	return stats(ex).workers == 1;
+}
+
+TEST(thread_pool, spares_stand_in_and_leave)
+{
+	exs_executor *ex = made((exs_thread_pool_options){.workers = 1, .max_spares = 3});
+
+	CHECK_INT(spares(ex, 6, 4), 4);
+	wait_until(one_worker_left, ex);
+	CHECK_INT(stats(ex).waiting, 0);
+	struct job job;
+	job_init(&job);
+	expect_value(job_submit(ex, &job), &job);
+	exs_executor_free(ex);
+	job_fini(&job);
+	ex = made((exs_thread_pool_options){.workers = 1, .max_spares = EXS_NONE});
+	CHECK_INT(spares(ex, 3, 1), 1);
+	exs_executor_free(ex);
+}
+
+/* Two tasks wait for the same running one; no deadlock while a worker runs, and EDEADLK where none is left. */
+TEST(thread_pool, last_worker_that_would_wait_is_told)
+{
+	exs_executor *ex = made((exs_thread_pool_options){.workers = 2, .max_spares = EXS_NONE});
+	exs_clock *clock = exs_clock_manual_new();
+	exs_executor *chain = exs_with_retry(exs_with_clock(exs_borrow(ex), clock), NULL);
+	struct nest nest[2] = {{.ex = ex}, {.ex = ex}};
+	struct job backoff, jobs[2];
+	exs_future *f[2];
+
+	job_init(&backoff);
+	backoff.failures = 1;
+	backoff.error = exs_error_new(&test_domain, 1, "no");
+	exs_future *awaited = job_submit(chain, &backoff);
+	CHECK_INT(exs_clock_wait_armed(clock, 1, EXS_FOREVER), EXS_OK);
+	for (int i = 0; i < 2; i++) {
+		job_init(&jobs[i]);
+		nest[i].f = awaited;
+		nest[i].rc = -1;
+		jobs[i].inside = wait_inside;
+		jobs[i].more = &nest[i];
+		f[i] = job_submit(ex, &jobs[i]);
+		if (i == 0)
+			wait_until(one_waits, ex);
+	}
+	expect_value(f[1], &jobs[1]);
+	CHECK_INT(nest[1].rc, EXS_EDEADLK);
+	advance(clock, 1); /* the worker that was told is free for it */
+	expect_value(f[0], &jobs[0]);
+	CHECK_INT(nest[0].rc, EXS_OK);
+	expect_value(awaited, &backoff);
+	exs_executor_free(chain);
+	exs_executor_free(ex);
+	exs_error_unref(backoff.error);
+	exs_clock_unref(clock);
+	job_fini(&backoff);
+	for (int i = 0; i < 2; i++)
+		job_fini(&jobs[i]);
+}
+
+/* --- threads: names, signals, stacks --- */
+
+struct thread {
+	char name[16];
+	bool signals_blocked;
+	size_t stack;
+};
+
+static void look_at_thread(struct job *job, exs_context *ctx)
+{
+	struct thread *t = job->more;
+	pthread_attr_t attr;
+	sigset_t mask;
+
+	(void)ctx;
+	CHECK(!pthread_getname_np(pthread_self(), t->name, sizeof(t->name)));
+	CHECK(!pthread_sigmask(SIG_SETMASK, NULL, &mask));
+	t->signals_blocked = sigismember(&mask, SIGINT) && sigismember(&mask, SIGTERM) && sigismember(&mask, SIGUSR1);
+	CHECK(!pthread_getattr_np(pthread_self(), &attr));
+	CHECK(!pthread_attr_getstacksize(&attr, &t->stack));
+	pthread_attr_destroy(&attr);
+}
+
+static struct thread thread_of(exs_executor *ex)
+{
+	struct thread t = {.stack = 0};
+	struct job job;
+
+	job_init(&job);
+	job.inside = look_at_thread;
+	job.more = &t;
+	expect_value(job_submit(ex, &job), &job);
+	exs_executor_free(ex);
+	job_fini(&job);
+	return t;
+}
+
+TEST(thread_pool, names_of_threads)
+{
+	struct {
+		const char *option, *with_name, *thread, *executor;
+	} cases[] = {
+		{NULL, NULL, "exs-1", ""},
+		{"crawl", NULL, "crawl-1", "crawl"},
+		{NULL, "named", "named-1", "named"},
+		{"crawl", "named", "named-1", "named"},
+		{"a-very-long-name-indeed", NULL, "a-very-lon-1", "a-very-long-name-indeed"},
+		{"0123456789012345678901234567890123456789", NULL, "0123456789-1", "0123456789012345678901234567890"},
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		char name[64];
+		snprintf(name, sizeof(name), "%s", cases[i].option ? cases[i].option : "");
+		exs_executor *ex = made((exs_thread_pool_options){.workers = 1, .name = cases[i].option ? name : NULL});
+		memset(name, 'x', sizeof(name)); /* it was copied */
+		if (cases[i].with_name)
+			CHECK(exs_with_name(ex, cases[i].with_name) == ex);
+		CHECK_STR(exs_executor_name(ex), cases[i].executor);
+		struct thread t = thread_of(ex);
+		CHECK_STR(t.name, cases[i].thread);
+		CHECK(t.signals_blocked);
+	}
+}
+
+TEST(thread_pool, stack_size)
+{
+	struct thread t = thread_of(made((exs_thread_pool_options){.workers = 1, .stack_size = 20 << 20}));
+
+	CHECK(t.stack >= 20 << 20); /* more than any that is kept from other threads */
+}
+
+/* Not a thread can be made: the call fails, and nothing hangs. */
+TEST(thread_pool, no_thread_at_all)
+{
+	exs_executor *ex = made((exs_thread_pool_options){.workers = 2, .stack_size = 1, .name = "poor"});
+	struct job job;
+
+	log_begin(EXS_LOG_WARNING);
+	job_init(&job);
+	expect_code(job_submit(ex, &job), &exs_domain_exs, EXS_ETHREAD);
+	CHECK_INT(log_lines("poor: thread pool: no further thread"), 1);
+	CHECK_INT(stats(ex).workers, 0);
+	exs_executor_free(ex);
+	job_fini(&job);
+	log_end();
+}
+
+/* --- options --- */
+
+struct longer {
+	exs_thread_pool_options options;
+	char tail[16];
+};
+
+TEST(thread_pool, options_with_nonsense)
+{
+	exs_thread_pool_options wrong[] = {
+		{.workers = 65537},	    {.workers = EXS_UNLIMITED},	 {.queue_limit = EXS_NONE},
+		{.when_full = (exs_full)2}, {.when_full = (exs_full)-1},
+	};
+	struct longer longer = {.tail = {[15] = 1}};
+
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(*wrong); i++) {
+		CHECK(!exs_thread_pool_with(&wrong[i]));
+		CHECK_INT(exs_error_code(exs_last_error()), EXS_EINVAL);
+	}
+	CHECK(!exs_thread_pool_sized(&longer.options, sizeof(longer)));
+	CHECK_INT(exs_error_code(exs_last_error()), EXS_EINVAL);
+	CHECK(!exs_thread_pool(1u << 20));
+}
+
+static void describes(exs_executor *ex, const char *expected)
+{
+	char text[64];
+
+	exs_describe(ex, text, sizeof(text));
+	CHECK_STR(text, expected);
+	exs_executor_free(ex);
+}
+
+/* Of other versions of the library: longer with nothing in it, shorter; or none. */
+TEST(thread_pool, options_of_any_size)
+{
+	struct longer longer = {.options = {.workers = 3}};
+	exs_thread_pool_options all = {.workers = 2, .queue_limit = EXS_UNLIMITED, .max_spares = EXS_UNLIMITED};
+	unsigned workers = 5;
+	char text[64];
+	cpu_set_t set;
+
+	describes(exs_thread_pool_sized(&longer.options, sizeof(longer)), "thread_pool(3)");
+	describes(exs_thread_pool_sized((exs_thread_pool_options *)(void *)&workers, sizeof(workers)),
+		  "thread_pool(5)");
+	describes(exs_thread_pool_with(&all), "thread_pool(2)");
+	CHECK(!sched_getaffinity(0, sizeof(set), &set));
+	snprintf(text, sizeof(text), "thread_pool(%d)", CPU_COUNT(&set));
+	describes(exs_thread_pool(0), text);
+	describes(exs_thread_pool_sized(NULL, 0), text);
+}
+
+/* As many workers as there are cores for this process. */
+TEST(thread_pool, defaults_to_the_cores_allowed)
+{
+	cpu_set_t all, one;
+
+	CHECK(!sched_getaffinity(0, sizeof(all), &all));
+	CPU_ZERO(&one);
+	for (int i = 0; !CPU_COUNT(&one); i++)
+		if (CPU_ISSET(i, &all))
+			CPU_SET(i, &one);
+	CHECK(!sched_setaffinity(0, sizeof(one), &one));
+	describes(exs_thread_pool(0), "thread_pool(1)");
+	CHECK(!sched_setaffinity(0, sizeof(all), &all));
+}
