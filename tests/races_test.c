@@ -204,6 +204,50 @@ TEST(races, shutdown_out_of_time_while_a_cancel_is_being_refused)
 	exs_future_unref(f);
 }
 
+/* A value that comes when the sweep of a free has passed the poll set does not join it. */
+TEST(races, value_that_comes_after_the_sweep)
+{
+	exs_executor *ex = exs_with_poll(exs_thread_pool(1), resolve_none, NULL, NULL, NULL);
+	struct stay s = {false, false, 0};
+	exs_future *running = submit(ex, stay, &s), *queued = submit(ex, stay, &s);
+	pthread_t thread;
+
+	wait_for(&s.runs);
+	CHECK(!pthread_create(&thread, NULL, free_chain, ex));
+	CHECK_INT(exs_future_wait(queued, EXS_FOREVER), EXS_OK); /* swept from below the poll set: that comes first */
+	atomic_store(&s.go, true);
+	CHECK(!pthread_join(thread, NULL));
+	CHECK_INT(exs_future_state(running), EXS_STATE_CANCELLED);
+	CHECK_INT(exs_future_state(queued), EXS_STATE_CANCELLED);
+	exs_future_unref(running);
+	exs_future_unref(queued);
+}
+
+static void end_slowly(exs_future *f, void *ended)
+{
+	(void)f;
+	for (int i = 0; i < 1000; i++)
+		sched_yield(); /* time for a free that does not wait */
+	atomic_store((atomic_bool *)ended, true);
+}
+
+/* Where no thread is joined, since the pool is borrowed, free waits for the callback all the same. */
+TEST(races, callback_on_a_borrowed_pool_while_the_chain_is_freed)
+{
+	exs_executor *pool = exs_thread_pool(1), *ex = exs_borrow(pool);
+	struct stay s = {false, false, 0};
+	atomic_bool ended = false;
+	exs_future *f = submit(ex, stay, &s);
+
+	CHECK_INT(exs_future_on_done(f, end_slowly, &ended, NULL), EXS_OK);
+	atomic_store(&s.go, true);
+	exs_shutdown(ex, EXS_DRAIN, EXS_FOREVER);
+	exs_executor_free(ex);
+	CHECK(atomic_load(&ended));
+	exs_future_unref(f);
+	exs_executor_free(pool);
+}
+
 /* --- abandoned calls --- */
 
 /* Under two ABANDON layers the argument lives until the abandoned run has ended. */

@@ -19,6 +19,7 @@ struct exsi_self *exsi_self(void)
 void exsi_frame_push(struct exsi_frame *frame, const void *executor)
 {
 	frame->executor = executor;
+	frame->layer = NULL;
 	frame->prev = self.frame;
 	self.frame = frame;
 }

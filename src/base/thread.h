@@ -46,7 +46,8 @@ struct exsi_self *exsi_self(void);
 
 /* While user code may run on behalf of an executor's chain on this thread. */
 struct exsi_frame {
-	const void *executor;
+	const void *executor; /* of the call at work: of the user's, if that is a child */
+	const void *layer;    /* or: a layer at work for many calls, so for every chain that stands on it */
 	struct exsi_frame *prev;
 };
 void exsi_frame_push(struct exsi_frame *frame, const void *executor);

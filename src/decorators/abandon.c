@@ -30,7 +30,8 @@ struct slot {
 
 struct kid {
 	exs_future *parent; /* NULL: left behind */
-	exs_future *owner;  /* the parent still, alive as long as the argument is shared */
+	exs_future *owner;  /* the parent still; held, as is its parent, and so on */
+	struct exsi_shared_arg *arg;
 	struct abandon *a;
 	double deadline;
 };
@@ -148,6 +149,18 @@ static void kid_init(void *slot, void *from)
 	*(struct kid *)slot = *(struct kid *)from;
 }
 
+/* What the child holds; its driver counts it off its root's top at the very end. */
+static void kid_end(const struct kid *k)
+{
+	exs_future *f = k->owner, *up;
+
+	exsi_arg_drop(k->arg);
+	for (; f; f = up) {
+		up = f->source->parent(f);
+		exsi_drop(f);
+	}
+}
+
 /* In the child's driver. */
 static exs_step kid_done(exs_executor *relay, exs_future *child, void *slot, exs_result *r)
 {
@@ -180,7 +193,8 @@ static exs_step kid_done(exs_executor *relay, exs_future *child, void *slot, exs
 		let_go(a, s, me, false);
 		exs_call_resume(parent, a->x, EXS_UP, &mine_r);
 	}
-	exsi_arg_drop(&s->arg); /* keeps the parent's block until here */
+	child->arg_free = NULL; /* dropped here, before the count */
+	kid_end(k);
 	return EXS_UP;
 }
 
@@ -211,12 +225,20 @@ static exs_future *start_child(struct abandon *a, exs_future *f, struct slot *s)
 	struct kid k = {
 		.parent = f, .owner = f, .a = a, .deadline = exs_clock_now(a->x->clock) + f->source->time_left(f)};
 
-	if (!exsi_arg_is_shared(f)) /* the first attempt */
+	if (!exsi_arg_is_shared(f)) /* the first attempt, and f no child */
 		exsi_arg_share(f, &s->arg);
-	atomic_fetch_add(&s->arg.users, 1);
-	exs_future *child = exsi_submit_child(a->relay, f->fn, s->arg.arg, exs_call_entry(f), kid_init, &k);
-	if (!child)
-		exsi_arg_drop(&s->arg);
+	struct exsi_shared_arg *arg = f->arg;
+	k.arg = arg;
+	exs_executor *root_top = exsi_root_top(f);
+	atomic_fetch_add(&arg->users, 1);
+	atomic_fetch_add(&root_top->children, 1);
+	for (exs_future *up = f; up; up = up->source->parent(up))
+		exsi_hold(up); /* the child looks at them all */
+	exs_future *child = exsi_submit_child(a->relay, f->fn, arg, exs_call_entry(f), kid_init, &k);
+	if (!child) {
+		kid_end(&k);
+		exsi_count_child_done(root_top);
+	}
 	return child;
 }
 

@@ -20,6 +20,7 @@ struct slot {
 
 struct exs_descriptor {
 	exs_future *call; /* one of the library's references */
+	exs_future *root; /* another: the name lies in its block */
 	void *value;
 	const char *name;
 	struct poll *poll;
@@ -97,19 +98,20 @@ static exs_step poll_done(exs_executor *x, exs_future *f, void *slot, exs_result
 
 	if (r->kind != EXS_KIND_VALUE)
 		return EXS_UP;
-	*s = (struct slot){.value = value, .joined = exsi_clock_ns(x->clock)};
+	uint64_t now = exsi_clock_ns(x->clock);
 	pthread_mutex_lock(&p->lock);
+	*s = (struct slot){.value = value,
+			   .joined = now}; /* under the lock: the batch of its last time may still look at it */
 	bool joins = exs_call_park(f, x);
 	if (joins) {
 		append(&p->pending, s);
 		p->n++;
 		atomic_store(&p->due, true);
+		ring(p); /* under the lock: after it the call, and with it the executor, may be gone */
 	}
 	pthread_mutex_unlock(&p->lock);
-	if (joins) {
-		ring(p);
+	if (joins)
 		return EXS_HELD;
-	}
 	exs_result_clear(&value);
 	*r = exs_cancelled();
 	return EXS_UP;
@@ -272,8 +274,8 @@ static void send_off(struct poll *p, exs_future **calls, size_t n)
 		p->n--;
 		append(&p->leaving, s);
 	}
+	ring(p); /* under the lock, as in poll_done */
 	pthread_mutex_unlock(&p->lock);
-	ring(p);
 }
 
 static void poll_cancel_many(exs_executor *x, exs_future **calls, size_t n, exs_cause cause)
@@ -342,7 +344,9 @@ static size_t gather(struct poll *p)
 		exs_descriptor *d = &p->batch.d[n];
 		*d = (exs_descriptor){.call = exsi_slot_call(s, p->x), .value = s->value.value, .poll = p};
 		d->name = exs_call_name(d->call); /* now: once it is done, the layers above may be gone */
+		d->root = exsi_root(d->call);
 		exsi_hold(d->call);
+		exsi_hold(d->root);
 		s->d = p->batch.list[n] = d;
 	}
 	pthread_mutex_unlock(&p->lock);
@@ -362,6 +366,7 @@ static void scatter(struct poll *p, size_t n, exs_error *error)
 			s->d = NULL;
 		pthread_mutex_unlock(&p->lock);
 		exs_result_clear(&d->owned);
+		exsi_drop(d->root);
 		exsi_drop(d->call);
 	}
 	exs_error_unref(error);
@@ -401,12 +406,15 @@ static void plan_next(struct poll *p, double delay)
 		exsi_timer_arm(p->x->clock, &p->timer, exsi_after(exsi_clock_ns(p->x->clock), ns), NULL);
 }
 
-static void poll_once(struct poll *p, size_t pending)
+static void poll_once(struct poll *p)
 {
 	double delay;
 
 	exsi_timer_disarm(p->x->clock, &p->timer);
 	atomic_store(&p->due, false);
+	pthread_mutex_lock(&p->lock);
+	size_t pending = p->n; /* who joins after this says so once more */
+	pthread_mutex_unlock(&p->lock);
 	grow(p, pending);
 	size_t n = gather(p);
 	delay = interval(p);
@@ -493,6 +501,7 @@ static void poll_main(void *arg)
 	p->worker = (struct exsi_worker){poll_help, poll_concerns, poll_block, poll_unblock};
 	exsi_self()->worker = &p->worker;
 	exsi_frame_push(&frame, p->x);
+	frame.layer = p->x;
 	for (;;) {
 		unsigned heard = atomic_load(&p->bell);
 		pthread_mutex_lock(&p->lock);
@@ -504,7 +513,7 @@ static void poll_main(void *arg)
 		else if (stop)
 			break;
 		else if (atomic_load(&p->due) && (pending || p->options.poll_empty))
-			poll_once(p, pending);
+			poll_once(p);
 		else
 			exsi_park(&p->bell, heard, EXSI_NEVER);
 	}

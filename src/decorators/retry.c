@@ -151,7 +151,8 @@ static exs_step retry_start(exs_executor *x, exs_future *f, void *slot, exs_resu
 	}
 	if (extra && extra->retry && exsi_is_outermost(x, f, EXS_OPTION_RETRY)) {
 		exs_retry_options o = options_of(x, f);
-		atomic_store(&exsi_story(f)->max, exsi_times(attempts(&o), x->inner->max_attempts));
+		for (exs_future *g = f; g; g = g->source->parent(g)) /* no layer above retries */
+			atomic_store(&exsi_story(g)->max, exsi_times(attempts(&o), x->inner->max_attempts));
 	}
 	s->attempt = 1;
 	s->backoff = 0; /* not yet known */

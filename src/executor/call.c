@@ -26,7 +26,7 @@ bool exsi_inside(const exs_executor *x)
 {
 	for (struct exsi_frame *frame = exsi_self()->frame; frame; frame = frame->prev)
 		for (const exs_executor *layer = x; layer; layer = layer->borrow ? NULL : layer->inner)
-			if (uses(frame->executor, layer))
+			if (uses(frame->executor, layer) || (frame->layer && uses(x, frame->layer)))
 				return true;
 	return false;
 }
@@ -46,16 +46,22 @@ static exs_executor *up(exs_executor *top, exs_executor *x)
 	return top;
 }
 
-/* The call ends. Its last touch of the executor is the count. */
+/* The call ends. Its last touch of the executors is the counts; a child keeps its root's, which keeps all below. */
 static void finish(exs_future *f, exs_executor *top, exs_result *r, struct exsi_frame *frame)
 {
 	exs_free_fn *arg_free = f->arg_free;
+	exs_executor *root_top = (exs_executor *)(uintptr_t)frame->executor;
+
+	if (atomic_load(&top->closing) == EXSI_TIME_IS_UP)
+		exsi_force(f);
 
 	if (arg_free)
 		arg_free(f->arg);
 	exsi_complete(f, r);
 	exsi_frame_pop(frame);
 	exsi_count_done(top);
+	if (root_top != top)
+		exsi_count_child_done(root_top);
 }
 
 static exs_step step_down(exs_executor **x, exs_future *f, exs_result *r)
@@ -75,7 +81,7 @@ static void drive_one(exs_future *f, exs_executor *x, exs_step step, exs_result 
 	exs_executor *top = exsi_top(f);
 	struct exsi_frame frame;
 
-	exsi_frame_push(&frame, top);
+	exsi_frame_push(&frame, exsi_root_top(f));
 	if (enter)
 		step = x->ops.start(x, f, exsi_slot(f, x), r);
 	while (step != EXS_HELD) {
@@ -242,10 +248,12 @@ void exs_call_run(exs_future *f, exs_result *r)
 
 	if (!(atomic_load(&f->state) & EXSI_RUNNING))
 		atomic_fetch_or(&f->state, EXSI_RUNNING);
-	exsi_frame_push(&frame, exsi_top(f));
+	exsi_frame_push(&frame, exsi_root_top(f));
 	*r = f->fn(arg, (exs_context *)(void *)f);
 	exsi_frame_pop(&frame);
 	check_result(r);
+	if (atomic_load(&f->state) & EXSI_INSISTED) /* it was asked, and has answered; whoever insisted needs no more */
+		atomic_fetch_and(&f->state, ~EXSI_INSISTED);
 	if (atomic_load(&f->state) & EXSI_HOOKS)
 		exsi_hooks_end(f);
 }
@@ -494,10 +502,10 @@ exs_future *exs_try_submit_sized(exs_executor *x, const exs_task *task, size_t s
 	return submit_sized(x, task, size, EXS_ENTRY_TRY);
 }
 
-exs_future *exsi_submit_child(exs_executor *x, exs_task_fn *fn, void *arg, exs_entry entry,
+exs_future *exsi_submit_child(exs_executor *x, exs_task_fn *fn, struct exsi_shared_arg *arg, exs_entry entry,
 			      void (*init)(void *, void *), void *init_arg)
 {
-	exs_task task = {.fn = fn, .arg = arg};
+	exs_task task = {.fn = fn, .arg = arg, .arg_free = exsi_arg_drop};
 	exs_future *f = new_call(x, &task);
 
 	if (!f)

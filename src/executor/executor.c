@@ -46,7 +46,8 @@ static void cancel_at(exs_future *f, exs_executor *x, exs_cause cause)
 	struct exsi_frame frame;
 	exs_result r = exs_cancelled();
 
-	exsi_frame_push(&frame, exsi_top(f));
+	exsi_frame_push(&frame, NULL);
+	frame.layer = x; /* never looked into: the hook may end the call, and all may be gone */
 	exs_step step = x->ops.cancel(x, f, exsi_slot(f, x), cause, &r);
 	exsi_frame_pop(&frame);
 	if (step != EXS_HELD)
@@ -67,7 +68,8 @@ static void cancel_group(exs_future **calls, size_t n, exs_executor *x, exs_caus
 			cancel_at(calls[i], x, cause);
 		return;
 	}
-	exsi_frame_push(&frame, exsi_top(calls[0]));
+	exsi_frame_push(&frame, NULL);
+	frame.layer = x;
 	x->ops.cancel_many(x, calls, n, cause);
 	exsi_frame_pop(&frame);
 }
@@ -155,6 +157,7 @@ static exs_executor *layer_new(const exs_layer_ops *ops, exs_executor *inner, si
 	atomic_init(&x->closing, 0);
 	atomic_init(&x->submitted, 0);
 	atomic_init(&x->completed, 0);
+	atomic_init(&x->children, 0);
 	join(x, inner, borrow);
 	return x;
 }
@@ -195,10 +198,12 @@ void exs_layer_set_attempts(exs_executor *x, unsigned max)
 
 void exsi_layer_new_block(exs_executor *x)
 {
+	bool counts = x->story;
+
 	x->new_block = true;
 	x->off = 0;
 	x->story = 0;
-	if (x->max_attempts > 1) { /* what the child counts is added up here */
+	if (counts) { /* what the child counts is added up here */
 		unsigned max = x->max_attempts;
 		x->max_attempts = 1;
 		exs_layer_set_attempts(x, max);

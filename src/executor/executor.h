@@ -27,6 +27,7 @@ struct exs_executor {
 	atomic_uint refs;		    /* its owner (or the layer around it), and its borrows */
 	atomic_int closing;		    /* 0 or an exs_mode; only grows */
 	atomic_size_t submitted, completed; /* calls with this as top; completed is the last touch of each */
+	atomic_size_t children;		    /* calls made for calls of this as top, not yet ended: they look at it */
 	exs_executor *next_unreaped;
 };
 
@@ -44,6 +45,9 @@ static inline exs_future *exsi_slot_call(void *slot, const exs_executor *x)
 {
 	return (exs_future *)(void *)((char *)slot - x->off - sizeof(exs_future));
 }
+
+/* Behind the modes, in closing: a shutdown's time is up, what is left has failed or will as it ends. */
+enum { EXSI_TIME_IS_UP = EXS_CANCEL_ALL + 1 };
 
 enum { EXSI_STATE_OFFSET = (sizeof(exs_executor) + 15) / 16 * 16 };
 
@@ -76,6 +80,12 @@ struct exsi_shared_arg {
 /* The call that the user made, of which f may be a child: its options count for all. */
 exs_future *exsi_root(exs_future *f);
 
+/* What the user submitted it to. */
+static inline exs_executor *exsi_root_top(exs_future *f)
+{
+	return exsi_top(f)->parent ? exsi_top(exsi_root(f)) : exsi_top(f);
+}
+
 /* Is x the first layer in the whole chain of the call, children included, that sees to this option of the call? */
 bool exsi_is_outermost(const exs_executor *x, exs_future *f, exs_option option);
 
@@ -85,7 +95,7 @@ bool exsi_arg_is_shared(exs_future *f);
 void exsi_arg_drop(void *shared);
 
 /* A call on x that does the work of another; init gets its slot before it starts. NULL: no memory, and nothing was taken. */
-exs_future *exsi_submit_child(exs_executor *x, exs_task_fn *fn, void *arg, exs_entry entry,
+exs_future *exsi_submit_child(exs_executor *x, exs_task_fn *fn, struct exsi_shared_arg *arg, exs_entry entry,
 			      void (*init)(void *slot, void *), void *init_arg);
 
 /* Claim, if it is parked at a leaf, and RUNNING in the same step. */
@@ -108,6 +118,7 @@ void exsi_unpin(void);
 
 /* Wakes those who wait for x's calls to end, if there are any. */
 void exsi_count_done(exs_executor *x);
+void exsi_count_child_done(exs_executor *x);
 
 /* Waits until all calls with x as top have ended. false: the deadline has passed. */
 bool exsi_wait_quiet(exs_executor *x, uint64_t deadline);

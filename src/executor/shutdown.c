@@ -31,6 +31,12 @@ void exsi_count_done(exs_executor *x)
 	tell_waiters();
 }
 
+void exsi_count_child_done(exs_executor *x)
+{
+	atomic_fetch_sub(&x->children, 1); /* pairs as in exsi_count_done */
+	tell_waiters();
+}
+
 static bool quiet(void *arg)
 {
 	return exs_executor_pending(arg) == 0;
@@ -52,17 +58,30 @@ static bool wait_for(bool (*done)(void *), void *arg, uint64_t deadline)
 	return ok;
 }
 
-bool exsi_wait_quiet(exs_executor *x, uint64_t deadline)
+static bool block_for(bool (*done)(void *), exs_executor *x, uint64_t deadline)
 {
-	if (quiet(x))
+	if (done(x))
 		return true;
 	if (exsi_self()->drain)
 		exsi_self()->drain();
 	int rc = exsi_block(false); /* a refusal changes nothing: the wait must be */
-	bool ok = wait_for(quiet, x, deadline);
+	bool ok = wait_for(done, x, deadline);
 	if (!rc)
 		exsi_unblock();
 	return ok;
+}
+
+bool exsi_wait_quiet(exs_executor *x, uint64_t deadline)
+{
+	return block_for(quiet, x, deadline);
+}
+
+/* Quiet, and nothing is left behind. */
+static bool over(void *arg)
+{
+	exs_executor *x = arg;
+
+	return quiet(x) && atomic_load(&x->children) == 0;
 }
 
 /* --- sweeping: what the layers hold --- */
@@ -77,14 +96,12 @@ struct harvest {
 };
 
 /* A call in a layer that x borrows is x's if it came through x, or is a child of one that did. */
-static bool came_through(const exs_executor *x, const exs_executor *top)
+static bool came_through(const exs_executor *x, exs_future *f)
 {
-	const exs_executor *relay = x;
+	const exs_executor *top = exsi_root_top(f);
 
-	while (top && top != x && relay != top) {
-		relay = relay && !relay->borrow ? relay->inner : NULL;
-		top = relay ? top : top->inner;
-	}
+	while (top && top != x)
+		top = top->inner;
 	return top;
 }
 
@@ -96,7 +113,7 @@ static bool wanted(const struct harvest *h, exs_future *f)
 		return false;
 	if (!h->force && !(s & EXSI_PARKED) && exsi_stop(s) == EXSI_STOP_ALL)
 		return false; /* told already */
-	return h->owned || came_through(h->x, exsi_top(f));
+	return h->owned || came_through(h->x, f);
 }
 
 static void visit(exs_future *f, void *arg)
@@ -203,9 +220,13 @@ size_t exs_shutdown(exs_executor *x, exs_mode mode, double seconds)
 	if (!within)
 		atomic_fetch_add(&x->refs, 1); /* a callback that runs in here may free it */
 	close_down(x, mode);
-	if (!within && !exsi_wait_quiet(x, deadline))
+	bool all_ended = !within && exsi_wait_quiet(x, deadline);
+	if (!within && !all_ended) {
+		begin_closing(x, EXSI_TIME_IS_UP); /* for those in a hook: they fail when it returns */
 		exsi_sweep(x, false, true);
-	size_t left = exs_executor_pending(x);
+	}
+	size_t left =
+		all_ended ? 0 : exs_executor_pending(x); /* by now it may count a submit that is just being refused */
 	if (!within)
 		exsi_executor_unref(x);
 	return left;
@@ -229,11 +250,11 @@ void exsi_executor_unref(exs_executor *x)
 {
 	while (x && atomic_fetch_sub(&x->refs, 1) == 1) { /* from the top: a layer below may have calls of its own */
 		exs_executor *inner = x->inner;
-		exsi_wait_quiet(x, EXSI_NEVER);
-		if (x->ops.stop)
-			x->ops.stop(x);
+		block_for(over, x, EXSI_NEVER);
 		for (unsigned turn = 0; atomic_load(&pins); turn++) /* a later pin finds the calls done */
 			exsi_relax(turn);
+		if (x->ops.stop)
+			x->ops.stop(x);
 		exs_clock_unref(x->clock_above);
 		exs_clock_unref(x->clock);
 		exsi_free(x);
@@ -243,7 +264,7 @@ void exsi_executor_unref(exs_executor *x)
 
 static void free_now(exs_executor *x)
 {
-	exsi_wait_quiet(x, EXSI_NEVER);
+	block_for(over, x, EXSI_NEVER);
 	exsi_executor_unref(x);
 }
 

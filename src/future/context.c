@@ -117,14 +117,17 @@ void exsi_hooks_run(exs_future *f)
 	struct exsi_frame frame;
 	struct hook *h;
 
-	exsi_frame_push(&frame, f->source); /* the call can't end while a handler runs, so its executor lives */
 	while ((h = next_to_call(f))) {
+		exs_future *root = f, *up; /* the call can't end while a handler runs, so its executors live */
+		while ((up = parent(root)))
+			root = up;
+		exsi_frame_push(&frame, root->source);
 		h->fn(h->arg);
+		exsi_frame_pop(&frame);
 		atomic_store(&h->state, ENDED);
 		exsi_unpark(&h->state, INT_MAX);
 		hook_unref(h);
 	}
-	exsi_frame_pop(&frame);
 }
 
 /* Unlinks the first hook that matches (fn NULL: any); with a reference. */

@@ -104,20 +104,32 @@ struct exsi_node *exsi_nodes_unlink(struct exsi_node *last, struct exsi_node *no
 	return node == last ? prev : last;
 }
 
-/* Takes the whole list and runs it: watchers first, since they run no user code, then callbacks in their order. */
+/* Takes the watchers and callbacks out of the list; the rest are the hooks of a task that still runs (a forced future). */
+static struct exsi_node *take_nodes(exs_future *f)
+{
+	struct exsi_node *last = exsi_nodes_lock(f), *hooks = NULL, *taken = NULL, **tail = &taken;
+
+	for (struct exsi_node *n = last ? last->next : NULL, *next; n; n = next) {
+		next = n == last ? NULL : n->next;
+		n->linked = false;
+		if (n->kind == EXSI_HOOK) {
+			hooks = exsi_nodes_append(hooks, n);
+			continue;
+		}
+		*tail = n;
+		tail = &n->next;
+	}
+	*tail = NULL;
+	exsi_nodes_unlock(f, hooks);
+	return taken;
+}
+
+/* Runs them: watchers first, since they run no user code, then callbacks in their order. */
 static void run_nodes(exs_future *f)
 {
-	struct exsi_node *last = exsi_nodes_lock(f), *callbacks = NULL, **tail = &callbacks, *n, *next;
+	struct exsi_node *callbacks = NULL, **tail = &callbacks, *n, *next;
 
-	if (last) {
-		struct exsi_node *first = last->next;
-		last->next = NULL;
-		last = first;
-	}
-	for (n = last; n; n = n->next)
-		n->linked = false;
-	exsi_nodes_unlock(f, NULL);
-	for (n = last; n; n = next) {
+	for (n = take_nodes(f); n; n = next) {
 		next = n->next;
 		if (n->kind == EXSI_WATCHER) {
 			n->fn(f, n);
@@ -138,15 +150,17 @@ bool exsi_node_add(exs_future *f, struct exsi_node *node)
 	struct exsi_node *last = exsi_nodes_lock(f);
 	bool done = atomic_load(&f->state) & EXSI_DONE;
 
-	if (!done)
+	unsigned s = 0;
+
+	if (!done) {
 		last = exsi_nodes_append(last, node);
+		s = atomic_fetch_or(&f->state, EXSI_NODES); /* under the lock: once the node has fired, f may be gone */
+	}
 	exsi_nodes_unlock(f, last);
-	if (done)
-		return false;
-	/* Who completes looks for the flag after setting DONE: if it came first, the list is ours to run. */
-	if (atomic_fetch_or(&f->state, EXSI_NODES) & EXSI_DONE)
+	/* Who completes looks for the flag after setting DONE: if it did not find it, the list is ours to run. */
+	if (s & EXSI_DONE && !(s & EXSI_NODES))
 		run_nodes(f);
-	return true;
+	return !done;
 }
 
 bool exsi_node_remove(exs_future *f, struct exsi_node *node)

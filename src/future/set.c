@@ -27,6 +27,7 @@ struct exs_set {
 	size_t capacity, count;
 	struct member *ready, **ready_tail;
 	int failed; /* a code to be told once */
+	bool freed; /* members that fire now are not ready any more */
 	uint64_t deadline;
 	struct exsi_event event;
 };
@@ -117,6 +118,9 @@ void exs_set_free(exs_set *set)
 {
 	if (!set)
 		return;
+	pthread_mutex_lock(&set->lock);
+	set->freed = true;
+	pthread_mutex_unlock(&set->lock);
 	for (size_t i = 0; i < set->capacity; i++) {
 		struct member *m = set->table[i];
 		exs_future *f = m ? m->future : NULL;
@@ -138,8 +142,9 @@ static void fired(exs_future *f, struct exsi_node *node)
 	pthread_mutex_lock(&set->lock);
 	bool orphan = m->orphan;
 	bool wake = !orphan && set->sleepers;
-	if (!orphan) {
+	if (!orphan)
 		m->fired = true;
+	if (!orphan && !set->freed) {
 		m->next_ready = NULL;
 		*set->ready_tail = m;
 		set->ready_tail = &m->next_ready;

@@ -77,7 +77,7 @@ int exsi_wait(exs_future *f, uint64_t deadline)
 
 int exs_future_wait(exs_future *f, double seconds)
 {
-	uint64_t deadline;
+	uint64_t deadline = 0;
 
 	if (!f)
 		return exsi_fail(EXS_EINVAL, "exs_future_wait: future is NULL");
@@ -99,7 +99,7 @@ static int check(const char *what, exs_future *const *futures, size_t n)
 
 int exs_wait_all(exs_future *const *futures, size_t n, double seconds)
 {
-	uint64_t deadline;
+	uint64_t deadline = 0;
 	int rc = check("exs_wait_all", futures, n);
 
 	if (!rc)
@@ -232,7 +232,7 @@ static int sleep_until_decided(struct waiter *w, exs_future *const *futures, uin
 static int wait_some(const char *what, exs_future *const *futures, size_t n, double seconds, size_t *first,
 		     bool only_errors)
 {
-	uint64_t deadline;
+	uint64_t deadline = 0;
 	size_t watched;
 	int rc = check(what, futures, n);
 

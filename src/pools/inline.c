@@ -17,12 +17,13 @@ static exs_step inline_start(exs_executor *x, exs_future *f, void *slot, exs_res
 	struct inline_ *in = exsi_state(x);
 	struct slot *s = slot;
 
-	if (exs_call_stopped(f, x)) {
+	pthread_mutex_lock(&in->lock);
+	if (exs_call_stopped(f, x)) { /* under the lock: a shutdown closes, then looks at the list */
+		pthread_mutex_unlock(&in->lock);
 		exsi_note_cause(f, EXS_CAUSE_SHUTDOWN); /* if it was no canceller */
 		*r = exs_cancelled();
 		return EXS_UP;
 	}
-	pthread_mutex_lock(&in->lock);
 	s->next = &in->running;
 	s->prev = in->running.prev;
 	s->prev->next = s;

@@ -181,7 +181,8 @@ static bool may_grow(const struct pool *p)
 /* With the lock, which it leaves to start a thread: one for work about to come. false: there is none at all to do it. */
 static bool provide_worker(struct pool *p)
 {
-	if (p->stats.idle || !may_grow(p))
+	if (p->stats.queued < p->stats.idle ||
+	    !may_grow(p)) /* those that are idle may have been woken for what is queued */
 		return true;
 	p->stats.workers++;
 	unsigned number = ++p->named;
@@ -349,6 +350,8 @@ static exs_step pool_start(exs_executor *x, exs_future *f, void *slot, exs_resul
 	if (parked) {
 		push(p, slot);
 		wake_one(p);
+	} else if (p->submitters && !full(p)) {
+		pthread_cond_signal(&p->room); /* for the next that waits: the signal may have been this one's */
 	}
 	pthread_mutex_unlock(&p->lock);
 	if (parked)

@@ -42,13 +42,13 @@ mutant ready_list_of_a_freed_set future/set.c set set/freed_while_members_are_do
 # --- the call ---
 mutant arg_free_twice executor/call.c conformance 'conformance/*' \
 	's/^\t\targ_free\(f->arg\);/&\n\t\targ_free(f->arg);/'
-mutant count_before_callbacks executor/call.c stress stress/random_schedules \
+mutant count_before_callbacks executor/call.c races races/callback_on_a_borrowed_pool_while_the_chain_is_freed \
 	's/^\texsi_complete\(f, r\);$/\texsi_count_done(top);\n&/; /^\texsi_frame_pop\(frame\);$/{n;d}'
 mutant park_not_refused_when_stopped executor/call.c races races/stop_request_during_the_task_keeps_it_out_of_the_poll_set \
 	's/if \(exsi_stop\(s\) > x->depth\)/if (false)/'
 mutant park_again_though_insisted executor/call.c races races/timeout_while_a_cancel_is_being_refused \
 	's/if \(s & EXSI_INSISTED\)/if (false)/'
-mutant closing_not_looked_at executor/call.c stress stress/random_schedules \
+mutant closing_not_looked_at executor/call.c races races/value_that_comes_after_the_sweep \
 	's/^\treturn atomic_load\(&x->closing\) >= EXS_CANCEL_QUEUED.*/\treturn false;/'
 mutant submit_after_shutdown executor/call.c conformance 'conformance/*' \
 	's/^\tif \(atomic_load\(&x->closing\)\)/\tif (false)/'
