@@ -135,9 +135,10 @@ static exs_executor *hand(unsigned *stops)
 {
 	exs_executor *ex = exs_layer_new(&hand_ops, NULL, sizeof(struct hand), sizeof(struct slot));
 	struct hand *h = exs_layer_state(ex);
-	static const struct hand zero;
+	const unsigned char *bytes = (const unsigned char *)h;
 
-	CHECK(!memcmp(h, &zero, sizeof(zero)));
+	for (size_t i = 0; i < sizeof(*h); i++)
+		CHECK_INT(bytes[i], 0);
 	pthread_mutex_init(&h->lock, NULL);
 	h->tail = &h->head;
 	h->stops = stops;

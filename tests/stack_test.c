@@ -3,6 +3,7 @@
    compiler calls __sanitizer_cov_trace_pc at each of its basic blocks. */
 #define _GNU_SOURCE
 #include "harness.h"
+#include "limit.h"
 
 #include <errno.h>
 #include <executors/executors.h>
@@ -143,124 +144,6 @@ TEST(stack, a_million_backoffs)
 	exs_error_unref(failure);
 }
 
-/* --- a decorator of our own: one call at a time, the others wait --- */
-
-struct waiting {
-	struct waiting *next, *prev;
-	exs_link link;
-};
-
-/* lock guards all of it. */
-struct limit {
-	pthread_mutex_t lock;
-	struct waiting queue; /* sentinel */
-	bool busy;
-};
-
-static void unlink_waiting(struct waiting *w)
-{
-	w->prev->next = w->next;
-	w->next->prev = w->prev;
-}
-
-static exs_step limit_start(exs_executor *ex, exs_future *f, void *slot, exs_result *r)
-{
-	struct limit *l = exs_layer_state(ex);
-	struct waiting *w = slot;
-	exs_step step = EXS_DOWN;
-
-	pthread_mutex_lock(&l->lock);
-	if (l->busy)
-		step = exs_call_park(f, ex) ? EXS_HELD : EXS_UP;
-	if (step == EXS_HELD) {
-		w->next = &l->queue;
-		w->prev = l->queue.prev;
-		w->prev->next = w->next->prev = w;
-	}
-	l->busy = true;
-	pthread_mutex_unlock(&l->lock);
-	if (step == EXS_UP)
-		*r = exs_cancelled();
-	return step;
-}
-
-/* The next that no canceller was faster to get; NULL: none, and nobody is busy now. */
-static struct waiting *next_waiting(exs_executor *ex, struct limit *l)
-{
-	struct waiting *w;
-
-	while ((w = l->queue.next) != &l->queue) {
-		unlink_waiting(w);
-		w->next = w->prev = w; /* a canceller may unlink it once more */
-		if (exs_call_claim(exs_slot_call(w, ex)))
-			return w;
-	}
-	l->busy = false;
-	return NULL;
-}
-
-static exs_step limit_done(exs_executor *ex, exs_future *f, void *slot, exs_result *r)
-{
-	struct limit *l = exs_layer_state(ex);
-
-	(void)f, (void)slot, (void)r;
-	pthread_mutex_lock(&l->lock);
-	struct waiting *w = next_waiting(ex, l);
-	pthread_mutex_unlock(&l->lock);
-	if (w)
-		exs_call_release(exs_slot_call(w, ex), ex, &w->link);
-	return EXS_UP;
-}
-
-static exs_step limit_cancel(exs_executor *ex, exs_future *f, void *slot, exs_cause cause, exs_result *r)
-{
-	struct limit *l = exs_layer_state(ex);
-
-	(void)f, (void)cause, (void)r;
-	pthread_mutex_lock(&l->lock);
-	unlink_waiting(slot);
-	pthread_mutex_unlock(&l->lock);
-	return EXS_UP;
-}
-
-static void limit_each(exs_executor *ex, exs_visit_fn *visit, void *arg)
-{
-	struct limit *l = exs_layer_state(ex);
-
-	pthread_mutex_lock(&l->lock);
-	for (struct waiting *w = l->queue.next; w != &l->queue; w = w->next)
-		visit(exs_slot_call(w, ex), arg);
-	pthread_mutex_unlock(&l->lock);
-}
-
-static void limit_stop(exs_executor *ex)
-{
-	struct limit *l = exs_layer_state(ex);
-
-	pthread_mutex_destroy(&l->lock);
-}
-
-static const exs_layer_ops limit_ops = {
-	.size = sizeof(exs_layer_ops),
-	.type = "limit",
-	.start = limit_start,
-	.done = limit_done,
-	.cancel = limit_cancel,
-	.each = limit_each,
-	.stop = limit_stop,
-};
-
-static exs_executor *with_limit_of_one(exs_executor *ex)
-{
-	exs_executor *x = exs_layer_new(&limit_ops, ex, sizeof(struct limit), sizeof(struct waiting));
-
-	CHECK(x);
-	struct limit *l = exs_layer_state(x);
-	pthread_mutex_init(&l->lock, NULL);
-	l->queue.next = l->queue.prev = &l->queue;
-	return x;
-}
-
 /* --- calls that are let go one by one --- */
 
 static exs_executor *limited;
@@ -288,7 +171,7 @@ static exs_result submit_all(void *arg, exs_context *ctx)
 
 static unsigned long release_one_by_one(unsigned long n)
 {
-	limited = with_limit_of_one(exs_inline());
+	limited = limit_new(exs_inline(), 1);
 	unsigned long before = blocks;
 
 	runs = in_order = 0;
@@ -334,7 +217,7 @@ TEST(stack, calls_released_over_a_pool)
 	exs_thread_pool_options options = {.workers = 2, .stack_size = STACK};
 
 	futures = calloc(CALLS, sizeof(exs_future *));
-	limited = with_limit_of_one(exs_thread_pool_with(&options));
+	limited = limit_new(exs_thread_pool_with(&options), 1);
 	runs = in_order = 0;
 	for (uintptr_t i = 0; i < CALLS; i++)
 		CHECK(futures[i] = exs_submit(limited, count_on_worker, (void *)i));

@@ -5,6 +5,7 @@
    EXS_TEST_SEED replays the same plan (threads still interleave as they like), EXS_STRESS_ROUND begins at a round,
    EXS_STRESS_SECONDS says how long (default 5, times EXS_TEST_SOAK). */
 #define _GNU_SOURCE
+#include "limit.h"
 #include "stress.h"
 
 #include <poll.h>
@@ -22,6 +23,11 @@ struct layer {
 	unsigned level;	   /* of a poll */
 	unsigned attempts; /* of a retry policy */
 	atomic_uint ctx_freed, ctx_given;
+	/* lock guards the batch of the poll under way, as far as other threads may yield from it: they are counted as users. */
+	pthread_mutex_t lock;
+	exs_descriptor **batch;
+	size_t n;
+	unsigned users;
 };
 
 static struct world {
@@ -246,7 +252,7 @@ static void nest(struct token *t)
 
 	if (!child)
 		return;
-	bool for_ever = !must_not_wait && one_in(2);
+	bool for_ever = !must_not_wait && !(t->chain->features & HAS_LIMIT) && one_in(2);
 	int rc = exs_future_wait(f, for_ever ? EXS_FOREVER : brief(2e-4));
 	token_must(rc == EXS_OK || rc == EXS_EDEADLK || (rc == EXS_ETIMEDOUT && !for_ever), child, "a wait's answer");
 	token_must(rc != EXS_OK || token_look(child, f) != NOT_DONE, child, "after a wait the future is done");
@@ -397,6 +403,42 @@ static void resolve(struct layer *l, exs_descriptor *d)
 		yield_value(l, d, t);
 }
 
+/* While the poll function runs, other threads yield as well. */
+static void share_batch(struct layer *l, exs_descriptor **d, size_t n)
+{
+	pthread_mutex_lock(&l->lock);
+	l->batch = d;
+	l->n = n;
+	pthread_mutex_unlock(&l->lock);
+	dawdle(20);
+	pthread_mutex_lock(&l->lock);
+	l->n = 0;
+	while (l->users) {
+		pthread_mutex_unlock(&l->lock);
+		sched_yield();
+		pthread_mutex_lock(&l->lock);
+	}
+	pthread_mutex_unlock(&l->lock);
+}
+
+static void act_yield(void)
+{
+	struct layer *l = w.n_layers ? &w.layers[below(w.n_layers)] : NULL;
+
+	if (!l)
+		return;
+	pthread_mutex_lock(&l->lock);
+	exs_descriptor *d = l->n ? l->batch[below((unsigned)l->n)] : NULL;
+	l->users += d != NULL;
+	pthread_mutex_unlock(&l->lock);
+	if (!d)
+		return;
+	resolve(l, d);
+	pthread_mutex_lock(&l->lock);
+	l->users--;
+	pthread_mutex_unlock(&l->lock);
+}
+
 static exs_error *poll_fn(void *ctx, exs_descriptor **d, size_t n, double *delay)
 {
 	struct layer *l = ctx;
@@ -408,7 +450,10 @@ static exs_error *poll_fn(void *ctx, exs_descriptor **d, size_t n, double *delay
 	for (size_t i = 0; i < n && fails; i++)
 		token_note(((struct value *)exs_descriptor_value(d[i]))->token, BATCH_FAILED);
 	for (size_t i = 0; i < n; i++)
-		resolve(l, d[i]);
+		if (!one_in(4))
+			resolve(l, d[i]);
+	if (one_in(3))
+		share_batch(l, d, n);
 	dawdle(4);
 	for (size_t i = 0; i < n; i++)
 		check_descriptor(l, d[i]);
@@ -463,6 +508,7 @@ static struct layer *new_layer(struct chain *c)
 
 	l->chain = c;
 	atomic_store(&l->ctx_given, 1);
+	pthread_mutex_init(&l->lock, NULL);
 	return l;
 }
 
@@ -532,6 +578,12 @@ static exs_executor *add_retry(struct chain *c, exs_executor *ex)
 	return exs_with_retry(ex, &o);
 }
 
+static exs_executor *add_limit(struct chain *c, exs_executor *ex)
+{
+	c->features |= HAS_LIMIT;
+	return limit_new(ex, 1 + below(3));
+}
+
 static exs_executor *new_pool(unsigned *features)
 {
 	exs_thread_pool_options o = {
@@ -569,10 +621,12 @@ static void make_chain(struct chain *c)
 	exs_executor *ex = new_leaf(c);
 	ex = exs_with_clock(ex, w.clock);
 	for (unsigned n = below(MAX_LAYERS + 1); n; n--) {
-		unsigned which = below(3);
-		if (which == 0)
+		unsigned which = below(7);
+		if (which < 2)
 			ex = add_poll(c, ex);
-		else if (which == 1 || retries == 2)
+		else if (which == 6)
+			ex = add_limit(c, ex);
+		else if (which < 4 || retries == 2)
 			ex = add_timeout(c, ex);
 		else
 			ex = add_retry(c, ex), retries++;
@@ -894,10 +948,10 @@ static void act_drop(void)
 
 static void act(void)
 {
-	static void (*const acts[])(void) = {act_submit,     act_submit,     act_submit,    act_submit, act_submit,
-					     act_submit,     cancel_one,     cancel_one,    cancel_one, act_call,
-					     act_cancel_all, act_wait,	     act_look,	    act_drop,	act_wait_some,
-					     act_own_set,    act_shared_set, act_shared_set};
+	static void (*const acts[])(void) = {act_submit,     act_submit,     act_submit,     act_submit, act_submit,
+					     act_submit,     cancel_one,     cancel_one,     cancel_one, act_call,
+					     act_cancel_all, act_wait,	     act_look,	     act_drop,	 act_wait_some,
+					     act_own_set,    act_shared_set, act_shared_set, act_yield,	 act_yield};
 
 	acts[below(sizeof(acts) / sizeof(*acts))]();
 	if (one_in(300))
@@ -1015,8 +1069,10 @@ static void round_of(uint64_t seed)
 	/* Every executor is freed: every future is done, every callback and destructor of an argument has run. */
 	end_shared_set();
 	end_tokens();
-	for (unsigned i = 0; i < w.n_layers; i++) /* each context is freed once */
+	for (unsigned i = 0; i < w.n_layers; i++) { /* each context is freed once */
 		CHECK_INT(atomic_load(&w.layers[i].ctx_freed), atomic_load(&w.layers[i].ctx_given));
+		pthread_mutex_destroy(&w.layers[i].lock);
+	}
 	CHECK_INT(w.clock ? exs_clock_armed(w.clock) : 0, 0); /* no timer is left */
 	exs_clock_unref(w.clock);
 	CHECK_INT(atomic_load(&live_blocks), 0); /* nor any block, */

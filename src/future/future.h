@@ -50,9 +50,10 @@ static inline unsigned exsi_with_stop(unsigned state, unsigned stop, exs_cause c
 	return state | stop << EXSI_STOP_SHIFT | (unsigned)cause << EXSI_CAUSE_SHIFT;
 }
 
-/* References: users' in the low 24 bits, the library's own (token, batch, ...) above, so that take can count the former. */
+/* References: users' in the low 16 bits, the library's own (token, batch, children ...) above, so that take can count the
+   former. More than 65,535 users carry into the upper half: the sum, which decides on the end, stays exact. */
 #define EXSI_USER_REF  1u
-#define EXSI_LIB_REF   (1u << 24)
+#define EXSI_LIB_REF   (1u << 16)
 #define EXSI_USER_REFS (EXSI_LIB_REF - 1)
 
 /* What completes a future: an executor (its first member), or the promises. */

@@ -40,9 +40,12 @@ object_name() { # FILE in src or tests
 
 # The sources of a test program.
 sources_of() {
+	local header
 	echo "$1_test.c" harness.c plain_main.c delay.c
 	[[ ! -e tests/$1.c ]] || echo "$1.c"
-	! grep -qs '"support.h"' tests/"$1"_test.c tests/"$1".h || echo support.c
+	for header in support limit; do
+		! grep -qs "\"$header.h\"" tests/"$1"_test.c tests/"$1".h || echo "$header.c"
+	done
 }
 
 # link PROGRAM OUTPUT OBJECT-OF-THE-LIBRARY...
