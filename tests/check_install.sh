@@ -62,5 +62,15 @@ if [[ $http == ON ]]; then
 fi
 [[ $(pkg-config --modversion executors) == "$(sed -nE 's/^#define EXS_VERSION "(.*)"/\1/p' include/executors/base.h)" ]] ||
 	{ echo "the versions of executors.pc and EXS_VERSION differ"; failed=$((failed + 1)); }
+# A decorator of one's own, with public headers only, passes the conformance suite against the installed library.
+own=(tests/install/keyed_limit_conformance.c tests/conformance.c tests/support.c tests/harness.c tests/plain_main.c examples/keyed_limit.c)
+quietly cc -std=c11 -g -pthread -Itests -Iexamples "${own[@]}" $(pkg-config --cflags --libs executors) -o "$work/keyed_limit"
+if result=$(LD_LIBRARY_PATH=$lib "$work/keyed_limit" | tail -n 1) && [[ $result =~ ^([0-9]+)\ passed,\ 0\ failed$ ]]; then
+	passed=$((passed + BASH_REMATCH[1]))
+else
+	echo "keyed_limit under the conformance suite: $result"
+	failed=$((failed + 1))
+fi
+
 echo "$passed passed, $failed failed"
 ((failed == 0))

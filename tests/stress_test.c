@@ -433,7 +433,9 @@ static void act_yield(void)
 	pthread_mutex_unlock(&l->lock);
 	if (!d)
 		return;
+	must_not_wait = true; /* the poll thread waits for us */
 	resolve(l, d);
+	must_not_wait = false;
 	pthread_mutex_lock(&l->lock);
 	l->users--;
 	pthread_mutex_unlock(&l->lock);
