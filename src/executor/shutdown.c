@@ -177,6 +177,21 @@ void exsi_sweep(exs_executor *x, bool only_parked, bool force)
 	exsi_frame_pop(&frame);
 }
 
+static void hand_to_reaper(exs_executor *x);
+
+/* On a thread that must not wait for x's calls: the last reference goes to a reaper. */
+static void unref_within(exs_executor *x)
+{
+	unsigned refs = atomic_load(&x->refs);
+
+	do {
+		if (refs == 1) {
+			hand_to_reaper(x);
+			return;
+		}
+	} while (!atomic_compare_exchange_weak(&x->refs, &refs, refs - 1));
+}
+
 /* --- shutdown --- */
 
 static void begin_closing(exs_executor *x, int mode)
@@ -217,8 +232,7 @@ size_t exs_shutdown(exs_executor *x, exs_mode mode, double seconds)
 	}
 	uint64_t deadline = exsi_after(exsi_now(), ns);
 	bool within = exsi_inside(x);
-	if (!within)
-		atomic_fetch_add(&x->refs, 1); /* a callback that runs in here may free it */
+	atomic_fetch_add(&x->refs, 1); /* a callback that runs in here may free it */
 	close_down(x, mode);
 	bool all_ended = !within && exsi_wait_quiet(x, deadline);
 	if (!within && !all_ended) {
@@ -227,7 +241,9 @@ size_t exs_shutdown(exs_executor *x, exs_mode mode, double seconds)
 	}
 	size_t left =
 		all_ended ? 0 : exs_executor_pending(x); /* by now it may count a submit that is just being refused */
-	if (!within)
+	if (within)
+		unref_within(x);
+	else
 		exsi_executor_unref(x);
 	return left;
 }
@@ -288,6 +304,7 @@ static void reap(void *arg)
 
 static void hand_to_reaper(exs_executor *x)
 {
+	atomic_fetch_add(&unfinished, 1);
 	pthread_once(&reapers_once, reapers_init);
 	int rc = exsi_crew_start(&reapers, "exs-reaper", 0, reap, x);
 	if (!rc)
@@ -321,7 +338,6 @@ void exs_executor_free(exs_executor *x)
 	bool within = exsi_inside(x) || exsi_on_callback_thread();
 	close_down(x, EXS_CANCEL_QUEUED);
 	if (within) {
-		atomic_fetch_add(&unfinished, 1);
 		hand_to_reaper(x);
 		return;
 	}

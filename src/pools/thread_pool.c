@@ -5,7 +5,7 @@
 #include <executors/thread_pool.h>
 #include <stdio.h>
 
-enum { DEFAULT_SPARES = 64 };
+enum { DEFAULT_SPARES = 64, MAX_HELP = 256 };
 
 /* A call in the queue. prev NULL: not in it. */
 struct slot {
@@ -37,6 +37,7 @@ struct pool {
 struct worker {
 	struct exsi_worker base;
 	struct pool *pool;
+	unsigned depth; /* calls it runs inside waits of others, one in the other: bounded, as its stack is */
 };
 
 /* --- queue and running list, under the lock --- */
@@ -130,7 +131,7 @@ static void worker_unblock(struct exsi_worker *w);
 static void worker_main(void *arg)
 {
 	struct pool *p = arg;
-	struct worker me = {{worker_help, worker_concerns, worker_block, worker_unblock}, p};
+	struct worker me = {{worker_help, worker_concerns, worker_block, worker_unblock}, p, 0};
 	struct run run;
 
 	exsi_self()->worker = &me.base;
@@ -243,9 +244,14 @@ static bool worker_help(struct exsi_worker *w, exs_future *f)
 {
 	exs_future *child = NULL;
 
-	if (!worker_concerns(w, f))
+	struct worker *me = EXSI_CONTAINER_OF(w, struct worker, base);
+
+	if (me->depth >= MAX_HELP || !worker_concerns(w, f))
 		return false;
-	if (run_here(pool_of(w), f))
+	me->depth++;
+	bool ran = run_here(me->pool, f);
+	me->depth--;
+	if (ran)
 		return true;
 	exsi_pin();
 	if (!exs_future_is_done(f))
