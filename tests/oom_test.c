@@ -375,7 +375,8 @@ static void call(void)
 	if (ex) {
 		int rc = exs_call(ex, answer_7, NULL, EXS_FOREVER, &r);
 		CHECK(rc == EXS_OK || rc == EXS_ENOMEM);
-		CHECK(rc != EXS_OK || r.kind == EXS_KIND_VALUE || about_memory_or_threads(r.error));
+		CHECK(rc == EXS_OK ? r.kind == EXS_KIND_VALUE || about_memory_or_threads(r.error)
+				   : r.kind == EXS_KIND_CANCELLED);
 		exs_result_clear(&r);
 	}
 	exs_executor_free(ex);

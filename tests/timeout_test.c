@@ -131,6 +131,26 @@ TEST(timeout, of_a_pending_descriptor)
 	}
 }
 
+/* Nor does it after a user's cancel that was refused: that is no cancel. */
+TEST(timeout, of_a_pending_descriptor_that_refused_a_cancel)
+{
+	for (int m = 0; m < 2; m++) {
+		struct scene s;
+		exs_executor *ex = exs_with_poll(pool_of(&s), job_poll, job_cancel, NULL, NULL);
+		s.ex = exs_with_timeout_mode(ex, 10, modes[m]);
+		s.job.held = s.job.refuses = true;
+		s.f = job_submit(s.ex, &s.job);
+		sem_take(&s.job.in_set);
+		CHECK_INT(exs_future_cancel(s.f), EXS_STOP_REQUESTED);
+		CHECK_INT(s.job.told, 1);
+		advance(s.clock, 10);
+		wait_done(s.f);
+		expect_timeout(s.f, "timed out after 10s");
+		scene_end(&s);
+		CHECK_INT(s.job.told, 2);
+	}
+}
+
 TEST(timeout, done_in_time)
 {
 	for (int m = 0; m < 2; m++) {

@@ -519,13 +519,11 @@ int exs_call(exs_executor *x, exs_task_fn *fn, void *arg, double seconds, exs_re
 {
 	exs_result r = exs_cancelled();
 	exs_future *f = exs_submit(x, fn, arg);
+	int rc = f ? exs_future_wait(f, seconds) : EXS_ENOMEM;
 
-	if (!f)
-		return EXS_ENOMEM;
-	int rc = exs_future_wait(f, seconds);
-	if (rc)
+	if (rc && f)
 		exs_future_cancel(f);
-	else
+	else if (f)
 		exs_future_take(f, &r);
 	if (result)
 		*result = r;

@@ -53,7 +53,7 @@ mutant closing_not_looked_at executor/call.c races races/value_that_comes_after_
 mutant submit_after_shutdown executor/call.c conformance 'conformance/*' \
 	's/^\tif \(atomic_load\(&x->closing\)\)/\tif (false)/'
 mutant task_has_no_frame executor/call.c shutdown shutdown/quiesce_waits_for_what_was_freed_from_within \
-	's/^\texsi_frame_push\(&frame, exsi_top\(f\)\);$/\texsi_frame_push(\&frame, NULL);/'
+	'/^void exs_call_run/,/^}/s/exsi_root_top\(f\)/NULL/'
 mutant released_calls_recurse executor/call.c stack stack/a_million_calls_released_one_by_one \
 	's/^\tif \(!me\.nest\) \{/\tif (true) {/'
 mutant one_allocation_more executor/call.c alloc alloc/one_per_call \
@@ -64,7 +64,7 @@ mutant handler_added_late_not_called future/context.c context context/handler_ad
 	's/^\tif \(exsi_stop\(atomic_fetch_or\(&f->state, EXSI_HOOKS\)\)\)/\tif (atomic_fetch_or(\&f->state, EXSI_HOOKS) == 1)/'
 mutant borrow_of_a_freed_pool executor/executor.c borrow borrow/freed_pool_refuses_and_lives_on \
 	's/if \(!atomic_load\(&x->inner->closing\)\)/if (true)/'
-mutant time_is_up_and_nothing_fails executor/shutdown.c inline inline/shutdown_without_time_fails_what_runs \
+mutant time_is_up_and_nothing_fails executor/shutdown.c shutdown shutdown/forced_future_is_done_once \
 	's/exsi_sweep\(x, false, true\);/;/'
 mutant running_not_told_by_shutdown executor/shutdown.c inline inline/shutdown_stops_what_runs \
 	's/exsi_sweep\(x, false, false\);/;/'
@@ -91,7 +91,7 @@ mutant unused_room_not_passed_on pools/thread_pool.c races races/place_in_the_qu
 	's/else if \(p->submitters && !full\(p\)\) \{/else if (false) {/'
 mutant queue_one_too_long pools/thread_pool.c thread_pool thread_pool/full_queue_rejects \
 	's/p->stats\.queued >= p->options\.queue_limit/p->stats.queued > p->options.queue_limit/'
-mutant worker_not_woken pools/thread_pool.c thread_pool thread_pool/statistics \
+mutant worker_not_woken pools/thread_pool.c thread_pool thread_pool/starts_workers_when_there_is_work \
 	'/^static void wake_one/,/^}/s/pthread_cond_signal\(&p->work\);/;/'
 
 # --- retry, clock ---
