@@ -194,7 +194,7 @@ void harness_wait_undone(long n)
 static pthread_mutex_t watch_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t watch_change;
 static time_t watch_until;
-static bool watch_ending;
+static bool watch_ending, watching;
 static pthread_t watchdog;
 
 static double number_of(const char *variable, double otherwise)
@@ -216,6 +216,8 @@ static void *watch(void *unused)
 {
 	(void)unused;
 	pthread_mutex_lock(&watch_lock);
+	watching = true;
+	pthread_cond_signal(&watch_change);
 	while (!watch_ending && (!watch_until || now() < watch_until)) {
 		struct timespec at = {.tv_sec = watch_until};
 		if (watch_until)
@@ -244,6 +246,10 @@ static void watch_start(void)
 	if (&exsi_observer && number_of("EXS_TEST_OBSERVE", 1) != 0)
 		exsi_observer = observe;
 	CHECK(!pthread_create(&watchdog, NULL, watch, NULL));
+	pthread_mutex_lock(&watch_lock);
+	while (!watching) /* a sanitizer allocates while a thread starts, which alloc_test.c would count */
+		pthread_cond_wait(&watch_change, &watch_lock);
+	pthread_mutex_unlock(&watch_lock);
 }
 
 static void watch_set(time_t until)
