@@ -96,7 +96,7 @@ static exs_step limit_done(exs_executor *ex, exs_future *call, void *slot, exs_r
 	}
 	pthread_mutex_unlock(&l->lock);
 	if (heir)
-		exs_call_release(heir, ex, &next->link);
+		exs_call_release(heir, ex, EXS_DOWN, NULL, &next->link);
 	return EXS_UP;
 }
 

@@ -68,7 +68,7 @@ static exs_step limit_done(exs_executor *ex, exs_future *f, void *slot, exs_resu
 	struct waiting *w = next_waiting(ex, l);
 	pthread_mutex_unlock(&l->lock);
 	if (w)
-		exs_call_release(exs_slot_call(w, ex), ex, &w->link);
+		exs_call_release(exs_slot_call(w, ex), ex, EXS_DOWN, NULL, &w->link);
 	return EXS_UP;
 }
 

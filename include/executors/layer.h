@@ -125,14 +125,15 @@ EXS_API void exs_call_run(exs_future *call, exs_result *result);
    elsewhere; may run user code. No lock may be held. */
 EXS_API void exs_call_resume(exs_future *call, exs_executor *ex, exs_step step, exs_result *result);
 
-/* As resume with DOWN, but left to the outermost driver of this thread if there is one: for letting the next of many go from
-   within a hook, in constant stack. */
+/* As resume, but left to the outermost driver of this thread if there is one: for letting the next of many go from within a
+   hook or a callback, in constant stack. link, and with UP *result too, lie in the call's slot; with DOWN result is NULL. */
 typedef struct exs_link {
 	struct exs_link *next;
 	exs_future *call;
 	exs_executor *ex;
+	exs_result *result;
 } exs_link;
-EXS_API void exs_call_release(exs_future *call, exs_executor *ex, exs_link *link); /* link: in the call's slot */
+EXS_API void exs_call_release(exs_future *call, exs_executor *ex, exs_step step, exs_result *result, exs_link *link);
 
 #ifdef __cplusplus
 }

@@ -106,10 +106,11 @@ static void drain(void)
 		exs_link *link = me.first;
 		exs_future *f = link->call;
 		exs_executor *x = link->ex;
-		exs_result r = exs_ok(NULL, NULL);
+		exs_step step = link->result ? EXS_UP : EXS_DOWN;
+		exs_result r = link->result ? *link->result : exs_ok(NULL, NULL);
 		me.first = link->next; /* the link lies in the call: read it before the call moves on */
 		me.nest++;
-		drive_one(f, x, EXS_DOWN, &r, false);
+		drive_one(f, x, step, &r, false);
 		me.nest--;
 	}
 	if (!me.first)
@@ -139,15 +140,14 @@ static void drain_before_wait(void)
 	me.nest = nest;
 }
 
-void exs_call_release(exs_future *f, exs_executor *x, exs_link *link)
+void exs_call_release(exs_future *f, exs_executor *x, exs_step step, exs_result *result, exs_link *link)
 {
-	exs_result r = exs_ok(NULL, NULL);
-
 	if (!me.nest) {
-		drive(f, x, EXS_DOWN, &r, false);
+		exs_result r = step == EXS_UP ? *result : exs_ok(NULL, NULL);
+		drive(f, x, step, &r, false);
 		return;
 	}
-	*link = (exs_link){.next = NULL, .call = f, .ex = x};
+	*link = (exs_link){.next = NULL, .call = f, .ex = x, .result = step == EXS_UP ? result : NULL};
 	if (!me.first)
 		me.last = &me.first;
 	*me.last = link;
