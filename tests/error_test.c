@@ -128,6 +128,15 @@ TEST(error, last_error_is_the_threads_own)
 	CHECK(strstr(exs_error_message(exs_last_error()), "exs_quiesce"));
 }
 
+TEST(error, last_error_of_ones_own)
+{
+	static const exs_domain mine = {.size = sizeof(exs_domain), .name = "mine"};
+
+	exs_set_last_error(&mine, 4, "with_mine: %d is %s", 3, "too many");
+	CHECK(exs_error_is(exs_last_error(), &mine, 4));
+	CHECK(!strcmp(exs_error_message(exs_last_error()), "with_mine: 3 is too many"));
+}
+
 static void count(void *n)
 {
 	++*(int *)n;

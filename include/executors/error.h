@@ -69,6 +69,13 @@ EXS_API bool exs_error_is(const exs_error *error, const exs_domain *domain, int 
    NULL if none has failed. Success does not clear it. */
 EXS_API const exs_error *exs_last_error(void);
 
+/* For constructors of one's own: makes this exs_last_error of the calling thread. A message over 255 bytes is cut. */
+EXS_API void exs_set_last_error(const exs_domain *domain, int code, const char *format, ...)
+#if defined(__GNUC__)
+	__attribute__((format(printf, 3, 4)))
+#endif
+	;
+
 /* Static text for a code of the library's domain; never NULL. */
 EXS_API const char *exs_strerror(int code);
 

@@ -182,6 +182,15 @@ static void remember(const exs_domain *domain, int code, const char *format, va_
 	last.message = last_text;
 }
 
+void exs_set_last_error(const exs_domain *domain, int code, const char *format, ...)
+{
+	va_list ap;
+
+	va_start(ap, format);
+	remember(domain, code, format, ap);
+	va_end(ap);
+}
+
 int exsi_fail(int code, const char *format, ...)
 {
 	va_list ap;

@@ -125,8 +125,9 @@ void exsi_complete(exs_future *f, exs_result *r);
 bool exsi_force(exs_future *f);
 
 /* Marks everything below level as asked to stop, runs on_cancel handlers, claims the token if it is parked below level and then lets
-   the source see to it. Answers whether it claimed. The caller has a reference. all: STOP_ALL; only_parked leaves others alone. */
+   the source see to it. Answers whether it claimed. The caller has a reference. */
 bool exsi_cancel(exs_future *f, unsigned level, exs_cause cause);
+/* The same for n futures at EXSI_STOP_ALL, so that a layer sees those it holds together; only_parked leaves the others alone. */
 void exsi_cancel_all(exs_future *const *futures, size_t n, exs_cause cause, bool only_parked);
 
 /* Notes who asked, where nobody has been noted: a part of the call was cancelled on its own. */
