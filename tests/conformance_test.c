@@ -75,6 +75,48 @@ static exs_executor *bounded_pool(void)
 	return exs_with_clock(exs_thread_pool_with(&options), conformance_clock());
 }
 
+/* An event loop with a thread that turns it. */
+static pthread_t turner;
+
+static void *turn(void *ex)
+{
+	CHECK(exs_event_loop_run(ex) > 0); /* until it is freed */
+	return NULL;
+}
+
+static exs_result nothing(void *arg, exs_context *ctx)
+{
+	(void)arg, (void)ctx;
+	return exs_ok(NULL, NULL);
+}
+
+static exs_executor *loop_(void)
+{
+	exs_executor *ex = exs_with_clock(exs_event_loop(), conformance_clock());
+
+	CHECK(ex);
+	turner = thread_start(turn, ex);
+	CHECK_INT(exs_call(ex, nothing, NULL, EXS_FOREVER, NULL), EXS_OK); /* it turns: from now on it may be freed */
+	return ex;
+}
+
+static void end_loop(void)
+{
+	thread_join(turner);
+}
+
+/* A loop that a chain borrows. */
+static void share_loop(void)
+{
+	shared = loop_();
+}
+
+static void end_shared_loop(void)
+{
+	exs_executor_free(shared);
+	end_loop();
+}
+
 static exs_executor *twenty(void)
 {
 	exs_executor *(*const layers[])(exs_executor *) = {retry, wait_, pass, poll_, abandon};
@@ -85,8 +127,9 @@ static exs_executor *twenty(void)
 	return ex;
 }
 
-/* X(name, the chain), and S(...) for those that borrow `shared`. */
-#define CHAINS(X, S)                                                                                                   \
+/* X(name, the chain), S(...) for those that borrow the pool `shared`, L(...) for those on an event loop, M(...) for those that
+   borrow the loop `shared`. */
+#define CHAINS(X, S, L, M)                                                                                             \
 	X(pool_1, pool(1))                                                                                             \
 	X(pool_4, pool(4))                                                                                             \
 	X(bounded, bounded_pool())                                                                                     \
@@ -111,7 +154,15 @@ static exs_executor *twenty(void)
 	X(retries_inline, retry(wait_(retry(inline_()))))                                                              \
 	S(poll_borrow, poll_(exs_borrow(shared)))                                                                      \
 	S(abandon_borrow, abandon(retry(exs_borrow(shared))))                                                          \
-	X(twenty_layers, twenty())
+	X(twenty_layers, twenty())                                                                                     \
+	L(event_loop, loop_())                                                                                         \
+	L(retry_loop, retry(loop_()))                                                                                  \
+	L(poll_loop, poll_(loop_()))                                                                                   \
+	L(retry_timeout_loop, retry(wait_(loop_())))                                                                   \
+	L(retry_abandon_loop, retry(abandon(loop_())))                                                                 \
+	L(usual_loop, wait_(poll_(retry(loop_()))))                                                                    \
+	L(three_calls_loop, abandon(poll_(abandon(loop_()))))                                                          \
+	M(usual_borrowed_loop, wait_(poll_(retry(exs_borrow(shared)))))
 
 #define DEFINE(id, expression)                                                                                         \
 	static exs_executor *id(void)                                                                                  \
@@ -120,8 +171,10 @@ static exs_executor *twenty(void)
 	}
 #define ALONE(id, expression)	{#expression, id, NULL, NULL},
 #define SHARING(id, expression) {#expression, id, share_pool, end_pool},
+#define LOOP(id, expression)	{#expression, id, NULL, end_loop},
+#define ON_LOOP(id, expression) {#expression, id, share_loop, end_shared_loop},
 
-CHAINS(DEFINE, DEFINE)
+CHAINS(DEFINE, DEFINE, DEFINE, DEFINE)
 
-const struct conformance_chain conformance_chains[] = {CHAINS(ALONE, SHARING)};
+const struct conformance_chain conformance_chains[] = {CHAINS(ALONE, SHARING, LOOP, ON_LOOP)};
 const size_t conformance_n = sizeof(conformance_chains) / sizeof(*conformance_chains);

@@ -6,6 +6,7 @@
 #include <executors/clock.h>
 #include <executors/context.h>
 #include <executors/error.h>
+#include <executors/event_loop.h>
 #include <executors/executor.h>
 #include <executors/future.h>
 #include <executors/inline.h>

@@ -233,7 +233,7 @@ double exs_clock_next(exs_clock *clock)
 
 /* --- real: one thread watches the time, another runs what falls due --- */
 
-static int caller_block(struct exsi_worker *w, bool concerned);
+static int caller_block(struct exsi_worker *w, bool concerned, const struct exsi_nudge *nudge);
 static void caller_unblock(struct exsi_worker *w);
 
 static bool caller_help(struct exsi_worker *w, exs_future *future)
@@ -300,9 +300,9 @@ static bool provide_caller(exs_clock *c)
 }
 
 /* A callback waits for something: another thread takes over, or nothing that the wait is for could ever fall due. */
-static int caller_block(struct exsi_worker *w, bool concerned)
+static int caller_block(struct exsi_worker *w, bool concerned, const struct exsi_nudge *nudge)
 {
-	(void)w, (void)concerned;
+	(void)w, (void)concerned, (void)nudge;
 	pthread_mutex_lock(&real.lock);
 	real.callers_blocked++;
 	bool ok = provide_caller(&real);

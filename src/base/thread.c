@@ -29,9 +29,9 @@ void exsi_frame_pop(struct exsi_frame *frame)
 	self.frame = frame->prev;
 }
 
-int exsi_block(bool concerned)
+int exsi_block(bool concerned, const struct exsi_nudge *nudge)
 {
-	return self.worker ? self.worker->block(self.worker, concerned) : EXS_OK;
+	return self.worker ? self.worker->block(self.worker, concerned, nudge) : EXS_OK;
 }
 
 bool exsi_concerns(exs_future *future)

@@ -24,14 +24,23 @@ int exsi_crew_start(struct exsi_crew *crew, const char *name, size_t stack_size,
 void exsi_crew_join(struct exsi_crew *crew);
 void exsi_crew_fini(struct exsi_crew *crew);
 
+/* Wakes a thread that waits for a future, to look again whether it can help: fn(arg), which takes no lock but that of the parking. */
+struct exsi_nudge {
+	void (*fn)(void *arg);
+	void *arg;
+};
+
+enum { EXSI_AGAIN = -1 };
+
 /* What the layers above hang on a thread whose blocking matters to others (a pool's worker, the callback thread). */
 struct exsi_worker {
 	/* Does part of what future waits for on this thread; false: could not. */
 	bool (*help)(struct exsi_worker *worker, exs_future *future);
 	/* Could future need a thread of this worker's kind? */
 	bool (*concerns)(struct exsi_worker *worker, exs_future *future);
-	/* This thread is about to block; concerned: on a future of that sort. 0, or EXS_EDEADLK. */
-	int (*block)(struct exsi_worker *worker, bool concerned);
+	/* This thread is about to block; concerned: on a future of that sort. 0, EXS_EDEADLK, or (only with a nudge) EXSI_AGAIN: help
+	   may find now what it did not find before. From 0 to unblock the worker may call the nudge, when help may find more. */
+	int (*block)(struct exsi_worker *worker, bool concerned, const struct exsi_nudge *nudge);
 	void (*unblock)(struct exsi_worker *worker);
 };
 
@@ -54,7 +63,7 @@ void exsi_frame_push(struct exsi_frame *frame, const void *executor);
 void exsi_frame_pop(struct exsi_frame *frame);
 
 /* Before and after anything that may block for long on this thread. */
-int exsi_block(bool concerned);
+int exsi_block(bool concerned, const struct exsi_nudge *nudge); /* nudge may be NULL */
 bool exsi_concerns(exs_future *future);
 void exsi_unblock(void);
 

@@ -482,9 +482,9 @@ static bool poll_concerns(struct exsi_worker *w, exs_future *f)
 	return x;
 }
 
-static int poll_block(struct exsi_worker *w, bool concerned)
+static int poll_block(struct exsi_worker *w, bool concerned, const struct exsi_nudge *nudge)
 {
-	(void)w;
+	(void)w, (void)nudge;
 	return concerned ? EXS_EDEADLK : EXS_OK;
 }
 

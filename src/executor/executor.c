@@ -30,6 +30,36 @@ static exs_future *parent(exs_future *f)
 	return x->parent ? x->parent(x, f) : NULL;
 }
 
+bool exsi_stands_on(exs_future *f, const exs_executor *leaf)
+{
+	exsi_pin();
+	bool stands = !exs_future_is_done(f) && f->source->time_left /* not a promise */ && exsi_top(f)->leaf == leaf;
+	exsi_unpin();
+	return stands;
+}
+
+/* With a pin. */
+static exs_future *child_of(exs_future *f)
+{
+	unsigned s = atomic_load(&f->state);
+	exs_executor *x = exsi_top(f);
+
+	if (!(s & EXSI_PARKED))
+		return NULL;
+	while (x && x->depth != exsi_at(s))
+		x = x->inner;
+	return x && x->ops.child ? x->ops.child(x, f, exsi_slot(f, x)) : NULL;
+}
+
+exs_future *exsi_child(exs_future *f)
+{
+	exsi_pin();
+	bool looks = !exs_future_is_done(f) && f->source->time_left; /* not a promise */
+	exs_future *child = looks ? child_of(f) : NULL;
+	exsi_unpin();
+	return child;
+}
+
 /* A canceller has the token, at depth AT. */
 static exs_executor *layer_of(exs_future *f)
 {

@@ -24,6 +24,9 @@ struct exs_executor {
 	char name[32];
 	/* Of a relay (a child call's top): the call that the child does the work of. */
 	exs_future *(*parent)(exs_executor *relay, exs_future *child);
+	/* Of a leaf whose calls run on a thread of the user's: if this is that thread, runs the next of what is queued; false: it is
+	   not, or there is none. Who queues a call says exsi_tell_waiters, without a lock. May be NULL. */
+	bool (*turn)(exs_executor *leaf);
 	atomic_uint refs;		    /* its owner (or the layer around it), and its borrows */
 	atomic_int closing;		    /* 0 or an exs_mode; only grows */
 	atomic_size_t submitted, completed; /* calls with this as top; completed is the last touch of each */
@@ -116,9 +119,17 @@ static inline bool exsi_stopped(exs_future *f, const exs_executor *x)
 void exsi_pin(void);
 void exsi_unpin(void);
 
+/* For a waiting thread that has a reference of f. Is f a call, not done, whose chain stands on this leaf? */
+bool exsi_stands_on(exs_future *f, const exs_executor *leaf);
+/* The child that does the work of f where it is parked, with a reference, or NULL. */
+exs_future *exsi_child(exs_future *f);
+
 /* Wakes those who wait for x's calls to end, if there are any. */
 void exsi_count_done(exs_executor *x);
 void exsi_count_child_done(exs_executor *x);
+
+/* There is news for threads that wait for an executor's calls to end. */
+void exsi_tell_waiters(void);
 
 /* Waits until all calls with x as top have ended. false: the deadline has passed. */
 bool exsi_wait_quiet(exs_executor *x, uint64_t deadline);

@@ -4,22 +4,25 @@
 
 /* --- waiting for calls to end --- */
 
-/* lock guards the waiting on `ended`; waiters tells the completers whether anybody does. Counters are the executors' own. */
+/* lock guards the waiting on `ended`, and news, which counts what the waiters were told; waiters tells the completers whether
+   anybody waits. Counters are the executors' own. */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_once_t ended_once = PTHREAD_ONCE_INIT;
 static pthread_cond_t ended;
 static atomic_uint waiters;
+static unsigned news;
 
 static void ended_init(void)
 {
 	exsi_cond_init(&ended);
 }
 
-static void tell_waiters(void)
+void exsi_tell_waiters(void)
 {
 	if (!atomic_load(&waiters))
 		return;
 	pthread_mutex_lock(&lock);
+	news++;
 	pthread_cond_broadcast(&ended);
 	pthread_mutex_unlock(&lock);
 }
@@ -28,13 +31,13 @@ void exsi_count_done(exs_executor *x)
 {
 	/* Pairs with the wait: it counts itself in, then reads completed; we count, then read waiters. x may be gone after. */
 	atomic_fetch_add(&x->completed, 1);
-	tell_waiters();
+	exsi_tell_waiters();
 }
 
 void exsi_count_child_done(exs_executor *x)
 {
 	atomic_fetch_sub(&x->children, 1); /* pairs as in exsi_count_done */
-	tell_waiters();
+	exsi_tell_waiters();
 }
 
 static bool quiet(void *arg)
@@ -58,14 +61,35 @@ static bool wait_for(bool (*done)(void *), void *arg, uint64_t deadline)
 	return ok;
 }
 
+/* As wait_for, with what x's leaf lets only this thread run being run meanwhile. */
+static bool turn_for(bool (*done)(void *), exs_executor *x, uint64_t deadline)
+{
+	bool in_time = true, ran = false;
+
+	pthread_once(&ended_once, ended_init);
+	atomic_fetch_add(&waiters, 1); /* pairs as in exsi_count_done */
+	while (!done(x) && in_time) {
+		pthread_mutex_lock(&lock);
+		unsigned seen = news;
+		pthread_mutex_unlock(&lock);
+		ran = exsi_now() < deadline && x->leaf->turn(x->leaf);
+		pthread_mutex_lock(&lock);
+		while (!ran && in_time && news == seen && !done(x))
+			in_time = exsi_cond_wait(&ended, &lock, deadline);
+		pthread_mutex_unlock(&lock);
+	}
+	atomic_fetch_sub(&waiters, 1);
+	return done(x);
+}
+
 static bool block_for(bool (*done)(void *), exs_executor *x, uint64_t deadline)
 {
 	if (done(x))
 		return true;
 	if (exsi_self()->drain)
 		exsi_self()->drain();
-	int rc = exsi_block(false); /* a refusal changes nothing: the wait must be */
-	bool ok = wait_for(done, x, deadline);
+	int rc = exsi_block(false, NULL); /* a refusal changes nothing: the wait must be */
+	bool ok = x->leaf->turn ? turn_for(done, x, deadline) : wait_for(done, x, deadline);
 	if (!rc)
 		exsi_unblock();
 	return ok;
@@ -299,7 +323,7 @@ static void reap(void *arg)
 {
 	free_now(arg);
 	atomic_fetch_sub(&unfinished, 1);
-	tell_waiters();
+	exsi_tell_waiters();
 }
 
 static void hand_to_reaper(exs_executor *x)

@@ -261,10 +261,21 @@ static bool help(exs_set *set, bool *concerned)
 	return false;
 }
 
+static void nudge_reader(void *arg)
+{
+	exs_set *set = arg;
+
+	atomic_fetch_add(&set->changes, 1);
+	exsi_unpark(&set->changes, INT_MAX);
+}
+
 static int sleep_for_change(exs_set *set, unsigned seen, uint64_t deadline, bool concerned, bool *in_time)
 {
-	int rc = exsi_block(concerned);
+	struct exsi_nudge nudge = {nudge_reader, set};
+	int rc = exsi_block(concerned, &nudge);
 
+	if (rc == EXSI_AGAIN)
+		return EXS_OK;
 	if (rc)
 		return exsi_fail(rc, "exs_set_next: %s", exs_strerror(rc));
 	*in_time = exsi_park(&set->changes, seen, deadline);

@@ -27,8 +27,26 @@ static bool is_done(exs_future *f)
 	return atomic_load(&f->state) & EXSI_DONE;
 }
 
-static int sleep_until_done(exs_future *f, uint64_t deadline)
+/* A thread that sleeps on f and may be nudged. */
+struct sleeper {
+	exs_future *f;
+	atomic_bool nudged;
+};
+
+/* Who sleeps on f finds the word changed: the others note again that they do. */
+static void nudge_sleeper(void *arg)
 {
+	struct sleeper *sleeper = arg;
+
+	atomic_store(&sleeper->nudged,
+		     true); /* before the bit is looked at: the sleeper sets the bit, then looks here */
+	if (atomic_fetch_and(&sleeper->f->state, ~EXSI_WAITER) & EXSI_WAITER)
+		exsi_unpark(&sleeper->f->state, INT_MAX);
+}
+
+static int sleep_until_done(struct sleeper *sleeper, uint64_t deadline)
+{
+	exs_future *f = sleeper->f;
 	unsigned s = atomic_load(&f->state);
 	bool in_time = true;
 
@@ -37,6 +55,8 @@ static int sleep_until_done(exs_future *f, uint64_t deadline)
 			return EXS_ETIMEDOUT;
 		if (!(s & EXSI_WAITER) && !atomic_compare_exchange_weak(&f->state, &s, s | EXSI_WAITER))
 			continue;
+		if (atomic_load(&sleeper->nudged))
+			return EXSI_AGAIN;
 		in_time = exsi_park(&f->state, s | EXSI_WAITER, deadline);
 		s = atomic_load(&f->state);
 	}
@@ -54,24 +74,38 @@ static bool spin(exs_future *f)
 	return false;
 }
 
-int exsi_wait(exs_future *f, uint64_t deadline)
+/* Or EXSI_AGAIN. */
+static int help_or_sleep(exs_future *f, uint64_t deadline)
 {
 	struct exsi_worker *worker = exsi_self()->worker;
+	struct sleeper sleeper = {f, false};
+	struct exsi_nudge nudge = {nudge_sleeper, &sleeper};
 
-	if (is_done(f))
-		return EXS_OK;
-	if (exsi_forked())
-		return exsi_fail(EXS_EFORK, "waiting on a future of the parent process: executors do not survive fork");
 	exsi_drain();
 	while (worker && !is_done(f) && worker->help(worker, f))
 		;
 	if (is_done(f) || spin(f))
 		return EXS_OK;
-	int rc = exsi_block(exsi_concerns(f));
+	int rc = exsi_block(exsi_concerns(f), &nudge);
+	if (rc == EXSI_AGAIN)
+		return rc;
 	if (rc)
 		return exsi_fail(rc, "%s", exs_strerror(rc));
-	rc = sleep_until_done(f, deadline);
+	rc = sleep_until_done(&sleeper, deadline);
 	exsi_unblock();
+	return rc;
+}
+
+int exsi_wait(exs_future *f, uint64_t deadline)
+{
+	int rc = EXSI_AGAIN;
+
+	if (is_done(f))
+		return EXS_OK;
+	if (exsi_forked())
+		return exsi_fail(EXS_EFORK, "waiting on a future of the parent process: executors do not survive fork");
+	while (rc == EXSI_AGAIN)
+		rc = help_or_sleep(f, deadline);
 	return rc;
 }
 
@@ -115,6 +149,8 @@ int exs_wait_all(exs_future *const *futures, size_t n, double seconds)
 
 /* --- any, first error: one waiter, a watcher on each future --- */
 
+enum { DECIDED = 1, NUDGED = 2 };
+
 struct watch {
 	struct exsi_node node;
 	struct waiter *waiter;
@@ -124,13 +160,18 @@ struct watch {
 /* Lives until the wait has returned and the last watcher has fired or been removed. */
 struct waiter {
 	atomic_uint refs;
-	atomic_uint decided; /* 0, 1: first is set, or none is left */
+	atomic_uint decided; /* DECIDED: first is set, or none is left; NUDGED: for the sleeper */
 	atomic_size_t first; /* n: none */
 	atomic_size_t left;  /* not yet done */
 	size_t n;
 	bool only_errors;
 	struct watch watches[];
 };
+
+static bool is_decided(struct waiter *w)
+{
+	return atomic_load(&w->decided) & DECIDED;
+}
 
 static void waiter_unref(struct waiter *w, unsigned refs)
 {
@@ -147,7 +188,15 @@ static void note(struct waiter *w, exs_future *f, size_t index)
 		atomic_compare_exchange_strong(&w->first, &none, index);
 	if (atomic_fetch_sub(&w->left, 1) != 1 && !counts)
 		return;
-	atomic_store(&w->decided, 1);
+	atomic_fetch_or(&w->decided, DECIDED);
+	exsi_unpark(&w->decided, INT_MAX);
+}
+
+static void nudge_waiter(void *arg)
+{
+	struct waiter *w = arg;
+
+	atomic_fetch_or(&w->decided, NUDGED);
 	exsi_unpark(&w->decided, INT_MAX);
 }
 
@@ -167,7 +216,7 @@ static struct waiter *waiter_new(size_t n, bool only_errors)
 	if (!w)
 		return NULL;
 	atomic_init(&w->refs, 1);
-	atomic_init(&w->decided, n == 0);
+	atomic_init(&w->decided, n == 0 ? DECIDED : 0);
 	atomic_init(&w->first, n);
 	atomic_init(&w->left, n);
 	w->n = n;
@@ -177,7 +226,7 @@ static struct waiter *waiter_new(size_t n, bool only_errors)
 
 static void watch_all(struct waiter *w, exs_future *const *futures, size_t *watched)
 {
-	for (*watched = 0; *watched < w->n && !atomic_load(&w->decided); ++*watched) {
+	for (*watched = 0; *watched < w->n && !is_decided(w); ++*watched) {
 		size_t i = *watched;
 		w->watches[i] = (struct watch){.node = {.fn = fired, .kind = EXSI_WATCHER}, .waiter = w, .index = i};
 		atomic_fetch_add(&w->refs, 1);
@@ -206,27 +255,43 @@ static bool help_any(exs_future *const *futures, size_t n)
 	return false;
 }
 
+/* Or EXSI_AGAIN. */
+static int help_or_sleep_any(struct waiter *w, exs_future *const *futures, uint64_t deadline)
+{
+	struct exsi_nudge nudge = {nudge_waiter, w};
+	bool concerned = false, in_time = true;
+
+	exsi_drain();
+	while (!is_decided(w) && help_any(futures, w->n))
+		;
+	if (is_decided(w))
+		return EXS_OK;
+	for (size_t i = 0; i < w->n && !concerned; i++)
+		concerned = exsi_concerns(futures[i]);
+	int rc = exsi_block(concerned, &nudge);
+	if (rc == EXSI_AGAIN)
+		return rc;
+	if (rc)
+		return exsi_fail(rc, "%s", exs_strerror(rc));
+	while (!atomic_load(&w->decided) && in_time)
+		in_time = exsi_park(&w->decided, 0, deadline);
+	exsi_unblock();
+	if (is_decided(w))
+		return EXS_OK;
+	return atomic_fetch_and(&w->decided, ~(unsigned)NUDGED) & NUDGED && in_time ? EXSI_AGAIN : EXS_ETIMEDOUT;
+}
+
 static int sleep_until_decided(struct waiter *w, exs_future *const *futures, uint64_t deadline)
 {
-	if (atomic_load(&w->decided))
+	int rc = EXSI_AGAIN;
+
+	if (is_decided(w))
 		return EXS_OK;
 	if (exsi_forked())
 		return exsi_fail(EXS_EFORK, "%s", exs_strerror(EXS_EFORK));
-	exsi_drain();
-	while (!atomic_load(&w->decided) && help_any(futures, w->n))
-		;
-	if (atomic_load(&w->decided))
-		return EXS_OK;
-	bool concerned = false;
-	for (size_t i = 0; i < w->n && !concerned; i++)
-		concerned = exsi_concerns(futures[i]);
-	int rc = exsi_block(concerned);
-	if (rc)
-		return exsi_fail(rc, "%s", exs_strerror(rc));
-	while (!atomic_load(&w->decided) && exsi_park(&w->decided, 0, deadline))
-		;
-	exsi_unblock();
-	return atomic_load(&w->decided) ? EXS_OK : EXS_ETIMEDOUT;
+	while (rc == EXSI_AGAIN)
+		rc = help_or_sleep_any(w, futures, deadline);
+	return rc;
 }
 
 static int wait_some(const char *what, exs_future *const *futures, size_t n, double seconds, size_t *first,
@@ -247,7 +312,7 @@ static int wait_some(const char *what, exs_future *const *futures, size_t n, dou
 		return exsi_fail(EXS_ENOMEM, "%s: out of memory", what);
 	watch_all(w, futures, &watched);
 	if (seconds == 0)
-		rc = atomic_load(&w->decided) ? EXS_OK : EXS_ETIMEDOUT;
+		rc = is_decided(w) ? EXS_OK : EXS_ETIMEDOUT;
 	else
 		rc = sleep_until_decided(w, futures, deadline);
 	if (first && !rc)

@@ -125,7 +125,7 @@ static void wake_one(struct pool *p)
 
 static bool worker_help(struct exsi_worker *w, exs_future *f);
 static bool worker_concerns(struct exsi_worker *w, exs_future *f);
-static int worker_block(struct exsi_worker *w, bool concerned);
+static int worker_block(struct exsi_worker *w, bool concerned, const struct exsi_nudge *nudge);
 static void worker_unblock(struct exsi_worker *w);
 
 static void worker_main(void *arg)
@@ -200,28 +200,9 @@ static struct pool *pool_of(struct exsi_worker *w)
 	return EXSI_CONTAINER_OF(w, struct worker, base)->pool;
 }
 
-/* The child that does the work of f where it is parked, with a reference; with a pin. */
-static exs_future *child_of(exs_future *f)
-{
-	unsigned s = atomic_load(&f->state);
-	exs_executor *x = exsi_top(f);
-
-	if (!(s & EXSI_PARKED))
-		return NULL;
-	while (x && x->depth != exsi_at(s))
-		x = x->inner;
-	return x && x->ops.child ? x->ops.child(x, f, exsi_slot(f, x)) : NULL;
-}
-
 static bool worker_concerns(struct exsi_worker *w, exs_future *f)
 {
-	bool concerns = false;
-
-	exsi_pin();
-	if (!exs_future_is_done(f) && f->source->time_left) /* not a promise */
-		concerns = exsi_top(f)->leaf == pool_of(w)->x;
-	exsi_unpin();
-	return concerns;
+	return exsi_stands_on(f, pool_of(w)->x);
 }
 
 static bool run_here(struct pool *p, exs_future *f)
@@ -242,8 +223,6 @@ static bool run_here(struct pool *p, exs_future *f)
 
 static bool worker_help(struct exsi_worker *w, exs_future *f)
 {
-	exs_future *child = NULL;
-
 	struct worker *me = EXSI_CONTAINER_OF(w, struct worker, base);
 
 	if (me->depth >= MAX_HELP || !worker_concerns(w, f))
@@ -253,19 +232,17 @@ static bool worker_help(struct exsi_worker *w, exs_future *f)
 	me->depth--;
 	if (ran)
 		return true;
-	exsi_pin();
-	if (!exs_future_is_done(f))
-		child = child_of(f);
-	exsi_unpin();
+	exs_future *child = exsi_child(f);
 	bool helped = child && worker_help(w, child);
 	exs_future_unref(child);
 	return helped;
 }
 
-static int worker_block(struct exsi_worker *w, bool concerned)
+static int worker_block(struct exsi_worker *w, bool concerned, const struct exsi_nudge *nudge)
 {
 	struct pool *p = pool_of(w);
 
+	(void)nudge;
 	pthread_mutex_lock(&p->lock);
 	p->stats.waiting++;
 	bool stuck = concerned && !runnable(p) && !may_grow(p);
@@ -311,7 +288,7 @@ static bool closing(const struct pool *p, exs_future *f)
 static exs_error *wait_for_room(struct pool *p, exs_future *f)
 {
 	pthread_mutex_unlock(&p->lock);
-	int rc = exsi_block(false);
+	int rc = exsi_block(false, NULL);
 	pthread_mutex_lock(&p->lock);
 	p->submitters++;
 	while (full(p) && !closing(p, f))
