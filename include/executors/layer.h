@@ -69,7 +69,8 @@ typedef struct exs_layer_ops {
 	double (*deadline)(exs_executor *ex, exs_future *call, void *slot);
 
 	/* The future of a call of its own that does the work of this one (hedge, abandon), with a reference, or NULL: so that a
-	   worker waiting for the call can run it. May be called at any time while the call is parked here. */
+	   worker waiting for the call can run it. Called when the call was parked here a moment ago; by now it may have left, or have
+	   been started again: what the hook reads is to be written under the layer's lock. */
 	exs_future *(*child)(exs_executor *ex, exs_future *call, void *slot);
 } exs_layer_ops;
 

@@ -250,11 +250,10 @@ static exs_step abandon_start(exs_executor *x, exs_future *f, void *slot, exs_re
 
 	s->timer = (struct exsi_timer){.at = exsi_after(exsi_clock_ns(x->clock), ns), .kind = &a->kind};
 	s->delivered = false;
-	s->child = NULL;
-	s->pprev = NULL;
 	atomic_init(&s->expired, false);
 	pthread_mutex_lock(&a->lock);
-	list(a, s); /* before the child starts: shutdown must find the call while an inline task runs */
+	s->child = NULL; /* abandon_child may still look, when a retry above starts the call again */
+	list(a, s);	 /* before the child starts: shutdown must find the call while an inline task runs */
 	pthread_mutex_unlock(&a->lock);
 	exs_future *child = start_child(a, f, s);
 	pthread_mutex_lock(&a->lock);
