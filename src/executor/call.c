@@ -13,6 +13,7 @@ static _Thread_local struct {
 	exs_link *first, **last;    /* calls let go, for a driver to take up */
 	const exs_future *entering; /* being submitted by this thread */
 	exs_entry entry;
+	const struct exsi_frame *before; /* innermost frame when the submit began */
 } me;
 
 static bool uses(const exs_executor *x, const exs_executor *layer)
@@ -22,13 +23,23 @@ static bool uses(const exs_executor *x, const exs_executor *layer)
 	return x;
 }
 
-bool exsi_inside(const exs_executor *x)
+static bool inside(const struct exsi_frame *frame, const exs_executor *x)
 {
-	for (struct exsi_frame *frame = exsi_self()->frame; frame; frame = frame->prev)
+	for (; frame; frame = frame->prev)
 		for (const exs_executor *layer = x; layer; layer = layer->borrow ? NULL : layer->inner)
 			if (uses(frame->executor, layer) || (frame->layer && uses(x, frame->layer)))
 				return true;
 	return false;
+}
+
+bool exsi_inside(const exs_executor *x)
+{
+	return inside(exsi_self()->frame, x);
+}
+
+bool exsi_inside_before_submit(const exs_executor *x)
+{
+	return inside(me.before, x);
 }
 
 /* --- the driver: the only place that calls start and done --- */
@@ -426,13 +437,17 @@ static void enter(exs_future *f, exs_executor *x, exs_entry entry)
 {
 	const exs_future *before = me.entering;
 	exs_entry before_entry = me.entry;
+	const struct exsi_frame *before_before = me.before;
 	exs_result r = exs_ok(NULL, NULL);
 
 	me.entering = f;
 	me.entry = entry;
+	if (!x->parent) /* a child is submitted within the submit of its root */
+		me.before = exsi_self()->frame;
 	drive(f, x, EXS_DOWN, &r, true);
 	me.entering = before;
 	me.entry = before_entry;
+	me.before = before_before;
 }
 
 static void refuse(exs_future *f, exs_executor *x, exs_error *error)

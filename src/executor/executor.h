@@ -30,7 +30,7 @@ struct exs_executor {
 	atomic_uint refs;		    /* its owner (or the layer around it), and its borrows */
 	atomic_int closing;		    /* 0 or an exs_mode; only grows */
 	atomic_size_t submitted, completed; /* calls with this as top; completed is the last touch of each */
-	atomic_size_t children;		    /* calls made for calls of this as top, not yet ended: they look at it */
+	atomic_size_t children; /* calls made for calls of this as top, not yet ended: they look at it; keeps */
 	exs_executor *next_unreaped;
 };
 
@@ -70,6 +70,9 @@ void exsi_executor_unref(exs_executor *x);
 
 /* Is this thread in the middle of something that uses a layer that x owns? */
 bool exsi_inside(const exs_executor *x);
+
+/* The same of when this thread began the submit that it is in. */
+bool exsi_inside_before_submit(const exs_executor *x);
 
 /* --- calls --- */
 
@@ -130,6 +133,17 @@ void exsi_count_child_done(exs_executor *x);
 
 /* There is news for threads that wait for an executor's calls to end. */
 void exsi_tell_waiters(void);
+
+/* Between the two x is not released, though it may be without a call (its timer is at work). keep: while a call keeps x. */
+static inline void exsi_keep(exs_executor *x)
+{
+	atomic_fetch_add(&x->children, 1);
+}
+
+static inline void exsi_unkeep(exs_executor *x)
+{
+	exsi_count_child_done(x);
+}
 
 /* Waits until all calls with x as top have ended. false: the deadline has passed. */
 bool exsi_wait_quiet(exs_executor *x, uint64_t deadline);
