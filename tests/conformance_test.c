@@ -32,6 +32,31 @@ static exs_executor *poll_(exs_executor *ex)
 	return conformance_poll(ex);
 }
 
+/* Below the suite's crowds, so that calls wait; above what its tasks need that wait for each other. */
+static exs_executor *throttle(exs_executor *ex)
+{
+	return exs_with_throttle(ex, 9, NULL);
+}
+
+static exs_error *nine(void *ctx, unsigned *count)
+{
+	(void)ctx;
+	*count = 9;
+	return NULL;
+}
+
+static exs_executor *asking(exs_executor *ex)
+{
+	exs_throttle_options options = {.count_fn = nine};
+
+	return exs_with_throttle(ex, 0, &options);
+}
+
+static exs_executor *gate(exs_executor *ex)
+{
+	return exs_with_cancel_on_shutdown(ex);
+}
+
 /* A decorator written against the public headers. */
 
 static const exs_layer_ops pass_ops = {
@@ -152,6 +177,18 @@ static exs_executor *twenty(void)
 	X(three_timeouts, wait_(abandon(wait_(pool(1)))))                                                              \
 	X(two_abandons, abandon(abandon(inline_())))                                                                   \
 	X(retries_inline, retry(wait_(retry(inline_()))))                                                              \
+	X(throttle_pool, throttle(pool(12)))                                                                           \
+	X(throttle_inline, throttle(inline_()))                                                                        \
+	X(throttle_retry, throttle(retry(poll_(asking(pool(2))))))                                                     \
+	X(retry_throttle, retry(abandon(throttle(pool(4)))))                                                           \
+	X(asking_pool, asking(pool(12)))                                                                               \
+	S(throttle_borrow, wait_(poll_(throttle(exs_borrow(shared)))))                                                 \
+	X(gate_pool, gate(pool(2)))                                                                                    \
+	X(gate_inline, gate(inline_()))                                                                                \
+	X(gate_chain, gate(wait_(poll_(retry(throttle(pool(2)))))))                                                    \
+	X(gate_abandon, gate(abandon(retry(pool(2)))))                                                                 \
+	X(poll_gate, poll_(retry(gate(abandon(gate(pool(2)))))))                                                       \
+	S(gate_borrow, gate(retry(exs_borrow(shared))))                                                                \
 	S(poll_borrow, poll_(exs_borrow(shared)))                                                                      \
 	S(abandon_borrow, abandon(retry(exs_borrow(shared))))                                                          \
 	X(twenty_layers, twenty())                                                                                     \

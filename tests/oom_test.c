@@ -219,6 +219,23 @@ static exs_executor *with_retry(exs_executor *ex, double sleep)
 	return exs_with_retry(ex, &options);
 }
 
+/* Fails for want of memory, as a user's own might; not when it is asked first. */
+static exs_error *count_two(void *ctx, unsigned *count)
+{
+	(void)ctx;
+	if (*count == 2)
+		return exs_error_new(&exs_domain_exs, EXS_ENOMEM, "as if for want of memory");
+	*count = 2;
+	return NULL;
+}
+
+static exs_executor *with_throttle(exs_executor *ex)
+{
+	exs_throttle_options options = {.count_fn = count_two, .ctx = give(), .ctx_free = count_freed};
+
+	return exs_with_throttle(ex, 1, &options);
+}
+
 /* --- constructors --- */
 
 static void pool_alone(void)
@@ -239,6 +256,7 @@ static void each_layer(void)
 	ex = exs_with_timeout(ex, 1);
 	ex = with_poll(ex, resolve_all);
 	ex = exs_with_timeout_mode(ex, 1, EXS_ABANDON);
+	ex = exs_with_cancel_on_shutdown(with_throttle(ex));
 	if (made(ex))
 		made(borrowed = exs_borrow(ex));
 	exs_executor_free(ex);
@@ -296,7 +314,7 @@ static void small_things(void)
 TEST(oom, constructors)
 {
 	everything_fails(pool_alone, 1, 0);
-	everything_fails(each_layer, 8, 2);
+	everything_fails(each_layer, 10, 2);
 	everything_fails(own_layer, 2, 0);
 	everything_fails(small_things, 5, 0);
 }
@@ -671,6 +689,42 @@ TEST(oom, poll)
 	everything_fails(poll_cancel_all, MANY + 8, 1);
 	everything_fails(poll_sweep, MANY + 8, 1);
 	everything_fails(forced, MANY + 6, 1);
+}
+
+/* --- throttle, cancel on shutdown --- */
+
+static void throttled(void)
+{
+	exs_clock *clock = exs_clock_manual_new();
+	exs_executor *ex = clock ? with_throttle(exs_with_clock(exs_thread_pool(4), clock)) : NULL;
+	exs_future *f[SEVERAL] = {NULL};
+
+	for (int i = 0; ex && i < SEVERAL; i++)
+		f[i] = submit(ex, answer_7, NULL, 0);
+	for (int i = 0; i < SEVERAL; i++)
+		finish(f[i]);
+	exs_executor_free(ex);
+	exs_clock_unref(clock);
+}
+
+/* With an array, or in groups. */
+static void cancelled_on_shutdown(void)
+{
+	exs_executor *ex = exs_with_cancel_on_shutdown(with_poll(exs_inline(), resolve_none));
+	exs_future *f[MANY] = {NULL};
+
+	for (int i = 0; ex && i < MANY; i++)
+		f[i] = exs_submit(ex, answer_7, NULL);
+	if (ex)
+		CHECK_INT(exs_shutdown(ex, EXS_DRAIN, EXS_FOREVER), 0);
+	must_be_cancelled(f, MANY);
+	exs_executor_free(ex);
+}
+
+TEST(oom, throttle_and_cancel_on_shutdown)
+{
+	everything_fails(throttled, SEVERAL + 3, 1);
+	everything_fails(cancelled_on_shutdown, MANY + 8, 1);
 }
 
 /* --- freed from within: the thread that is to release the chain --- */

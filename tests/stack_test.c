@@ -150,6 +150,12 @@ static exs_executor *limited;
 static exs_future **futures;
 static unsigned long in_order;
 
+static void drop_all(unsigned long n)
+{
+	for (unsigned long i = 0; i < n; i++)
+		exs_future_unref(futures[i]);
+}
+
 static exs_result count_run(void *arg, exs_context *ctx)
 {
 	(void)ctx;
@@ -169,9 +175,11 @@ static exs_result submit_all(void *arg, exs_context *ctx)
 	return exs_ok(NULL, NULL);
 }
 
+static exs_executor *(*make_limited)(exs_executor *ex, unsigned most);
+
 static unsigned long release_one_by_one(unsigned long n)
 {
-	limited = limit_new(exs_inline(), 1);
+	limited = make_limited(exs_inline(), 1);
 	unsigned long before = blocks;
 
 	runs = in_order = 0;
@@ -196,9 +204,57 @@ static void million_releases(void)
 
 TEST(stack, a_million_calls_released_one_by_one)
 {
+	make_limited = limit_new;
 	futures = calloc(million(), sizeof(exs_future *));
 	CHECK(futures);
 	on_small_stack(million_releases);
+	free(futures);
+}
+
+static exs_executor *throttle(exs_executor *ex, unsigned most)
+{
+	return exs_with_throttle(ex, most, NULL);
+}
+
+TEST(stack, a_million_calls_released_by_a_throttle)
+{
+	make_limited = throttle;
+	futures = calloc(million(), sizeof(exs_future *));
+	CHECK(futures);
+	on_small_stack(million_releases);
+	free(futures);
+}
+
+/* Once the count grows, all in one go: by the clock. */
+static exs_error *count_of(void *ctx, unsigned *count)
+{
+	*count = *(unsigned *)ctx;
+	return NULL;
+}
+
+static void million_let_go(void)
+{
+	exs_clock *clock = exs_clock_manual_new();
+	unsigned count = 0;
+	exs_throttle_options options = {.count_fn = count_of, .ctx = &count};
+
+	limited = exs_with_throttle(exs_with_clock(exs_inline(), clock), 0, &options);
+	runs = in_order = 0;
+	for (uintptr_t i = 0; i < million(); i++)
+		CHECK(futures[i] = exs_submit(limited, count_run, (void *)i));
+	count = EXS_UNLIMITED;
+	CHECK_INT(exs_clock_advance(clock, 2), EXS_OK);
+	CHECK_INT(in_order, million());
+	drop_all(million());
+	exs_executor_free(limited);
+	exs_clock_unref(clock);
+}
+
+TEST(stack, a_million_calls_let_go_together)
+{
+	futures = calloc(million(), sizeof(exs_future *));
+	CHECK(futures);
+	on_small_stack(million_let_go);
 	free(futures);
 }
 
@@ -227,6 +283,35 @@ TEST(stack, calls_released_over_a_pool)
 	for (int i = 0; i < CALLS; i++)
 		exs_future_unref(futures[i]);
 	exs_executor_free(limited);
+	free(futures);
+}
+
+/* --- cancelled one by one, at a throttle --- */
+
+/* In an order that is neither the queue's nor its reverse; then what a shutdown finds. */
+static unsigned long cancel_throttled(unsigned long n)
+{
+	unsigned long step = 7919, before; /* prime to n */
+
+	limited = exs_with_cancel_on_shutdown(exs_with_throttle(exs_inline(), 0, NULL));
+	for (uintptr_t i = 0; i < n; i++)
+		CHECK(futures[i] = exs_submit(limited, count_run, (void *)i));
+	before = blocks;
+	for (unsigned long i = 0, at = 0; i < n / 2; i++, at = (at + step) % n)
+		CHECK_INT(exs_future_cancel(futures[at]), EXS_CANCELLED);
+	CHECK_INT(exs_shutdown(limited, EXS_DRAIN, EXS_FOREVER), 0);
+	before = blocks - before;
+	drop_all(n);
+	exs_executor_free(limited);
+	return before;
+}
+
+TEST(stack, a_million_cancelled_at_a_throttle)
+{
+	futures = calloc(million(), sizeof(exs_future *));
+	CHECK(futures);
+	unsigned long tenth = cancel_throttled(million() / 10);
+	check_linear("throttled, cancelled", tenth, cancel_throttled(million()));
 	free(futures);
 }
 
@@ -279,12 +364,6 @@ static unsigned long add_pending(exs_executor *ex, unsigned long n)
 		CHECK(futures[i] = exs_submit(ex, nothing, NULL));
 	seen = blocks - before;
 	return seen;
-}
-
-static void drop_all(unsigned long n)
-{
-	for (unsigned long i = 0; i < n; i++)
-		exs_future_unref(futures[i]);
 }
 
 static unsigned long resolve_pending(unsigned long n)

@@ -3,6 +3,7 @@
 #define EXECUTORS_EXECUTORS_H
 
 #include <executors/base.h>
+#include <executors/cancel_on_shutdown.h>
 #include <executors/clock.h>
 #include <executors/context.h>
 #include <executors/error.h>
@@ -17,6 +18,7 @@
 #include <executors/set.h>
 #include <executors/task.h>
 #include <executors/thread_pool.h>
+#include <executors/throttle.h>
 #include <executors/timeout.h>
 
 #endif

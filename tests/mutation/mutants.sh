@@ -132,6 +132,28 @@ mutant nested_abandon_frees_the_arg executor/call.c stress stress/random_schedul
 mutant child_without_memory_leaks decorators/abandon.c oom oom/submit \
 	's/^\t\tkid_end\(&k\);/\t\t;/'
 
+# --- throttle, cancel on shutdown ---
+mutant throttle_lets_one_more_in decorators/throttle.c throttle throttle/reaches_its_limit_and_keeps_it \
+	's/t->below < t->count;/t->below <= t->count;/'
+mutant late_count_counts decorators/throttle.c throttle throttle/late_answer_is_ignored \
+	's/if \(failed \|\| number < t->answered\)/if (failed)/'
+mutant throttle_ticks_on decorators/throttle.c throttle throttle/asked_when_something_happens_and_every_two_seconds \
+	's/^\tif \(idle\)$/\tif (false)/'
+mutant blocked_not_woken_by_shutdown decorators/throttle.c throttle throttle/blocked_submitters_woken_by_shutdown \
+	's/^\t\t\twake\(t, s, REFUSED\);/\t\t\t;/'
+mutant blocked_within decorators/throttle.c throttle throttle/submits_from_within_never_block \
+	's/!exsi_inside_before_submit\(t->x\)/true/'
+mutant released_after_its_place_is_lost decorators/throttle.c throttle throttle/races \
+	'/^static struct slot \*take_turns/,/^}/s/^\t\tt->below\+\+;//'
+mutant gate_spares_what_runs decorators/cancel_on_shutdown.c cancel_on_shutdown \
+	cancel_on_shutdown/every_mode_cancels_all_that_is_not_done \
+	's/exsi_cancel_all\(calls, n, EXS_CAUSE_SHUTDOWN, false\);/;/'
+mutant gate_closed_by_a_borrower decorators/cancel_on_shutdown.c cancel_on_shutdown cancel_on_shutdown/borrowers \
+	's/if \(!atomic_load\(&x->closing\)\)/if (false)/'
+mutant gate_lets_in_while_closing decorators/cancel_on_shutdown.c cancel_on_shutdown \
+	cancel_on_shutdown/call_that_waits_above \
+	's/bool closed = atomic_load\(&x->closing\);/bool closed = false;/'
+
 # --- poll ---
 mutant yield_accepted_after_cancel decorators/poll.c poll poll/cancel_during_a_poll \
 	's/if \(s->d == d && !s->has_stash\)/if (!s->has_stash)/'
