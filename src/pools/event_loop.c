@@ -150,10 +150,10 @@ static void deliver(exs_future *f, struct exsi_node *node)
 	pthread_mutex_lock(&l->lock);
 	bool mine = l->freed && !cb->retracting;
 	cb->delivered = true;
-	if (!l->freed) {
+	if (cb->item.prev) /* not yet taken out to be retracted */
 		unlink_item(&cb->item);
+	if (!l->freed)
 		push(l, &cb->item);
-	}
 	pthread_mutex_unlock(&l->lock);
 	if (mine)
 		callback_free(cb);
