@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 struct scene {
-	exs_executor *ex;
+	exs_executor *ex, *loop;
 	struct job gate, done_job;
 	exs_future *running, *done;
 	exs_set *set;
@@ -59,6 +59,10 @@ static void check_executors(struct scene *s)
 {
 	CHECK(!exs_thread_pool(1) && failed_so(EXS_EFORK));
 	CHECK(!exs_inline() && failed_so(EXS_EFORK));
+	CHECK(!exs_event_loop() && failed_so(EXS_EFORK));
+	CHECK(exs_event_loop_run(s->loop) < 0 && failed_so(EXS_EFORK));
+	CHECK(exs_event_loop_run_once(s->loop, EXS_FOREVER) < 0 && failed_so(EXS_EFORK));
+	CHECK(exs_event_loop_poll(s->loop) < 0 && failed_so(EXS_EFORK));
 	CHECK(!exs_borrow(s->ex) && failed_so(EXS_EFORK));
 	CHECK(exs_shutdown(s->ex, EXS_CANCEL_ALL, EXS_FOREVER) >= 1 && failed_so(EXS_EFORK));
 	exs_poll_notify(s->ex);
@@ -87,6 +91,8 @@ TEST(fork, child_is_told)
 
 	s.ex = exs_with_retry(
 		exs_with_timeout(exs_with_poll(exs_thread_pool(2), job_poll, job_cancel, NULL, NULL), 100), NULL);
+	s.loop = exs_event_loop();
+	CHECK(s.loop);
 	job_init(&s.gate);
 	job_init(&s.done_job);
 	s.set = exs_set_new();
@@ -110,6 +116,7 @@ TEST(fork, child_is_told)
 	expect_value(s.running, &s.gate);
 	exs_future_unref(s.done);
 	exs_executor_free(s.ex);
+	exs_executor_free(s.loop);
 	exs_set_free(s.set);
 	job_fini(&s.gate);
 	job_fini(&s.done_job);

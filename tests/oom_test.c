@@ -247,6 +247,14 @@ static void pool_alone(void)
 	exs_executor_free(ex);
 }
 
+static void loop_alone(void)
+{
+	exs_executor *ex = exs_event_loop();
+
+	made(ex);
+	exs_executor_free(ex);
+}
+
 static void each_layer(void)
 {
 	exs_executor *ex = exs_inline(), *borrowed = NULL;
@@ -314,6 +322,7 @@ static void small_things(void)
 TEST(oom, constructors)
 {
 	everything_fails(pool_alone, 1, 0);
+	everything_fails(loop_alone, 2, 0);
 	everything_fails(each_layer, 10, 2);
 	everything_fails(own_layer, 2, 0);
 	everything_fails(small_things, 5, 0);
@@ -439,6 +448,36 @@ static void callbacks(void)
 	exs_future_unref(f);
 }
 
+/* On an event loop, of which the last that it queues does not come to run. */
+static void callbacks_on_a_loop(void)
+{
+	exs_executor *ex = exs_event_loop();
+	unsigned long registered = 0, told = 0;
+	exs_promise *p;
+	exs_future *f;
+
+	atomic_store(&runs, 0);
+	for (int i = 0; ex && i < 3; i++) {
+		f = submit(ex, answer_7, NULL, 0);
+		int rc = exs_event_loop_on_done(ex, f, count_done, give(), count_freed);
+		CHECK(rc == EXS_OK || rc == (f ? EXS_ENOMEM : EXS_EINVAL));
+		registered += rc == EXS_OK;
+		told += f != NULL;
+		exs_future_unref(f);
+	}
+	for (unsigned long n = 0; ex && n < registered + told;)
+		n += (unsigned long)exs_event_loop_run_once(ex, EXS_FOREVER);
+	CHECK_INT(atomic_load(&runs), registered + told);
+	p = ex ? exs_promise_new(&f) : NULL;
+	if (p) {
+		exs_event_loop_on_done(ex, f, count_done, give(), count_freed);
+		exs_future_unref(f);
+	}
+	exs_executor_free(ex);
+	exs_promise_free(p);
+	CHECK_INT(atomic_load(&runs), registered + told);
+}
+
 enum { SEVERAL = 40 };
 
 /* So many promises as there was memory for. */
@@ -522,6 +561,7 @@ static void cancel_all(void)
 TEST(oom, futures)
 {
 	everything_fails(callbacks, 4, 0);
+	everything_fails(callbacks_on_a_loop, 10, 0);
 	everything_fails(set, SEVERAL + 1 + SEVERAL + 3, 0);
 	everything_fails(waits, SEVERAL + 3, 0);
 	everything_fails(cancel_all, SEVERAL + 1, 0);

@@ -17,7 +17,8 @@ enum feature {
 	HAS_BOUND = 16, /* a queue that can be full */
 	REJECTS = 32,	/* and then rejects, whoever submits */
 	HAS_INLINE = 64,
-	HAS_LIMIT = 256,  /* a task must not wait for another call of its chain */
+	HAS_LIMIT = 256, /* a task must not wait for another call of its chain */
+	HAS_LOOP = 512,
 	ENDS_NEVERS = 128 /* a descriptor that the poll function never resolves ends by a timeout */
 };
 

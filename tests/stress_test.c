@@ -35,6 +35,7 @@ static struct world {
 	exs_clock *clock; /* NULL: the real one */
 	exs_executor *pool;
 	unsigned pool_features;
+	pthread_t turner; /* where that is a loop */
 	atomic_bool pool_shut;
 	struct chain chains[CHAINS];
 	struct layer layers[CHAINS * MAX_LAYERS];
@@ -600,6 +601,32 @@ static exs_executor *new_pool(unsigned *features)
 	return exs_thread_pool_with(&o);
 }
 
+static exs_result nothing(void *arg, exs_context *ctx)
+{
+	(void)arg, (void)ctx;
+	return exs_cancelled(); /* so that no poll function sees it */
+}
+
+static void *turn(void *loop)
+{
+	CHECK(exs_event_loop_run(loop) > 0); /* until it is freed */
+	return NULL;
+}
+
+/* What the chains of a round share: a pool, or an event loop with a thread that turns it. */
+static void make_shared(void)
+{
+	if (!one_in(3)) {
+		w.pool = new_pool(&w.pool_features);
+		return;
+	}
+	w.pool = exs_event_loop();
+	w.pool_features = HAS_LOOP;
+	CHECK(w.pool && !pthread_create(&w.turner, NULL, turn, w.pool));
+	CHECK_INT(exs_call(w.pool, nothing, NULL, EXS_FOREVER, NULL),
+		  EXS_OK); /* it turns: from now on it may be freed */
+}
+
 static exs_executor *new_leaf(struct chain *c)
 {
 	unsigned which = below(5);
@@ -657,12 +684,6 @@ static void free_in_callback(exs_future *f, void *ctx)
 {
 	(void)f;
 	free_chain(ctx);
-}
-
-static exs_result nothing(void *arg, exs_context *ctx)
-{
-	(void)arg, (void)ctx;
-	return exs_cancelled(); /* nor this */
 }
 
 /* The last use of a chain, in one of several ways; the caller is no thread of it. */
@@ -928,7 +949,7 @@ static void act_look(void)
 	exs_describe(c->ex, text, sizeof(text));
 	exs_timeout_abandoned(c->ex);
 	exs_executor_pending(c->ex);
-	CHECK_INT(exs_thread_pool_get_stats(c->ex, &stats) == EXS_OK, !(c->features & HAS_INLINE));
+	CHECK_INT(exs_thread_pool_get_stats(c->ex, &stats) == EXS_OK, !(c->features & (HAS_INLINE | HAS_LOOP)));
 	leave(c);
 }
 
@@ -1009,7 +1030,7 @@ static void begin_round(uint64_t seed)
 	for (unsigned i = 0; i < TOKENS; i++)
 		pthread_mutex_init(&w.tokens[i].lock, NULL);
 	w.clock = one_in(3) ? exs_clock_manual_new() : NULL;
-	w.pool = new_pool(&w.pool_features);
+	make_shared();
 	w.set = exs_set_new();
 	CHECK(w.pool && w.set);
 	for (unsigned i = 0; i < CHAINS; i++)
@@ -1058,6 +1079,8 @@ static void run_actors(void)
 	end_pool();
 	CHECK_INT(exs_quiesce(EXS_FOREVER), EXS_OK); /* those freed from within are gone too */
 	atomic_store(&w.over, true);
+	if (w.pool_features & HAS_LOOP)
+		CHECK(!pthread_join(w.turner, NULL));
 	if (w.clock)
 		CHECK(!pthread_join(clock, NULL));
 }

@@ -94,6 +94,26 @@ mutant queue_one_too_long pools/thread_pool.c thread_pool thread_pool/full_queue
 mutant worker_not_woken pools/thread_pool.c thread_pool thread_pool/starts_workers_when_there_is_work \
 	'/^static void wake_one/,/^}/s/pthread_cond_signal\(&p->work\);/;/'
 
+# --- event loop ---
+mutant rounds_without_end pools/event_loop.c event_loop event_loop/poll_runs_what_was_queued_when_it_began \
+	's/return run_list\(l, &l->round, LONG_MAX\);/return run_list(l, \&l->round, LONG_MAX) + run_list(l, \&l->queue, LONG_MAX);/'
+mutant stop_forgotten pools/event_loop.c event_loop event_loop/stop_before_the_run_is_remembered \
+	'/^static bool wait_for_work/,/^}/s/ && !l->stop//'
+mutant loop_descriptor_not_cleared pools/event_loop.c event_loop event_loop/descriptor_is_exact \
+	'/^static void take_out/,/^}/s/\texsi_event_assign\(.*/\t;/'
+mutant turning_thread_not_nudged pools/event_loop.c event_loop event_loop/wait_for_what_is_queued_later \
+	's/^\t\tl->nudge->fn\(l->nudge->arg\);/\t\t;/'
+mutant waits_for_what_runs_below pools/event_loop.c event_loop event_loop/wait_for_itself_is_told \
+	's/\|\| exs_future_state\(call\) == EXS_STATE_RUNNING//'
+mutant callback_in_two_hands pools/event_loop.c event_loop event_loop/freed_by_an_earlier_callback_of_the_same_future \
+	's/mine = mine \|\| cb->delivered;/mine = true;/'
+mutant turned_on_a_strangers_thread pools/event_loop.c event_loop event_loop/drained_by_another_thread \
+	's/ && pthread_equal\(l->owner, pthread_self\(\)\)//'
+mutant own_thread_not_turned executor/shutdown.c event_loop event_loop/drained_on_its_own_thread \
+	's/^\tbool ok = x->leaf->turn \? .* : /\tbool ok = /'
+mutant turning_has_no_frame pools/event_loop.c event_loop event_loop/drain_inside_a_callback_does_not_wait \
+	's/^\tframe\.layer = l->x;.*//'
+
 # --- retry, clock ---
 mutant cancel_dropped_in_backoff decorators/retry.c retry retry/cancel_in_a_backoff \
 	'/^static exs_step retry_cancel/,/^}/s/\texsi_timer_disarm\(.*//'
