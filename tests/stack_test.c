@@ -454,3 +454,43 @@ TEST(stack, a_million_cancelled_together)
 	drop_all(million());
 	free(futures);
 }
+
+static void ignore(exs_future *f, void *ctx)
+{
+	(void)f, (void)ctx;
+}
+
+/* A million queued on an event loop: cancelled, and run with a callback each. */
+static struct costs loop_costs(unsigned long n)
+{
+	exs_executor *ex = exs_event_loop();
+	struct costs c = {.add = blocks};
+
+	CHECK(ex);
+	for (unsigned long i = 0; i < n; i++)
+		CHECK(futures[i] = exs_submit(ex, nothing, NULL));
+	c.add = blocks - c.add;
+	c.cancel = cancel_pending(n);
+	for (unsigned long i = 0; i < n; i++) {
+		CHECK(futures[i] = exs_submit(ex, nothing, NULL));
+		CHECK_INT(exs_event_loop_on_done(ex, futures[i], ignore, NULL, NULL), EXS_OK);
+	}
+	c.resolve = blocks;
+	CHECK_INT(exs_event_loop_poll(ex), n);
+	CHECK_INT(exs_event_loop_poll(ex), n);
+	c.resolve = blocks - c.resolve;
+	drop_all(n);
+	exs_executor_free(ex);
+	return c;
+}
+
+TEST(stack, a_million_on_an_event_loop)
+{
+	futures = calloc(million(), sizeof(exs_future *));
+	CHECK(futures);
+	struct costs tenth = loop_costs(million() / 10), whole = loop_costs(million());
+	check_linear("loop, queued", tenth.add, whole.add);
+	check_linear("loop, cancelled", tenth.cancel, whole.cancel);
+	check_linear("loop, run", tenth.resolve, whole.resolve);
+	free(futures);
+}
