@@ -198,6 +198,7 @@ static exs_executor *twenty(void)
 	L(retry_timeout_loop, retry(wait_(loop_())))                                                                   \
 	L(retry_abandon_loop, retry(abandon(loop_())))                                                                 \
 	L(usual_loop, wait_(poll_(retry(loop_()))))                                                                    \
+	L(throttle_loop, retry(throttle(loop_())))                                                                     \
 	L(three_calls_loop, abandon(poll_(abandon(loop_()))))                                                          \
 	M(usual_borrowed_loop, wait_(poll_(retry(exs_borrow(shared)))))
 

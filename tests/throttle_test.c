@@ -736,6 +736,30 @@ TEST(throttle, blocked_on_the_thread_of_an_event_loop)
 	exs_executor_free(ex);
 }
 
+/* Also what is queued there only later, after a backoff. */
+TEST(throttle, blocked_there_until_a_backoff_is_over)
+{
+	exs_executor *ex = exs_with_retry(exs_event_loop(), &(exs_retry_options){.sleep = 1e-2});
+	struct job jobs[2];
+	exs_future *f[2];
+
+	ex = exs_with_throttle(ex, 1, &(exs_throttle_options){.block = true});
+	for (int i = 0; i < 2; i++)
+		job_init(&jobs[i]);
+	jobs[0].failures = 1;
+	jobs[0].error = exs_error_new(&test_domain, 1, "not yet");
+	for (int i = 0; i < 2; i++)
+		f[i] = job_submit(ex, &jobs[i]);
+	CHECK_INT(jobs[0].starts, 2);
+	CHECK_INT(exs_event_loop_poll(ex), 1);
+	for (int i = 0; i < 2; i++)
+		expect_value(f[i], &jobs[i]);
+	exs_executor_free(ex);
+	exs_error_unref(jobs[0].error);
+	for (int i = 0; i < 2; i++)
+		job_fini(&jobs[i]);
+}
+
 TEST(throttle, restarts_never_block)
 {
 	struct scene s;

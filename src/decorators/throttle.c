@@ -165,6 +165,7 @@ static void unlock_and_go(struct throttle *t, struct slot *first)
 	bool idle = is_idle(t);
 
 	pthread_mutex_unlock(&t->lock);
+	exsi_tell_waiters(); /* among them those that take_turns woke */
 	for (struct slot *s = first, *next; s; s = next) {
 		next = s->next;
 		exs_call_release(exsi_slot_call(s, x), x, EXS_DOWN, NULL, &s->link);
@@ -209,20 +210,22 @@ static bool closing(const exs_executor *x, exs_future *f)
 	return atomic_load(&x->closing) || atomic_load(&exsi_top(f)->closing);
 }
 
+static bool has_turn(void *slot)
+{
+	return atomic_load(&((struct slot *)slot)->turn) != WAITS;
+}
+
 static exs_step sleep_until_turn(exs_executor *x, struct slot *s, exs_result *r)
 {
-	exs_executor *leaf = x->leaf;
-	unsigned turn;
-
 	exsi_drain();
-	while (atomic_load(&s->turn) == WAITS && leaf->turn && leaf->turn(leaf)) /* nobody else may run it */
-		;
 	int rc = exsi_block(false, NULL); /* a refusal changes nothing: the wait must be */
-	while ((turn = atomic_load(&s->turn)) == WAITS)
+	if (x->leaf->turn)
+		exsi_wait_turning(x->leaf, has_turn, s, EXSI_NEVER); /* nobody else may run what it waits for */
+	while (!has_turn(s))
 		exsi_park(&s->turn, WAITS, EXSI_NEVER);
 	if (!rc)
 		exsi_unblock();
-	if (turn == LET_GO)
+	if (atomic_load(&s->turn) == LET_GO)
 		return EXS_DOWN;
 	*r = exs_fail(exsi_error(EXS_ESHUTDOWN));
 	return EXS_UP;

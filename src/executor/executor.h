@@ -131,8 +131,12 @@ exs_future *exsi_child(exs_future *f);
 void exsi_count_done(exs_executor *x);
 void exsi_count_child_done(exs_executor *x);
 
-/* There is news for threads that wait for an executor's calls to end. */
+/* There is news for threads that wait for an executor's calls to end, or in exsi_wait_turning. Without a lock. */
 void exsi_tell_waiters(void);
+
+/* Where the leaf has a turn hook: waits until done(arg), which only reads atomics, and meanwhile runs what the leaf lets only this thread
+   run. Who makes it true says exsi_tell_waiters. false: the deadline has passed. Runs user code. */
+bool exsi_wait_turning(exs_executor *leaf, bool (*done)(void *), void *arg, uint64_t deadline);
 
 /* Between the two x is not released, though it may be without a call (its timer is at work). keep: while a call keeps x. */
 static inline void exsi_keep(exs_executor *x)

@@ -61,25 +61,24 @@ static bool wait_for(bool (*done)(void *), void *arg, uint64_t deadline)
 	return ok;
 }
 
-/* As wait_for, with what x's leaf lets only this thread run being run meanwhile. */
-static bool turn_for(bool (*done)(void *), exs_executor *x, uint64_t deadline)
+bool exsi_wait_turning(exs_executor *leaf, bool (*done)(void *), void *arg, uint64_t deadline)
 {
 	bool in_time = true, ran = false;
 
 	pthread_once(&ended_once, ended_init);
 	atomic_fetch_add(&waiters, 1); /* pairs as in exsi_count_done */
-	while (!done(x) && in_time) {
+	while (!done(arg) && in_time) {
 		pthread_mutex_lock(&lock);
 		unsigned seen = news;
 		pthread_mutex_unlock(&lock);
-		ran = exsi_now() < deadline && x->leaf->turn(x->leaf);
+		ran = exsi_now() < deadline && leaf->turn(leaf);
 		pthread_mutex_lock(&lock);
-		while (!ran && in_time && news == seen && !done(x))
+		while (!ran && in_time && news == seen && !done(arg))
 			in_time = exsi_cond_wait(&ended, &lock, deadline);
 		pthread_mutex_unlock(&lock);
 	}
 	atomic_fetch_sub(&waiters, 1);
-	return done(x);
+	return done(arg);
 }
 
 static bool block_for(bool (*done)(void *), exs_executor *x, uint64_t deadline)
@@ -89,7 +88,7 @@ static bool block_for(bool (*done)(void *), exs_executor *x, uint64_t deadline)
 	if (exsi_self()->drain)
 		exsi_self()->drain();
 	int rc = exsi_block(false, NULL); /* a refusal changes nothing: the wait must be */
-	bool ok = x->leaf->turn ? turn_for(done, x, deadline) : wait_for(done, x, deadline);
+	bool ok = x->leaf->turn ? exsi_wait_turning(x->leaf, done, x, deadline) : wait_for(done, x, deadline);
 	if (!rc)
 		exsi_unblock();
 	return ok;
