@@ -2,6 +2,8 @@
 #include "conformance.h"
 #include "support.h"
 
+#include <stdlib.h>
+
 static exs_executor *pool(unsigned workers)
 {
 	return exs_with_clock(exs_thread_pool(workers), conformance_clock());
@@ -70,6 +72,107 @@ static const exs_layer_ops pass_ops = {
 static exs_executor *pass(exs_executor *ex)
 {
 	return ex ? exs_layer_new(&pass_ops, ex, 0, 0) : NULL;
+}
+
+static exs_result same(void *ctx, exs_result in)
+{
+	(void)ctx;
+	return in;
+}
+
+static exs_executor *map(exs_executor *ex)
+{
+	return exs_with_map(ex, same, same, NULL, NULL);
+}
+
+/* The same outcome, in a future that is done. */
+static exs_future *same_at_once(void *ctx, exs_result in)
+{
+	exs_future *f;
+	exs_promise *p = exs_promise_new(&f);
+
+	(void)ctx;
+	CHECK(p);
+	exs_promise_complete(p, in);
+	exs_promise_free(p);
+	return f;
+}
+
+static exs_executor *flat(exs_executor *ex)
+{
+	return exs_with_flat_map(ex, same_at_once, same_at_once, NULL, NULL);
+}
+
+/* The same outcome by way of another pool. */
+static exs_executor *elsewhere;
+
+struct box {
+	exs_result outcome;
+};
+
+static void box_free(void *arg)
+{
+	struct box *box = arg;
+
+	exs_result_clear(&box->outcome); /* if it was not taken out */
+	free(box);
+}
+
+static exs_result take_out(void *arg, exs_context *ctx)
+{
+	struct box *box = arg;
+	exs_result r = box->outcome;
+
+	(void)ctx;
+	box->outcome = exs_ok(NULL, NULL);
+	return r;
+}
+
+static exs_future *same_later(void *ctx, exs_result in)
+{
+	struct box *box = malloc(sizeof(*box));
+	exs_task task = {.fn = take_out, .arg = box, .arg_free = box_free};
+
+	(void)ctx;
+	CHECK(box);
+	box->outcome = in;
+	exs_future *f = exs_submit_with(elsewhere, &task);
+	CHECK(f);
+	return f;
+}
+
+/* A refused submit is done on return. */
+static exs_future *error_later(void *ctx, exs_result in)
+{
+	return exs_error_domain(in.error) == &test_domain ? same_later(ctx, in) : same_at_once(ctx, in);
+}
+
+static exs_executor *flat_later(exs_executor *ex)
+{
+	return exs_with_flat_map(ex, same_later, error_later, NULL, NULL);
+}
+
+static void begin_elsewhere(void)
+{
+	elsewhere = pool(1);
+}
+
+static void end_elsewhere(void)
+{
+	exs_executor_free(elsewhere);
+}
+
+/* Calls of others than the bound functions. */
+static exs_future *never(void *arg, exs_context *ctx)
+{
+	(void)arg, (void)ctx;
+	CHECK(false);
+	return NULL;
+}
+
+static exs_executor *binds(exs_executor *ex)
+{
+	return exs_with_flat_bind(exs_with_bind(ex, exs_bound), never);
 }
 
 /* A pool that a chain borrows, and another chain that borrows it too. */
@@ -153,8 +256,8 @@ static exs_executor *twenty(void)
 }
 
 /* X(name, the chain), S(...) for those that borrow the pool `shared`, L(...) for those on an event loop, M(...) for those that
-   borrow the loop `shared`. */
-#define CHAINS(X, S, L, M)                                                                                             \
+   borrow the loop `shared`, E(...) for those that use `elsewhere`. */
+#define CHAINS(X, S, L, M, E)                                                                                          \
 	X(pool_1, pool(1))                                                                                             \
 	X(pool_4, pool(4))                                                                                             \
 	X(bounded, bounded_pool())                                                                                     \
@@ -200,19 +303,33 @@ static exs_executor *twenty(void)
 	L(usual_loop, wait_(poll_(retry(loop_()))))                                                                    \
 	L(throttle_loop, retry(throttle(loop_())))                                                                     \
 	L(three_calls_loop, abandon(poll_(abandon(loop_()))))                                                          \
-	M(usual_borrowed_loop, wait_(poll_(retry(exs_borrow(shared)))))
+	M(usual_borrowed_loop, wait_(poll_(retry(exs_borrow(shared)))))                                                \
+	X(map_pool, map(pool(2)))                                                                                      \
+	X(map_retry_inline, map(retry(map(inline_()))))                                                                \
+	X(flat_pool, flat(pool(2)))                                                                                    \
+	X(flat_inline, flat(inline_()))                                                                                \
+	X(flat_abandon, abandon(flat(abandon(pool(1)))))                                                               \
+	X(retry_flat_poll, wait_(retry(flat(poll_(map(pool(2)))))))                                                    \
+	L(flat_loop, flat(poll_(retry(flat(loop_())))))                                                                \
+	X(flat_gate, gate(flat(throttle(pool(2)))))                                                                    \
+	E(later_pool, flat_later(pool(2)))                                                                             \
+	E(later_usual, wait_(poll_(flat_later(retry(pool(2))))))                                                       \
+	E(retry_later, retry(flat_later(abandon(flat_later(pool(2))))))                                                \
+	X(binds_pool, binds(pool(2)))                                                                                  \
+	X(binds_abandon, binds(abandon(retry(binds(inline_())))))
 
 #define DEFINE(id, expression)                                                                                         \
 	static exs_executor *id(void)                                                                                  \
 	{                                                                                                              \
 		return expression;                                                                                     \
 	}
-#define ALONE(id, expression)	{#expression, id, NULL, NULL},
-#define SHARING(id, expression) {#expression, id, share_pool, end_pool},
-#define LOOP(id, expression)	{#expression, id, NULL, end_loop},
-#define ON_LOOP(id, expression) {#expression, id, share_loop, end_shared_loop},
+#define ALONE(id, expression)	  {#expression, id, NULL, NULL},
+#define SHARING(id, expression)	  {#expression, id, share_pool, end_pool},
+#define ELSEWHERE(id, expression) {#expression, id, begin_elsewhere, end_elsewhere},
+#define LOOP(id, expression)	  {#expression, id, NULL, end_loop},
+#define ON_LOOP(id, expression)	  {#expression, id, share_loop, end_shared_loop},
 
-CHAINS(DEFINE, DEFINE, DEFINE, DEFINE)
+CHAINS(DEFINE, DEFINE, DEFINE, DEFINE, DEFINE)
 
-const struct conformance_chain conformance_chains[] = {CHAINS(ALONE, SHARING, LOOP, ON_LOOP)};
+const struct conformance_chain conformance_chains[] = {CHAINS(ALONE, SHARING, LOOP, ON_LOOP, ELSEWHERE)};
 const size_t conformance_n = sizeof(conformance_chains) / sizeof(*conformance_chains);

@@ -255,6 +255,12 @@ static void loop_alone(void)
 	exs_executor_free(ex);
 }
 
+static exs_future *no_future(void *arg, exs_context *ctx)
+{
+	(void)arg, (void)ctx;
+	return NULL;
+}
+
 static void each_layer(void)
 {
 	exs_executor *ex = exs_inline(), *borrowed = NULL;
@@ -265,6 +271,9 @@ static void each_layer(void)
 	ex = with_poll(ex, resolve_all);
 	ex = exs_with_timeout_mode(ex, 1, EXS_ABANDON);
 	ex = exs_with_cancel_on_shutdown(with_throttle(ex));
+	ex = exs_with_map(ex, NULL, NULL, give(), count_freed);
+	ex = exs_with_flat_map(ex, NULL, NULL, give(), count_freed);
+	ex = exs_with_flat_bind(exs_with_bind(ex, answer_7), no_future);
 	if (made(ex))
 		made(borrowed = exs_borrow(ex));
 	exs_executor_free(ex);
@@ -323,7 +332,7 @@ TEST(oom, constructors)
 {
 	everything_fails(pool_alone, 1, 0);
 	everything_fails(loop_alone, 2, 0);
-	everything_fails(each_layer, 10, 2);
+	everything_fails(each_layer, 14, 2);
 	everything_fails(own_layer, 2, 0);
 	everything_fails(small_things, 5, 0);
 }
@@ -825,6 +834,33 @@ static void full_chain(void)
 	exs_clock_unref(clock);
 }
 
+static exs_future *submit_again(void *other, exs_result in)
+{
+	exs_result_clear(&in);
+	return submit(other, answer_7, NULL, 0);
+}
+
+static exs_future *submit_bound(void *other, exs_context *ctx)
+{
+	(void)ctx;
+	return submit(other, answer_7, NULL, 0);
+}
+
+/* A function's submit answers NULL: the call fails for the same reason. */
+static void flat(void)
+{
+	exs_executor *other = exs_thread_pool(1), *ex = other ? exs_inline() : NULL;
+
+	ex = exs_with_flat_map(ex, submit_again, submit_again, other, NULL);
+	ex = exs_with_flat_bind(exs_with_timeout_mode(ex, 100, EXS_ABANDON), submit_bound);
+	if (made(ex)) {
+		finish(submit(ex, answer_7, NULL, 0));
+		finish(exs_submit_bound(ex, other));
+	}
+	exs_executor_free(ex);
+	exs_executor_free(other);
+}
+
 /* The error of a call's own timeout is made when time is up. */
 static void times_out(void)
 {
@@ -861,6 +897,7 @@ TEST(oom, chains)
 
 	everything_fails(full_chain, 15, 2);
 	everything_fails(times_out, 9, 1);
+	everything_fails(flat, 9, 2);
 	exs_set_allocator(&faulty);
 	CHECK(fail_each(&memory, false, real_time) >= 5);
 	CHECK(fail_each(&threads, false, real_time) >= 2);

@@ -35,11 +35,16 @@ void __sanitizer_cov_trace_pc(void)
 }
 
 /* Ten times as many cost at most about ten times as much: a quadratic step would make it a hundred times. */
+static void check_linear_in(unsigned long n, const char *what, unsigned long tenth, unsigned long whole)
+{
+	fprintf(stderr, "%s: %lu blocks for %lu, %lu for %lu\n", what, tenth, n / 10, whole, n);
+	CHECK(tenth >= n / 10); /* they are counted */
+	CHECK(whole / 12 <= tenth);
+}
+
 static void check_linear(const char *what, unsigned long tenth, unsigned long whole)
 {
-	fprintf(stderr, "%s: %lu blocks for %lu, %lu for %lu\n", what, tenth, million() / 10, whole, million());
-	CHECK(tenth >= million() / 10); /* they are counted */
-	CHECK(whole / 12 <= tenth);
+	check_linear_in(million(), what, tenth, whole);
 }
 
 /* --- stack --- */
@@ -313,6 +318,155 @@ TEST(stack, a_million_cancelled_at_a_throttle)
 	unsigned long tenth = cancel_throttled(million() / 10);
 	check_linear("throttled, cancelled", tenth, cancel_throttled(million()));
 	free(futures);
+}
+
+/* --- flat maps that wait for each other: the function of each answers the future of the one before --- */
+
+static exs_result pass_arg(void *arg, exs_context *ctx)
+{
+	(void)ctx;
+	return exs_ok(arg, NULL);
+}
+
+static exs_future *answer_value(void *ctx, exs_result in)
+{
+	(void)ctx;
+	return in.value;
+}
+
+static exs_result note_passing(void *ctx, exs_result in)
+{
+	(void)ctx;
+	note_frame();
+	runs++;
+	return in;
+}
+
+/* Of n calls, the first waits for the promise, and each for the one before it. Answers the last. */
+static exs_future *chain_up(exs_executor *ex, unsigned long n, exs_future *first)
+{
+	exs_future *last = first;
+
+	runs = 0;
+	for (unsigned long i = 0; i < n; i++)
+		CHECK(last = exs_submit(ex, pass_arg, last));
+	CHECK(!exs_future_is_done(last));
+	return last;
+}
+
+static exs_executor *counted_flat_map(void)
+{
+	exs_executor *ex = exs_with_flat_map(exs_inline(), answer_value, NULL, NULL, NULL);
+
+	ex = exs_with_map(ex, note_passing, note_passing, NULL, NULL);
+	CHECK(ex);
+	return ex;
+}
+
+enum { FLAT_MAPS = 100000 };
+enum ending { COMPLETED, FAILED, CANCELLED, CANCELLED_BELOW, SHUT_DOWN };
+
+static void end_chain(exs_executor *ex, exs_promise *promise, exs_future *last, enum ending ending)
+{
+	if (ending == COMPLETED)
+		exs_promise_complete(promise, exs_ok(promise, NULL));
+	else if (ending == FAILED)
+		exs_promise_complete(promise, exs_fail(exs_error_ref(failure)));
+	else if (ending == CANCELLED)
+		CHECK_INT(exs_future_cancel(last), EXS_CANCELLED);
+	else if (ending == CANCELLED_BELOW)
+		exs_promise_complete(promise, exs_cancelled());
+	else
+		CHECK_INT(exs_shutdown(ex, EXS_CANCEL_QUEUED, EXS_FOREVER), 0);
+}
+
+static unsigned long end_flat_maps(unsigned long n, enum ending ending)
+{
+	exs_executor *ex = counted_flat_map();
+	exs_future *first;
+	exs_promise *promise = exs_promise_new(&first);
+	exs_future *last = chain_up(ex, n, first);
+	unsigned long before = blocks;
+
+	end_chain(ex, promise, last, ending);
+	before = blocks - before;
+	CHECK(exs_future_is_done(last));
+	CHECK_INT(runs, ending <= FAILED ? n : 0);
+	CHECK(ending != COMPLETED || exs_future_value(last) == promise);
+	CHECK(ending != FAILED || exs_future_error(last) == failure);
+	CHECK(ending <= FAILED || exs_future_state(last) == EXS_STATE_CANCELLED);
+	exs_future_unref(last);
+	exs_promise_free(promise);
+	exs_executor_free(ex);
+	return before;
+}
+
+static void many_flat_maps(void)
+{
+	static const char *const what[] = {"flat maps, completed", "failed", "cancelled", "cancelled from below",
+					   "shut down"};
+
+	for (int ending = COMPLETED; ending <= SHUT_DOWN; ending++) {
+		unsigned long tenth = end_flat_maps(FLAT_MAPS / 10, (enum ending)ending);
+		check_linear_in(FLAT_MAPS, what[ending], tenth, end_flat_maps(FLAT_MAPS, (enum ending)ending));
+	}
+}
+
+TEST(stack, flat_maps_that_wait_for_each_other)
+{
+	failure = exs_error_new(&exs_domain_errno, EIO, "always");
+	on_small_stack(many_flat_maps);
+	exs_error_unref(failure);
+}
+
+/* Each a child call as well. */
+static void many_abandoned(void)
+{
+	exs_future *first;
+
+	for (int ending = COMPLETED; ending <= SHUT_DOWN; ending++) {
+		exs_executor *ex = exs_with_timeout_mode(counted_flat_map(), 1000, EXS_ABANDON);
+		exs_promise *promise = exs_promise_new(&first);
+		exs_future *last = chain_up(ex, FLAT_MAPS, first);
+		end_chain(ex, promise, last, (enum ending)ending);
+		CHECK(exs_future_is_done(last));
+		exs_future_unref(last);
+		exs_promise_free(promise);
+		exs_executor_free(ex);
+	}
+}
+
+TEST(stack, flat_maps_in_child_calls)
+{
+	failure = exs_error_new(&exs_domain_errno, EIO, "always");
+	on_small_stack(many_abandoned);
+	exs_error_unref(failure);
+}
+
+/* A task waits for the last; its worker, the only one, finds the first at the bottom of the chain, and runs it. */
+static exs_result chain_in_task(void *pool, exs_context *ctx)
+{
+	exs_executor *ex = exs_with_flat_map(exs_inline(), answer_value, NULL, NULL, NULL);
+	exs_future *last = chain_up(ex, FLAT_MAPS, exs_submit(pool, pass_arg, &runs));
+
+	(void)ctx;
+	CHECK_INT(exs_future_wait(last, EXS_FOREVER), EXS_OK);
+	exs_result r = exs_ok(exs_future_value(last), NULL);
+	exs_future_unref(last);
+	exs_executor_free(ex);
+	return r;
+}
+
+TEST(stack, waiter_looks_down_the_chain)
+{
+	exs_thread_pool_options options = {.workers = 1, .max_spares = EXS_NONE, .stack_size = STACK};
+	exs_executor *pool = exs_thread_pool_with(&options);
+	exs_future *f = exs_submit(pool, chain_in_task, pool);
+
+	CHECK_INT(exs_future_wait(f, EXS_FOREVER), EXS_OK);
+	CHECK(exs_future_value(f) == &runs);
+	exs_future_unref(f);
+	exs_executor_free(pool);
 }
 
 /* --- pending descriptors --- */

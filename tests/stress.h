@@ -19,7 +19,8 @@ enum feature {
 	HAS_INLINE = 64,
 	HAS_LIMIT = 256, /* a task must not wait for another call of its chain */
 	HAS_LOOP = 512,
-	ENDS_NEVERS = 128 /* a descriptor that the poll function never resolves ends by a timeout */
+	HAS_ELSEWHERE = 1024, /* a call may wait for another executor */
+	ENDS_NEVERS = 128     /* a descriptor that the poll function never resolves ends by a timeout */
 };
 
 /* What has happened to a token. Those that allow an outcome are noted before it can come of them, the others afterwards. */

@@ -34,6 +34,7 @@ static struct world {
 	uint64_t seed;
 	exs_clock *clock; /* NULL: the real one */
 	exs_executor *pool;
+	exs_executor *elsewhere; /* where the functions of flat_map submit */
 	unsigned pool_features;
 	pthread_t turner; /* where that is a loop */
 	atomic_bool pool_shut;
@@ -581,6 +582,73 @@ static exs_executor *add_retry(struct chain *c, exs_executor *ex)
 	return exs_with_retry(ex, &o);
 }
 
+static exs_result same(void *ctx, exs_result in)
+{
+	struct layer *l = ctx;
+
+	CHECK(in.kind != EXS_KIND_CANCELLED && !atomic_load(&l->ctx_freed));
+	return in;
+}
+
+static exs_executor *add_map(struct chain *c, exs_executor *ex)
+{
+	return exs_with_map(ex, one_in(4) ? NULL : same, one_in(4) ? NULL : same, new_layer(c), layer_freed);
+}
+
+/* An outcome on its way through another executor. It is destroyed with the argument unless the task has passed it on. */
+struct box {
+	exs_result r;
+};
+
+static void box_free(void *arg)
+{
+	struct box *box = arg;
+
+	exs_result_clear(&box->r);
+	free(box);
+}
+
+static exs_result pass_on(void *arg, exs_context *ctx)
+{
+	struct box *box = arg;
+	exs_result r = box->r;
+
+	dawdle(20);
+	if (exs_context_stop_requested(ctx) && one_in(2))
+		return exs_cancelled();
+	box->r = exs_ok(NULL, NULL);
+	return r;
+}
+
+/* The same outcome: of a future that is done, or of a call elsewhere. */
+static exs_future *same_later(void *ctx, exs_result in)
+{
+	struct layer *l = ctx;
+	exs_future *f;
+
+	CHECK(in.kind != EXS_KIND_CANCELLED && !atomic_load(&l->ctx_freed));
+	if (one_in(3)) {
+		exs_promise *p = exs_promise_new(&f);
+		CHECK(p);
+		exs_promise_complete(p, in);
+		exs_promise_free(p);
+		return f;
+	}
+	struct box *box = malloc(sizeof(*box));
+	CHECK(box);
+	box->r = in;
+	f = exs_submit_with(w.elsewhere, &((exs_task){.fn = pass_on, .arg = box, .arg_free = box_free}));
+	CHECK(f);
+	return f;
+}
+
+static exs_executor *add_flat_map(struct chain *c, exs_executor *ex)
+{
+	c->features |= HAS_ELSEWHERE;
+	return exs_with_flat_map(ex, one_in(4) ? NULL : same_later, one_in(4) ? NULL : same_later, new_layer(c),
+				 layer_freed);
+}
+
 static exs_executor *add_limit(struct chain *c, exs_executor *ex)
 {
 	c->features |= HAS_LIMIT;
@@ -650,9 +718,13 @@ static void make_chain(struct chain *c)
 	exs_executor *ex = new_leaf(c);
 	ex = exs_with_clock(ex, w.clock);
 	for (unsigned n = below(MAX_LAYERS + 1); n; n--) {
-		unsigned which = below(7);
+		unsigned which = below(10);
 		if (which < 2)
 			ex = add_poll(c, ex);
+		else if (which > 7)
+			ex = add_flat_map(c, ex);
+		else if (which == 7)
+			ex = add_map(c, ex);
 		else if (which == 6)
 			ex = add_limit(c, ex);
 		else if (which < 4 || retries == 2)
@@ -1031,8 +1103,9 @@ static void begin_round(uint64_t seed)
 		pthread_mutex_init(&w.tokens[i].lock, NULL);
 	w.clock = one_in(3) ? exs_clock_manual_new() : NULL;
 	make_shared();
+	w.elsewhere = one_in(3) ? exs_inline() : exs_thread_pool(1 + below(2));
 	w.set = exs_set_new();
-	CHECK(w.pool && w.set);
+	CHECK(w.pool && w.elsewhere && w.set);
 	for (unsigned i = 0; i < CHAINS; i++)
 		make_chain(&w.chains[i]);
 }
@@ -1077,6 +1150,7 @@ static void run_actors(void)
 		while (!atomic_load(&w.chains[i].released)) /* a task or callback of the chain is to do it */
 			sched_yield();
 	end_pool();
+	exs_executor_free(w.elsewhere);
 	CHECK_INT(exs_quiesce(EXS_FOREVER), EXS_OK); /* those freed from within are gone too */
 	atomic_store(&w.over, true);
 	if (w.pool_features & HAS_LOOP)

@@ -3,15 +3,20 @@
 #define EXECUTORS_EXECUTORS_H
 
 #include <executors/base.h>
+#include <executors/bind.h>
+#include <executors/bound.h>
 #include <executors/cancel_on_shutdown.h>
 #include <executors/clock.h>
 #include <executors/context.h>
 #include <executors/error.h>
 #include <executors/event_loop.h>
 #include <executors/executor.h>
+#include <executors/flat_bind.h>
+#include <executors/flat_map.h>
 #include <executors/future.h>
 #include <executors/inline.h>
 #include <executors/layer.h>
+#include <executors/map.h>
 #include <executors/poll.h>
 #include <executors/result.h>
 #include <executors/retry.h>

@@ -68,10 +68,11 @@ typedef struct exs_layer_ops {
 	/* The deadline of this call here, in seconds of the chain's clock; EXS_FOREVER: none. */
 	double (*deadline)(exs_executor *ex, exs_future *call, void *slot);
 
-	/* The future of a call of its own that does the work of this one (hedge, abandon), with a reference, or NULL: so that a
-	   worker waiting for the call can run it. Called when the call was parked here a moment ago; by now it may have left, or have
-	   been started again: what the hook reads is to be written under the layer's lock. */
-	exs_future *(*child)(exs_executor *ex, exs_future *call, void *slot);
+	/* Calls visit(future, arg), under the layer's lock, for the future that does the work of this call, if there is one (a call of
+	   its own as in abandon, an adopted future): so that a worker waiting for the call can run it. Called when the call was
+	   parked here a moment ago; by now it may have left, or have been started again: what the hook reads is to be written
+	   under that lock. */
+	void (*child)(exs_executor *ex, exs_future *call, void *slot, exs_visit_fn *visit, void *arg);
 } exs_layer_ops;
 
 /* Pass-throughs for hooks a layer has no use for. */

@@ -48,8 +48,9 @@ struct exsi_worker {
 struct exsi_frame;
 struct exsi_self {
 	struct exsi_worker *worker; /* innermost, or NULL */
-	void (*drain)(void);	    /* runs what this thread has put off; or NULL */
-	struct exsi_frame *frame;   /* innermost, or NULL */
+	void (*drain)(
+		bool wait); /* runs what this thread has put off: before a wait, or as far as the stack allows; or NULL */
+	struct exsi_frame *frame; /* innermost, or NULL */
 };
 struct exsi_self *exsi_self(void);
 

@@ -274,8 +274,14 @@ static exs_step abandon_cancel(exs_executor *x, exs_future *f, void *slot, exs_c
 {
 	struct slot *s = slot;
 
-	exsi_cancel(s->child, EXSI_STOP_ALL, cause); /* its kid_done may run in here */
-	return settle(exsi_state(x), f, s, r, true);
+	exs_future *child = s->child;
+	exsi_hold(child);
+	exs_step step = settle(exsi_state(x), f, s, r, true);
+	if (step == EXS_HELD)
+		exsi_cancel_next(child, cause);
+	else
+		exsi_drop(child);
+	return step;
 }
 
 static bool abandon_expire(struct exsi_timer *timer)
@@ -311,16 +317,16 @@ static void abandon_each(exs_executor *x, exs_visit_fn *visit, void *arg)
 	pthread_mutex_unlock(&a->lock);
 }
 
-static exs_future *abandon_child(exs_executor *x, exs_future *f, void *slot)
+static void abandon_child(exs_executor *x, exs_future *f, void *slot, exs_visit_fn *visit, void *arg)
 {
 	struct abandon *a = exsi_state(x);
 	struct slot *s = slot;
 
 	(void)f;
 	pthread_mutex_lock(&a->lock);
-	exs_future *child = exs_future_ref(s->child);
+	if (s->child)
+		visit(s->child, arg);
 	pthread_mutex_unlock(&a->lock);
-	return child;
 }
 
 static double abandon_deadline(exs_executor *x, exs_future *f, void *slot)

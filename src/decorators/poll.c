@@ -468,18 +468,24 @@ static bool poll_help(struct exsi_worker *w, exs_future *f)
 	return false;
 }
 
-/* Is f a call that this thread has to poll? */
-static bool poll_concerns(struct exsi_worker *w, exs_future *f)
+static bool goes_through(exs_future *f, void *layer)
 {
-	struct poll *p = EXSI_CONTAINER_OF(w, struct poll, worker);
 	const exs_executor *x = NULL;
 
 	exsi_pin();
 	if (!exs_future_is_done(f) && f->source->time_left) /* not a promise */
-		for (x = exsi_top(f); x && x != p->x;)
+		for (x = exsi_top(f); x && x != layer;)
 			x = x->inner;
 	exsi_unpin();
 	return x;
+}
+
+/* Is f a call that this thread has to poll? */
+static bool poll_concerns(struct exsi_worker *w, exs_future *f)
+{
+	struct poll *p = EXSI_CONTAINER_OF(w, struct poll, worker);
+
+	return exsi_find_work(f, goes_through, p->x);
 }
 
 static int poll_block(struct exsi_worker *w, bool concerned, const struct exsi_nudge *nudge)

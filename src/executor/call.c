@@ -142,11 +142,11 @@ void exs_call_resume(exs_future *f, exs_executor *x, exs_step step, exs_result *
 }
 
 /* A thread about to block drains at any depth: what it waits for may be in its list. */
-static void drain_before_wait(void)
+static void drain_within(bool wait)
 {
 	unsigned nest = me.nest;
 
-	me.nest = 0;
+	me.nest = wait ? 0 : nest;
 	drain();
 	me.nest = nest;
 }
@@ -163,7 +163,7 @@ void exs_call_release(exs_future *f, exs_executor *x, exs_step step, exs_result 
 		me.last = &me.first;
 	*me.last = link;
 	me.last = &link->next;
-	exsi_self()->drain = drain_before_wait;
+	exsi_self()->drain = drain_within;
 }
 
 /* --- the token --- */
@@ -217,6 +217,17 @@ bool exsi_call_park_unless_insisted(exs_future *f, exs_executor *x)
 	return true;
 }
 
+exs_cause exsi_call_park_told(exs_future *f, exs_executor *x, exs_cause cause)
+{
+	while (!exsi_call_park_unless_insisted(f, x)) {
+		exs_cause first = exs_future_cause(f);
+		atomic_fetch_and(&f->state, ~EXSI_INSISTED);
+		if (cause <= EXS_CAUSE_USER) /* who insists is no user */
+			cause = first > EXS_CAUSE_USER ? first : EXS_CAUSE_TIMEOUT;
+	}
+	return cause;
+}
+
 bool exs_call_claim(exs_future *f)
 {
 	return atomic_fetch_and(&f->state, ~EXSI_PARKED) & EXSI_PARKED;
@@ -244,12 +255,12 @@ void exs_call_restarting(exs_future *f)
 		atomic_fetch_add(&exsi_story(f)->attempt, 1);
 }
 
-static void check_result(exs_result *r)
+void exsi_check_result(exs_result *r, const char *who)
 {
 	if (r->kind == EXS_KIND_VALUE || r->kind == EXS_KIND_CANCELLED || (r->kind == EXS_KIND_ERROR && r->error))
 		return;
 	*r = exs_fail(exs_error_new(&exs_domain_exs, EXS_EINVAL,
-				    "the task answered no valid result: use exs_ok, exs_fail(error) or exs_cancelled"));
+				    "%s answered no valid result: use exs_ok, exs_fail(error) or exs_cancelled", who));
 }
 
 void exs_call_run(exs_future *f, exs_result *r)
@@ -262,7 +273,7 @@ void exs_call_run(exs_future *f, exs_result *r)
 	exsi_frame_push(&frame, exsi_root_top(f));
 	*r = f->fn(arg, (exs_context *)(void *)f);
 	exsi_frame_pop(&frame);
-	check_result(r);
+	exsi_check_result(r, "the task");
 	if (atomic_load(&f->state) & EXSI_INSISTED) /* it was asked, and has answered; whoever insisted needs no more */
 		atomic_fetch_and(&f->state, ~EXSI_INSISTED);
 	if (atomic_load(&f->state) & EXSI_HOOKS)

@@ -38,9 +38,16 @@ bool exsi_stands_on(exs_future *f, const exs_executor *leaf)
 	return stands;
 }
 
+static void hold_child(exs_future *child, void *held)
+{
+	exsi_hold(child);
+	*(exs_future **)held = child;
+}
+
 /* With a pin. */
 static exs_future *child_of(exs_future *f)
 {
+	exs_future *child = NULL;
 	unsigned s = atomic_load(&f->state);
 	exs_executor *x = exsi_top(f);
 
@@ -48,7 +55,9 @@ static exs_future *child_of(exs_future *f)
 		return NULL;
 	while (x && x->depth != exsi_at(s))
 		x = x->inner;
-	return x && x->ops.child ? x->ops.child(x, f, exsi_slot(f, x)) : NULL;
+	if (x && x->ops.child)
+		x->ops.child(x, f, exsi_slot(f, x), hold_child, &child);
+	return child;
 }
 
 exs_future *exsi_child(exs_future *f)
@@ -58,6 +67,21 @@ exs_future *exsi_child(exs_future *f)
 	exs_future *child = looks ? child_of(f) : NULL;
 	exsi_unpin();
 	return child;
+}
+
+bool exsi_find_work(exs_future *f, bool (*test)(exs_future *, void *), void *arg)
+{
+	bool found = false;
+
+	exsi_hold(f);
+	while (f && !(found = test(f, arg))) {
+		exs_future *child = exsi_child(f);
+		exsi_drop(f);
+		f = child;
+	}
+	if (f)
+		exsi_drop(f);
+	return found;
 }
 
 /* A canceller has the token, at depth AT. */

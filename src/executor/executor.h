@@ -111,6 +111,13 @@ bool exsi_call_claim_run(exs_future *f);
 bool exsi_call_park_unless_stopped(exs_future *f, exs_executor *x);
 bool exsi_call_park_unless_insisted(exs_future *f, exs_executor *x);
 
+/* Parks a call, of which a stop is to be passed on to what does its work. Answers the cause to pass on: `cause`, or that of one who
+   insists and has come since. */
+exs_cause exsi_call_park_told(exs_future *f, exs_executor *x, exs_cause cause);
+
+/* An invalid result that a user's function answered becomes an error, EXS_EINVAL, which names it. */
+void exsi_check_result(exs_result *r, const char *who);
+
 /* Has a canceller asked layer x to stop? Not looking at whether the chain is closing. */
 static inline bool exsi_stopped(exs_future *f, const exs_executor *x)
 {
@@ -124,8 +131,10 @@ void exsi_unpin(void);
 
 /* For a waiting thread that has a reference of f. Is f a call, not done, whose chain stands on this leaf? */
 bool exsi_stands_on(exs_future *f, const exs_executor *leaf);
-/* The child that does the work of f where it is parked, with a reference, or NULL. */
+/* What does the work of f where it is parked (child), with a reference of exsi_hold, or NULL. */
 exs_future *exsi_child(exs_future *f);
+/* Does test hold for f, for what does its work, for what does the work of that, and so on? */
+bool exsi_find_work(exs_future *f, bool (*test)(exs_future *, void *), void *arg);
 
 /* Wakes those who wait for x's calls to end, if there are any. */
 void exsi_count_done(exs_executor *x);

@@ -1,6 +1,7 @@
 /* Shutdown in its three modes, free, and the release of a chain by another thread. */
 #include "base/memory.h"
 #include "executor/executor.h"
+#include "future/wait.h"
 
 /* --- waiting for calls to end --- */
 
@@ -85,8 +86,7 @@ static bool block_for(bool (*done)(void *), exs_executor *x, uint64_t deadline)
 {
 	if (done(x))
 		return true;
-	if (exsi_self()->drain)
-		exsi_self()->drain();
+	exsi_drain();
 	int rc = exsi_block(false, NULL); /* a refusal changes nothing: the wait must be */
 	bool ok = x->leaf->turn ? exsi_wait_turning(x->leaf, done, x, deadline) : wait_for(done, x, deadline);
 	if (!rc)
@@ -191,9 +191,9 @@ void exsi_sweep(exs_executor *x, bool only_parked, bool force)
 
 	struct exsi_frame frame;
 	exsi_frame_push(&frame, x); /* callbacks run in here */
-	/* The calls parked where their work is a child's are told through the child. */
+	/* The calls parked where their work is a child's, in the block below, are told through the child. */
 	for (exs_executor *layer = x; layer; layer = layer->inner) {
-		if (layer->ops.each && (force || !layer->ops.child))
+		if (layer->ops.each && (force || !layer->new_block))
 			sweep_layer(layer, h);
 		h.owned = h.owned && !layer->borrow;
 	}

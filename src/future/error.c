@@ -167,6 +167,12 @@ void exs_result_clear(exs_result *r)
 
 static _Thread_local struct exs_error last;
 static _Thread_local char last_text[256];
+static _Thread_local unsigned failures;
+
+unsigned exsi_failures(void)
+{
+	return failures;
+}
 
 const exs_error *exs_last_error(void)
 {
@@ -180,6 +186,7 @@ static void remember(const exs_domain *domain, int code, const char *format, va_
 	last.code = code;
 	last.retry_after = -1;
 	last.message = last_text;
+	failures++;
 }
 
 void exs_set_last_error(const exs_domain *domain, int code, const char *format, ...)

@@ -8,6 +8,9 @@
 /* The immortal error of a library code: no memory, no count. */
 exs_error *exsi_error(exs_code code);
 
+/* How often exs_last_error of this thread was set; wraps. */
+unsigned exsi_failures(void);
+
 /* Remembers why this thread's call failed (exs_last_error). Answers code, or NULL for constructors. */
 int exsi_fail(int code, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void *exsi_fail_null(int code, const char *format, ...) __attribute__((format(printf, 2, 3)));

@@ -124,10 +124,19 @@ static struct exsi_node *take_nodes(exs_future *f)
 	return taken;
 }
 
+/* Futures whose callbacks this thread is running, the innermost first, with those not yet begun. */
+struct telling {
+	exs_future *future;
+	struct exsi_node *callbacks;
+	struct telling *outer;
+};
+static _Thread_local struct telling *telling;
+
 /* Runs them: watchers first, since they run no user code, then callbacks in their order. */
 static void run_nodes(exs_future *f)
 {
-	struct exsi_node *callbacks = NULL, **tail = &callbacks, *n, *next;
+	struct telling t = {.future = f, .outer = telling};
+	struct exsi_node **tail = &t.callbacks, *n, *next;
 
 	for (n = take_nodes(f); n; n = next) {
 		next = n->next;
@@ -139,10 +148,32 @@ static void run_nodes(exs_future *f)
 		tail = &n->next;
 	}
 	*tail = NULL;
-	for (n = callbacks; n; n = next) {
-		next = n->next;
+	telling = &t;
+	while ((n = t.callbacks)) {
+		t.callbacks = n->next;
 		n->fn(f, n);
 	}
+	telling = t.outer;
+}
+
+static struct exsi_node *take_continuation(struct telling *t)
+{
+	struct exsi_node **at = &t->callbacks, *n;
+
+	while ((n = *at) && n->kind != EXSI_CONTINUATION)
+		at = &n->next;
+	if (n)
+		*at = n->next;
+	return n;
+}
+
+void exsi_continue(void)
+{
+	struct exsi_node *n;
+
+	for (struct telling *t = telling; t; t = t->outer)
+		while ((n = take_continuation(t)))
+			n->fn(t->future, n);
 }
 
 bool exsi_node_add(exs_future *f, struct exsi_node *node)
@@ -201,24 +232,6 @@ void exsi_complete(exs_future *f, exs_result *r)
 	exsi_drop(f);
 }
 
-bool exsi_force(exs_future *f)
-{
-	unsigned s = atomic_load(&f->state), next;
-
-	do {
-		if (s & EXSI_DONE)
-			return false;
-		next = exsi_with_stop(s & ~EXSI_PARKED, EXSI_STOP_ALL, EXS_CAUSE_SHUTDOWN);
-		next |= EXSI_DONE | EXSI_FORCED | EXSI_INSISTED;
-	} while (!atomic_compare_exchange_weak(&f->state, &s, next));
-	tell(f, s);
-	if (s & EXSI_HOOKS)
-		exsi_hooks_run(f);
-	if (s & EXSI_PARKED) /* claimed: it winds up now */
-		f->source->cancel(f, EXS_CAUSE_SHUTDOWN);
-	return true;
-}
-
 /* --- cancel --- */
 
 /* Answers the state before. *claimed: the caller has the token. */
@@ -243,6 +256,68 @@ static unsigned mark(exs_future *f, unsigned level, exs_cause cause, bool only_p
 	return s;
 }
 
+/* Where the stops go that cancel hooks pass on, while a cancel is under way on this thread: n of room. */
+struct passed_on {
+	exs_future **next;
+	size_t n, room;
+	exs_cause cause;
+	struct passed_on *outer;
+};
+static _Thread_local struct passed_on *passed_on;
+
+void exsi_cancel_next(exs_future *f, exs_cause cause)
+{
+	struct passed_on *p = passed_on;
+
+	if (p && p->n < p->room && p->cause == cause) {
+		p->next[p->n++] = f;
+		return;
+	}
+	exsi_cancel(f, EXSI_STOP_ALL, cause);
+	exsi_drop(f);
+}
+
+/* With the token; then on to what the stop is passed on to, one after the other. */
+static void cancel_claimed(exs_future *f, exs_cause cause)
+{
+	exs_future *next = NULL, *held = NULL;
+	struct passed_on p = {.next = &next, .room = 1, .cause = cause, .outer = passed_on};
+	bool claimed = true;
+
+	passed_on = &p;
+	while (claimed) {
+		p.n = 0;
+		f->source->cancel(f, cause);
+		if (held)
+			exsi_drop(held);
+		f = held = p.n ? next : NULL;
+		claimed = false;
+		if (f)
+			mark(f, EXSI_STOP_ALL, cause, false, &claimed);
+	}
+	if (held)
+		exsi_drop(held);
+	passed_on = p.outer;
+}
+
+bool exsi_force(exs_future *f)
+{
+	unsigned s = atomic_load(&f->state), next;
+
+	do {
+		if (s & EXSI_DONE)
+			return false;
+		next = exsi_with_stop(s & ~EXSI_PARKED, EXSI_STOP_ALL, EXS_CAUSE_SHUTDOWN);
+		next |= EXSI_DONE | EXSI_FORCED | EXSI_INSISTED;
+	} while (!atomic_compare_exchange_weak(&f->state, &s, next));
+	tell(f, s);
+	if (s & EXSI_HOOKS)
+		exsi_hooks_run(f);
+	if (s & EXSI_PARKED) /* claimed: it winds up now */
+		cancel_claimed(f, EXS_CAUSE_SHUTDOWN);
+	return true;
+}
+
 static exs_answer answer(exs_future *f)
 {
 	switch (exs_future_state(f)) {
@@ -262,8 +337,15 @@ bool exsi_cancel(exs_future *f, unsigned level, exs_cause cause)
 
 	mark(f, level, cause, false, &claimed);
 	if (claimed)
-		f->source->cancel(f, cause);
+		cancel_claimed(f, cause);
 	return claimed;
+}
+
+/* The end of a call that was just cancelled may be among what this thread has put off. */
+static void drain(void)
+{
+	if (exsi_self()->drain)
+		exsi_self()->drain(false);
 }
 
 exs_answer exs_future_cancel(exs_future *f)
@@ -272,6 +354,8 @@ exs_answer exs_future_cancel(exs_future *f)
 		return EXS_TOO_LATE;
 	exs_future_ref(f); /* a callback that runs inside may drop the caller's */
 	exsi_cancel(f, EXSI_STOP_ALL, EXS_CAUSE_USER);
+	if (!exs_future_is_done(f))
+		drain();
 	exs_answer a = answer(f);
 	exs_future_unref(f);
 	return a;
@@ -296,25 +380,54 @@ static void cancel_groups(exs_future **claimed, size_t n, exs_cause cause)
 	}
 }
 
-void exsi_cancel_all(exs_future *const *futures, size_t n, exs_cause cause, bool only_parked)
+/* Marks them, and gathers those whose tokens it got in claimed. */
+static size_t mark_all(exs_future *const *futures, size_t n, exs_cause cause, bool only_parked, exs_future **claimed)
 {
-	exs_future **claimed = exsi_alloc_array(n ? n : 1, sizeof(exs_future *)), *one;
 	size_t k = 0;
 
 	for (size_t i = 0; i < n; i++) {
 		bool mine = false;
 		if (futures[i])
 			mark(futures[i], EXSI_STOP_ALL, cause, only_parked, &mine);
-		if (!mine)
-			continue;
-		one = futures[i];
-		if (claimed)
-			claimed[k++] = one;
-		else /* no memory to gather them: one by one */
-			one->source->cancel(one, cause);
+		if (mine)
+			claimed[k++] = futures[i];
 	}
-	cancel_groups(claimed, k, cause);
-	exsi_free(claimed);
+	return k;
+}
+
+static void cancel_one_by_one(exs_future *const *futures, size_t n, exs_cause cause, bool only_parked)
+{
+	exs_future *one;
+
+	for (size_t i = 0; i < n; i++)
+		if (mark_all(&futures[i], 1, cause, only_parked, &one))
+			cancel_claimed(one, cause);
+}
+
+/* Round by round: first those given, then all that they pass the stop on to, and so on. */
+void exsi_cancel_all(exs_future *const *futures, size_t n, exs_cause cause, bool only_parked)
+{
+	exs_future **room = exsi_alloc_array(n ? n : 1, 3 * sizeof(exs_future *));
+	exs_future *const *now = futures;
+	struct passed_on p = {.room = n, .cause = cause, .outer = passed_on};
+
+	if (!room) {
+		cancel_one_by_one(futures, n, cause, only_parked);
+		return;
+	}
+	passed_on = &p;
+	while (n) {
+		p.n = 0;
+		p.next = now == room + p.room ? room + 2 * p.room : room + p.room;
+		cancel_groups(room, mark_all(now, n, cause, only_parked, room), cause);
+		for (size_t i = 0; i < n && now != futures; i++)
+			exsi_drop(now[i]);
+		now = p.next;
+		n = p.n;
+		only_parked = false;
+	}
+	passed_on = p.outer;
+	exsi_free(room);
 }
 
 size_t exs_future_cancel_all(exs_future *const *futures, size_t n)
@@ -324,6 +437,7 @@ size_t exs_future_cancel_all(exs_future *const *futures, size_t n)
 	for (size_t i = 0; i < n; i++)
 		exs_future_ref(futures[i]);
 	exsi_cancel_all(futures, n, EXS_CAUSE_USER, false);
+	drain();
 	for (size_t i = 0; i < n; i++) {
 		cancelled += futures[i] && exs_future_state(futures[i]) == EXS_STATE_CANCELLED;
 		exs_future_unref(futures[i]);

@@ -58,7 +58,8 @@ static inline unsigned exsi_with_stop(unsigned state, unsigned stop, exs_cause c
 
 /* What completes a future: an executor (its first member), or the promises. */
 struct exsi_source {
-	/* The token was claimed at depth AT by a canceller; sees to the future. Runs without locks. */
+	/* The token was claimed at depth AT by a canceller; sees to the future, and may pass the stop on (exsi_cancel_next). Runs
+	   without locks. */
 	void (*cancel)(exs_future *future, exs_cause cause);
 	/* The same for n futures whose sources all have this function. */
 	void (*cancel_many)(exs_future **futures, size_t n, exs_cause cause);
@@ -130,6 +131,10 @@ bool exsi_cancel(exs_future *f, unsigned level, exs_cause cause);
 /* The same for n futures at EXSI_STOP_ALL, so that a layer sees those it holds together; only_parked leaves the others alone. */
 void exsi_cancel_all(exs_future *const *futures, size_t n, exs_cause cause, bool only_parked);
 
+/* For a cancel hook that keeps its call: the cancel under way on this thread goes on to f, after the hook has returned. So chains of
+   futures are cancelled in constant stack. Takes over a reference of exsi_hold. */
+void exsi_cancel_next(exs_future *f, exs_cause cause);
+
 /* Notes who asked, where nobody has been noted: a part of the call was cancelled on its own. */
 void exsi_note_cause(exs_future *f, exs_cause cause);
 
@@ -138,7 +143,8 @@ void exsi_stop_clear(exs_future *f, unsigned level);
 
 /* --- nodes: what is to be told of a future --- */
 
-enum exsi_node_kind { EXSI_WATCHER, EXSI_CALLBACK, EXSI_HOOK };
+/* A continuation is a callback of the library's own by which a call goes on: a callback before it that waits does not hold it up. */
+enum exsi_node_kind { EXSI_WATCHER, EXSI_CALLBACK, EXSI_CONTINUATION, EXSI_HOOK };
 
 struct exsi_node {
 	struct exsi_node *next, *prev;
@@ -147,7 +153,10 @@ struct exsi_node {
 	bool linked;
 };
 
-/* Adds a watcher or callback; false: the future is done, and fn will not be called. */
+/* Before this thread blocks: runs the continuations that wait for callbacks on its stack. */
+void exsi_continue(void);
+
+/* Adds any but a hook; false: the future is done, and fn will not be called. */
 bool exsi_node_add(exs_future *f, struct exsi_node *node);
 
 /* false: it is not linked: fn has run, runs or is about to. */

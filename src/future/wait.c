@@ -18,8 +18,9 @@ int exsi_wait_begin(const char *what, double seconds, uint64_t *deadline)
 
 void exsi_drain(void)
 {
+	exsi_continue();
 	if (exsi_self()->drain)
-		exsi_self()->drain();
+		exsi_self()->drain(true);
 }
 
 static bool is_done(exs_future *f)

@@ -283,13 +283,13 @@ static struct loop *of_worker(struct exsi_worker *w)
 	return EXSI_CONTAINER_OF(w, struct loop, worker);
 }
 
-/* The call that does the work of f, with a reference. */
+/* What does the work of f, with a reference of exsi_hold. */
 static exs_future *innermost(exs_future *f)
 {
 	exs_future *child;
 
-	for (exs_future_ref(f); (child = exsi_child(f)); f = child)
-		exs_future_unref(f);
+	for (exsi_hold(f); (child = exsi_child(f)); f = child)
+		exsi_drop(f);
 	return f;
 }
 
@@ -301,7 +301,7 @@ static bool loop_concerns(struct exsi_worker *w, exs_future *f)
 	bool concerns =
 		exsi_stands_on(call, l->x) && (l->depth >= MAX_HELP || exs_future_state(call) == EXS_STATE_RUNNING);
 
-	exs_future_unref(call);
+	exsi_drop(call);
 	return concerns;
 }
 
@@ -330,7 +330,7 @@ static bool loop_help(struct exsi_worker *w, exs_future *f)
 	exs_future *call = innermost(f);
 	bool helped = l->depth < MAX_HELP && exsi_stands_on(call, l->x) && run_here(l, call);
 
-	exs_future_unref(call);
+	exsi_drop(call);
 	return helped || (l->outer && l->outer->help(l->outer, f));
 }
 

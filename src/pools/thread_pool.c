@@ -200,42 +200,50 @@ static struct pool *pool_of(struct exsi_worker *w)
 	return EXSI_CONTAINER_OF(w, struct worker, base)->pool;
 }
 
-static bool worker_concerns(struct exsi_worker *w, exs_future *f)
+static bool needs_pool(exs_future *f, void *p)
 {
-	return exsi_stands_on(f, pool_of(w)->x);
+	return exsi_stands_on(f, ((struct pool *)p)->x);
 }
 
-static bool run_here(struct pool *p, exs_future *f)
+static bool worker_concerns(struct exsi_worker *w, exs_future *f)
 {
-	struct run run;
+	return exsi_find_work(f, needs_pool, pool_of(w));
+}
 
+struct help {
+	struct pool *pool;
+	struct run run;
+};
+
+/* Takes it out of the queue, to be run here. */
+static bool take_over(exs_future *f, void *arg)
+{
+	struct help *help = arg;
+	struct pool *p = help->pool;
+
+	if (!needs_pool(f, p))
+		return false;
 	pthread_mutex_lock(&p->lock);
 	bool mine = exsi_call_claim_run(f);
 	if (mine) {
 		unlink_slot(p, exsi_slot(f, p->x));
-		begin_run(p, &run, f);
+		begin_run(p, &help->run, f);
 	}
 	pthread_mutex_unlock(&p->lock);
-	if (mine)
-		run_call(p, &run);
 	return mine;
 }
 
 static bool worker_help(struct exsi_worker *w, exs_future *f)
 {
 	struct worker *me = EXSI_CONTAINER_OF(w, struct worker, base);
+	struct help help = {.pool = me->pool};
 
-	if (me->depth >= MAX_HELP || !worker_concerns(w, f))
+	if (me->depth >= MAX_HELP || !exsi_find_work(f, take_over, &help))
 		return false;
 	me->depth++;
-	bool ran = run_here(me->pool, f);
+	run_call(me->pool, &help.run);
 	me->depth--;
-	if (ran)
-		return true;
-	exs_future *child = exsi_child(f);
-	bool helped = child && worker_help(w, child);
-	exs_future_unref(child);
-	return helped;
+	return true;
 }
 
 static int worker_block(struct exsi_worker *w, bool concerned, const struct exsi_nudge *nudge)

@@ -195,3 +195,45 @@ mutant context_not_freed_on_failure decorators/poll.c oom oom/constructors \
 	'/^static exs_executor \*give_up/,/^}/s/o->ctx_free\(ctx\);/;/'
 mutant oldest_not_asked_for decorators/poll.c oom oom/poll \
 	's/< p->batch\.room; s = s->next, n\+\+/<= p->batch.room; s = s->next, n++/'
+
+# --- map, flat_map, bind ---
+mutant map_of_a_cancelled_call decorators/map.c map map/cancelled_passes \
+	's/if \(!fn \|\| r->kind == EXS_KIND_CANCELLED\)/if (!fn)/'
+mutant map_answer_not_checked decorators/map.c map map/invalid_answer_is_an_error_that_names_the_function \
+	's/^\texsi_check_result\(.*//'
+mutant error_goes_to_fn decorators/map.c map map/error_replaced_by_a_value_and_by_another_error \
+	's/failed \? m->error_fn : m->fn/m->fn/'
+mutant flat_map_goes_on_when_stopped decorators/flat_map.c flat_map flat_map/cancel_while_the_delegate_runs \
+	's/^\tif \(exs_call_stopped\(f, x\)\) \{/\tif (false) {/'
+mutant stopped_value_leaked decorators/flat_map.c flat_map flat_map/cancel_while_the_delegate_runs \
+	's/^\texs_result_clear\(r\);//'
+mutant inner_future_leaked executor/adopt.c flat_map flat_map/goes_on_with_the_inner_future \
+	's/^\texs_future_unref\(inner\);$//'
+mutant shared_value_taken executor/adopt.c flat_map flat_map/shared_inner_future \
+	's/else if \(r\.destroy && exs_future_take\(inner, &r\)\)/else if (false)/'
+mutant stop_not_passed_on executor/adopt.c flat_map flat_map/cancel_reaches_a_pending_inner_future \
+	's/^\t\texsi_cancel_next\(tell, cause\);/\t\texsi_drop(tell);/'
+mutant stop_during_fn_not_passed_on executor/adopt.c flat_map flat_map/cancel_while_the_function_runs \
+	's/^\t\texsi_cancel\(tell, EXSI_STOP_ALL, cause\);//'
+mutant end_of_inner_not_noted executor/adopt.c stress stress/random_schedules \
+	's/^\ts->done = true;//'
+mutant insistence_ignored executor/call.c flat_map flat_map/cancel_and_timeout_while_the_function_runs \
+	's/cause = first > EXS_CAUSE_USER \? first : EXS_CAUSE_TIMEOUT;/;/'
+mutant adopted_calls_not_swept executor/shutdown.c flat_map flat_map/shutdown_of_a_pending_inner_future \
+	's/\(force \|\| !layer->new_block\)/(force || !layer->ops.child)/'
+mutant stops_recurse future/future.c stack stack/flat_maps_that_wait_for_each_other \
+	's/if \(p && p->n < p->room && p->cause == cause\)/if (false)/'
+mutant stops_not_together future/future.c flat_map flat_map/cancelled_together \
+	's/^\tstruct passed_on p = \{\.room = n, /\tstruct passed_on p = {.room = 0, /'
+mutant completion_recurses executor/adopt.c stack stack/flat_maps_that_wait_for_each_other \
+	's/^\texs_call_release\(f, x, EXS_UP, &s->outcome, &s->link\);/\texs_result r = s->outcome;\n\texs_call_resume(f, x, EXS_UP, \&r);/'
+mutant callback_holds_up_the_call future/future.c flat_map flat_map/callback_of_the_inner_future_waits_for_the_call \
+	's/ && n->kind != EXSI_CONTINUATION\)/)/'
+mutant end_put_off_when_cancelled future/future.c flat_map flat_map/cancel_in_a_callback \
+	's/exsi_self\(\)->drain\(false\);/;/'
+mutant bound_once_only decorators/flat_bind.c flat_bind flat_bind/under_retry_and_abandon \
+	's/^\tf->fn = exs_bound;.*//'
+mutant binder_is_the_outermost decorators/flat_bind.c flat_bind flat_bind/outermost_counts \
+	's/ && atomic_load\(&\(\(struct slot \*\)exsi_slot\(f, x\)\)->bound\)//'
+mutant all_calls_bound decorators/bind.c bind bind/other_functions_pass \
+	's/if \(f->fn == exs_bound\)/if (true)/'
