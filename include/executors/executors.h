@@ -20,6 +20,7 @@
 #include <executors/poll.h>
 #include <executors/result.h>
 #include <executors/retry.h>
+#include <executors/scope.h>
 #include <executors/set.h>
 #include <executors/task.h>
 #include <executors/thread_pool.h>

@@ -20,6 +20,7 @@ void exsi_frame_push(struct exsi_frame *frame, const void *executor)
 {
 	frame->executor = executor;
 	frame->layer = NULL;
+	frame->scope = NULL;
 	frame->prev = self.frame;
 	self.frame = frame;
 }

@@ -42,6 +42,8 @@ struct exsi_worker {
 	   may find now what it did not find before. From 0 to unblock the worker may call the nudge, when help may find more. */
 	int (*block)(struct exsi_worker *worker, bool concerned, const struct exsi_nudge *nudge);
 	void (*unblock)(struct exsi_worker *worker);
+	/* No other thread can do what this one does: is that something of the scope's? NULL: there are others. */
+	bool (*holds)(struct exsi_worker *worker, const void *scope);
 };
 
 /* The calling thread's own. */
@@ -58,6 +60,7 @@ struct exsi_self *exsi_self(void);
 struct exsi_frame {
 	const void *executor; /* of the call at work: of the user's, if that is a child */
 	const void *layer;    /* or: a layer at work for many calls, so for every chain that stands on it */
+	const void *scope;    /* that the call is a member of, or NULL: it can't end before this frame does */
 	struct exsi_frame *prev;
 };
 void exsi_frame_push(struct exsi_frame *frame, const void *executor);

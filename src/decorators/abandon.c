@@ -229,15 +229,17 @@ static exs_future *start_child(struct abandon *a, exs_future *f, struct slot *s)
 		exsi_arg_share(f, &s->arg);
 	struct exsi_shared_arg *arg = f->arg;
 	k.arg = arg;
-	exs_executor *root_top = exsi_root_top(f);
+	exs_future *root = exsi_root(f);
+	exs_executor *root_top = exsi_top(root);
+	struct exs_scope *scope = exsi_scope(root);
 	atomic_fetch_add(&arg->users, 1);
-	atomic_fetch_add(&root_top->children, 1);
+	exsi_child_begin(root);
 	for (exs_future *up = f; up; up = up->source->parent(up))
 		exsi_hold(up); /* the child looks at them all */
 	exs_future *child = exsi_submit_child(a->relay, f->fn, arg, exs_call_entry(f), kid_init, &k);
 	if (!child) {
 		kid_end(&k);
-		exsi_count_child_done(root_top);
+		exsi_child_end(root_top, scope);
 	}
 	return child;
 }

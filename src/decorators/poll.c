@@ -25,6 +25,7 @@ struct exs_descriptor {
 	const char *name;
 	struct poll *poll;
 	exs_result owned; /* a value that left the set during the batch: to be destroyed after it */
+	struct exs_scope *scope; /* of the root, which waits for the end of the batch: the value may belong to it; or NULL */
 	bool refused;
 };
 
@@ -44,7 +45,7 @@ struct poll {
 	atomic_bool due; /* poll as soon as something is pending */
 	struct {
 		exs_descriptor *d, **list;
-		size_t room;
+		size_t room, n; /* n: until those are let go */
 	} batch;
 	pthread_mutex_t lock;
 	struct slot pending, leaving; /* sentinels */
@@ -347,9 +348,13 @@ static size_t gather(struct poll *p)
 		d->root = exsi_root(d->call);
 		exsi_hold(d->call);
 		exsi_hold(d->root);
+		d->scope = exsi_scope(d->root);
+		if (d->scope)
+			exsi_scope_enter(d->scope);
 		s->d = p->batch.list[n] = d;
 	}
 	pthread_mutex_unlock(&p->lock);
+	p->batch.n = n;
 	return n;
 }
 
@@ -368,7 +373,11 @@ static void scatter(struct poll *p, size_t n, exs_error *error)
 		exs_result_clear(&d->owned);
 		exsi_drop(d->root);
 		exsi_drop(d->call);
+		if (d->scope)
+			exsi_scope_leave(d->scope);
+		d->scope = NULL;
 	}
+	p->batch.n = 0;
 	exs_error_unref(error);
 }
 
@@ -499,12 +508,32 @@ static void poll_unblock(struct exsi_worker *w)
 	(void)w;
 }
 
+static bool list_holds(struct poll *p, struct slot *list, const void *scope)
+{
+	for (struct slot *s = list->next; s != list; s = s->next)
+		if (exsi_scope_of(exsi_slot_call(s, p->x)) == scope)
+			return true;
+	return false;
+}
+
+static bool poll_holds(struct exsi_worker *w, const void *scope)
+{
+	struct poll *p = EXSI_CONTAINER_OF(w, struct poll, worker);
+
+	pthread_mutex_lock(&p->lock);
+	bool holds = list_holds(p, &p->pending, scope) || list_holds(p, &p->leaving, scope);
+	pthread_mutex_unlock(&p->lock);
+	for (size_t i = 0; i < p->batch.n && !holds; i++)
+		holds = p->batch.d[i].scope == scope;
+	return holds;
+}
+
 static void poll_main(void *arg)
 {
 	struct poll *p = arg;
 	struct exsi_frame frame;
 
-	p->worker = (struct exsi_worker){poll_help, poll_concerns, poll_block, poll_unblock};
+	p->worker = (struct exsi_worker){poll_help, poll_concerns, poll_block, poll_unblock, poll_holds};
 	exsi_self()->worker = &p->worker;
 	exsi_frame_push(&frame, p->x);
 	frame.layer = p->x;

@@ -2,6 +2,7 @@
 #include "base/memory.h"
 #include "executor/executor.h"
 
+#include <executors/scope.h>
 #include <limits.h>
 #include <string.h>
 
@@ -57,11 +58,21 @@ static exs_executor *up(exs_executor *top, exs_executor *x)
 	return top;
 }
 
-/* The call ends. Its last touch of the executors is the counts; a child keeps its root's, which keeps all below. */
+static void push_frame(struct exsi_frame *frame, exs_future *f)
+{
+	exs_future *root = exsi_top(f)->parent ? exsi_root(f) : f;
+
+	exsi_frame_push(frame, exsi_top(root));
+	frame->scope = exsi_scope(root);
+}
+
+/* The call ends. Its last touch of the executors is the counts; a child keeps its root's, which keeps all below. The scope comes
+   last: once it is closed, all that its calls used may go. */
 static void finish(exs_future *f, exs_executor *top, exs_result *r, struct exsi_frame *frame)
 {
 	exs_free_fn *arg_free = f->arg_free;
 	exs_executor *root_top = (exs_executor *)(uintptr_t)frame->executor;
+	exs_scope *scope = (exs_scope *)(uintptr_t)frame->scope;
 
 	if (atomic_load(&top->closing) == EXSI_TIME_IS_UP)
 		exsi_force(f);
@@ -72,7 +83,9 @@ static void finish(exs_future *f, exs_executor *top, exs_result *r, struct exsi_
 	exsi_frame_pop(frame);
 	exsi_count_done(top);
 	if (root_top != top)
-		exsi_count_child_done(root_top);
+		exsi_child_end(root_top, scope);
+	else if (scope)
+		exsi_scope_leave(scope);
 }
 
 static exs_step step_down(exs_executor **x, exs_future *f, exs_result *r)
@@ -92,7 +105,7 @@ static void drive_one(exs_future *f, exs_executor *x, exs_step step, exs_result 
 	exs_executor *top = exsi_top(f);
 	struct exsi_frame frame;
 
-	exsi_frame_push(&frame, exsi_root_top(f));
+	push_frame(&frame, f);
 	if (enter)
 		step = x->ops.start(x, f, exsi_slot(f, x), r);
 	while (step != EXS_HELD) {
@@ -270,7 +283,7 @@ void exs_call_run(exs_future *f, exs_result *r)
 
 	if (!(atomic_load(&f->state) & EXSI_RUNNING))
 		atomic_fetch_or(&f->state, EXSI_RUNNING);
-	exsi_frame_push(&frame, exsi_root_top(f));
+	push_frame(&frame, f);
 	*r = f->fn(arg, (exs_context *)(void *)f);
 	exsi_frame_pop(&frame);
 	exsi_check_result(r, "the task");
@@ -328,6 +341,25 @@ exs_future *exsi_root(exs_future *f)
 	return f;
 }
 
+exs_scope *exsi_scope_of(exs_future *f)
+{
+	return exsi_scope(exsi_top(f)->parent ? exsi_root(f) : f);
+}
+
+void exsi_child_begin(exs_future *root)
+{
+	atomic_fetch_add(&exsi_top(root)->children, 1);
+	if (exsi_scope(root))
+		exsi_scope_enter(exsi_scope(root));
+}
+
+void exsi_child_end(exs_executor *root_top, exs_scope *scope)
+{
+	exsi_count_child_done(root_top);
+	if (scope)
+		exsi_scope_leave(scope);
+}
+
 static const exs_executor *outermost(const exs_executor *x, exs_option option)
 {
 	while (x && !(x->ops.options & option))
@@ -369,37 +401,40 @@ void exsi_arg_drop(void *arg)
 
 /* --- submit --- */
 
-/* The options at the end of the block, with what they point to. */
-struct extra {
-	struct exsi_extra public;
-	exs_retry_options retry;
-	char name[];
-};
-
-static size_t extra_size(const exs_task *t)
+/* The options at the end of the block, with what they point to: the retry options, the member, the name. */
+static size_t extra_size(const exs_task *t, const exs_scope *scope)
 {
-	if (!t->name && !t->priority && t->timeout == 0 && !t->retry)
+	if (!t->name && !t->priority && t->timeout == 0 && !t->retry && !scope)
 		return 0;
-	return sizeof(struct extra) + (t->name ? strlen(t->name) + 1 : 0);
+	return sizeof(struct exsi_extra) + (t->retry ? sizeof(*t->retry) : 0) +
+	       (scope ? sizeof(struct exsi_member) : 0) + (t->name ? strlen(t->name) + 1 : 0);
 }
 
-static void put_extra(exs_future *f, size_t at, const exs_task *t)
+static void put_extra(exs_future *f, size_t at, const exs_task *t, exs_scope *scope)
 {
-	struct extra *e = (struct extra *)(void *)((char *)f + at);
+	struct exsi_extra *e = (struct exsi_extra *)(void *)((char *)f + at);
+	void *rest = e + 1;
 
 	f->extra = (uint32_t)at;
-	e->public = (struct exsi_extra){.priority = t->priority, .timeout = t->timeout};
-	if (t->name)
-		e->public.name = strcpy(e->name, t->name);
+	*e = (struct exsi_extra){.priority = t->priority, .timeout = t->timeout};
 	if (t->retry) {
-		e->retry = *t->retry;
-		e->public.retry = &e->retry;
+		exs_retry_options *retry = rest;
+		*retry = *t->retry;
+		e->retry = retry;
+		rest = retry + 1;
 	}
+	if (scope) {
+		e->member = rest;
+		*e->member = (struct exsi_member){.scope = scope, .call = f};
+		rest = e->member + 1;
+	}
+	if (t->name)
+		e->name = strcpy(rest, t->name);
 }
 
-static exs_future *new_call(exs_executor *x, const exs_task *t)
+static exs_future *new_call(exs_executor *x, const exs_task *t, exs_scope *scope)
 {
-	size_t at = sizeof(exs_future) + x->off + x->size, extra = extra_size(t);
+	size_t at = sizeof(exs_future) + x->off + x->size, extra = extra_size(t, scope);
 	exs_future *f = extra > INT_MAX ? NULL : exsi_alloc(at + extra);
 
 	if (!f)
@@ -414,7 +449,7 @@ static exs_future *new_call(exs_executor *x, const exs_task *t)
 		atomic_init(&exsi_story(f)->max, x->max_attempts);
 	}
 	if (extra)
-		put_extra(f, at, t);
+		put_extra(f, at, t, scope);
 	atomic_fetch_add(&x->submitted, 1); /* before closing is read: shutdown writes closing, then reads this */
 	return f;
 }
@@ -461,46 +496,53 @@ static void enter(exs_future *f, exs_executor *x, exs_entry entry)
 	me.before = before_before;
 }
 
-static void refuse(exs_future *f, exs_executor *x, exs_error *error)
+static void refuse(exs_future *f, exs_executor *x, exs_result r)
 {
 	struct exsi_frame frame;
-	exs_result r = exs_fail(error);
 
-	exsi_frame_push(&frame, x);
+	push_frame(&frame, f);
 	finish(f, x, &r, &frame);
 }
 
-/* There is no executor to take it: a future that has failed already. */
-static exs_future *no_executor(const exs_task *t)
+exs_future *exsi_submit_failed(const exs_task *t, exs_error *error)
 {
 	exs_future *f;
 	exs_promise *p = exs_promise_new(&f);
 
 	if (t->arg_free)
 		t->arg_free(t->arg);
-	if (!p)
-		return NULL;
-	exs_promise_complete(p, exs_fail(exs_error_new(&exs_domain_exs, EXS_EINVAL, "exs_submit: executor is NULL")));
+	if (p)
+		exs_promise_complete(p, exs_fail(error));
+	else
+		exs_error_unref(error);
 	exs_promise_free(p);
 	return f;
 }
 
-static exs_future *submit(exs_executor *x, const exs_task *t, exs_entry entry, const char *wrong)
+exs_future *exsi_submit(exs_executor *x, const exs_task *t, exs_entry entry, const char *wrong, exs_scope *scope)
 {
-	if (!x)
-		return no_executor(t);
-	exs_future *f = new_call(x, t);
+	exs_future *f = new_call(x, t, scope);
 	if (!f) {
 		if (t->arg_free)
 			t->arg_free(t->arg);
 		return exsi_fail_null(EXS_ENOMEM, "exs_submit: out of memory");
 	}
-	exs_error *error = refusal(x, t, wrong);
-	if (error)
-		refuse(f, x, error);
+	bool joins = !scope || exsi_scope_join(f);
+	exs_error *error = joins ? refusal(x, t, wrong) : NULL;
+	if (!joins)
+		refuse(f, x, exs_cancelled());
+	else if (error)
+		refuse(f, x, exs_fail(error));
 	else
 		enter(f, x, entry);
 	return f;
+}
+
+static exs_future *submit(exs_executor *x, const exs_task *t, exs_entry entry, const char *wrong)
+{
+	if (x)
+		return exsi_submit(x, t, entry, wrong, NULL);
+	return exsi_submit_failed(t, exs_error_new(&exs_domain_exs, EXS_EINVAL, "exs_submit: executor is NULL"));
 }
 
 exs_future *exs_submit(exs_executor *x, exs_task_fn *fn, void *arg)
@@ -532,7 +574,7 @@ exs_future *exsi_submit_child(exs_executor *x, exs_task_fn *fn, struct exsi_shar
 			      void (*init)(void *, void *), void *init_arg)
 {
 	exs_task task = {.fn = fn, .arg = arg, .arg_free = exsi_arg_drop};
-	exs_future *f = new_call(x, &task);
+	exs_future *f = new_call(x, &task, NULL);
 
 	if (!f)
 		return NULL;

@@ -102,6 +102,7 @@ static void cancel_at(exs_future *f, exs_executor *x, exs_cause cause)
 
 	exsi_frame_push(&frame, NULL);
 	frame.layer = x; /* never looked into: the hook may end the call, and all may be gone */
+	frame.scope = exsi_scope_of(f);
 	exs_step step = x->ops.cancel(x, f, exsi_slot(f, x), cause, &r);
 	exsi_frame_pop(&frame);
 	if (step != EXS_HELD)

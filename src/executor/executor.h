@@ -86,6 +86,9 @@ struct exsi_shared_arg {
 /* The call that the user made, of which f may be a child: its options count for all. */
 exs_future *exsi_root(exs_future *f);
 
+/* The scope that the call, or the one it does the work of, is a member of; or NULL. */
+struct exs_scope *exsi_scope_of(exs_future *f);
+
 /* What the user submitted it to. */
 static inline exs_executor *exsi_root_top(exs_future *f)
 {
@@ -100,9 +103,30 @@ void exsi_arg_share(exs_future *f, struct exsi_shared_arg *shared);
 bool exsi_arg_is_shared(exs_future *f);
 void exsi_arg_drop(void *shared);
 
+/* root gets a child, which its chain and its scope wait for; ended by the child's driver, or by who could not submit it. */
+void exsi_child_begin(exs_future *root);
+void exsi_child_end(exs_executor *root_top, struct exs_scope *scope);
+
 /* A call on x that does the work of another; init gets its slot before it starts. NULL: no memory, and nothing was taken. */
 exs_future *exsi_submit_child(exs_executor *x, exs_task_fn *fn, struct exsi_shared_arg *arg, exs_entry entry,
 			      void (*init)(void *slot, void *), void *init_arg);
+
+/* As exs_submit; a member of the scope, if there is one. x is not NULL, all is wrong if `wrong` says so. */
+exs_future *exsi_submit(exs_executor *x, const exs_task *task, exs_entry entry, const char *wrong,
+			struct exs_scope *scope);
+
+/* No executor gets to see the task: a future that has failed already. Takes over the error. */
+exs_future *exsi_submit_failed(const exs_task *task, exs_error *error);
+
+/* --- scopes: what the call must tell them (scope.c) --- */
+
+/* Before anything else becomes of a new call. false: the scope takes no more, the call is to be cancelled. Either way it
+   will leave. */
+bool exsi_scope_join(exs_future *f);
+
+/* Whatever the scope's close must wait for. After leave the scope may be gone. */
+void exsi_scope_enter(struct exs_scope *scope);
+void exsi_scope_leave(struct exs_scope *scope);
 
 /* Claim, if it is parked at a leaf, and RUNNING in the same step. */
 bool exsi_call_claim_run(exs_future *f);

@@ -122,6 +122,7 @@ void exsi_hooks_run(exs_future *f)
 		while ((up = parent(root)))
 			root = up;
 		exsi_frame_push(&frame, root->source);
+		frame.scope = exsi_scope(root);
 		h->fn(h->arg);
 		exsi_frame_pop(&frame);
 		atomic_store(&h->state, ENDED);

@@ -303,6 +303,7 @@ static void cancel_claimed(exs_future *f, exs_cause cause)
 bool exsi_force(exs_future *f)
 {
 	unsigned s = atomic_load(&f->state), next;
+	struct exsi_frame frame;
 
 	do {
 		if (s & EXSI_DONE)
@@ -310,11 +311,14 @@ bool exsi_force(exs_future *f)
 		next = exsi_with_stop(s & ~EXSI_PARKED, EXSI_STOP_ALL, EXS_CAUSE_SHUTDOWN);
 		next |= EXSI_DONE | EXSI_FORCED | EXSI_INSISTED;
 	} while (!atomic_compare_exchange_weak(&f->state, &s, next));
+	exsi_frame_push(&frame, NULL);
+	frame.scope = s & EXSI_PARKED ? exsi_scope(f) : NULL; /* otherwise another thread ends the call */
 	tell(f, s);
 	if (s & EXSI_HOOKS)
 		exsi_hooks_run(f);
 	if (s & EXSI_PARKED) /* claimed: it winds up now */
 		cancel_claimed(f, EXS_CAUSE_SHUTDOWN);
+	exsi_frame_pop(&frame);
 	return true;
 }
 

@@ -73,12 +73,16 @@ struct exsi_story {
 	atomic_uint max;
 };
 
+struct exs_scope;
+struct exsi_member;
+
 /* Options of the call, at the end of the block, where given. */
 struct exsi_extra {
 	const char *name; /* or NULL */
 	int priority;
 	double timeout; /* 0: none */
 	const struct exs_retry_options *retry;
+	struct exsi_member *member; /* NULL: of no scope */
 };
 
 /* 56 bytes; the slots of the layers follow. */
@@ -155,6 +159,23 @@ struct exsi_node {
 
 /* Before this thread blocks: runs the continuations that wait for callbacks on its stack. */
 void exsi_continue(void);
+
+/* A call as a member of a scope; lies in its block. The scope's lock guards next, prev and linked. */
+struct exsi_member {
+	struct exs_scope *scope;
+	exs_future *call;
+	struct exsi_member *next, *prev;
+	struct exsi_node node; /* the call's first callback */
+	bool linked;	       /* from the submit until the node is called */
+};
+
+/* The scope of a call that is no child, or NULL. */
+static inline struct exs_scope *exsi_scope(exs_future *f)
+{
+	struct exsi_extra *extra = exsi_extra(f);
+
+	return extra && extra->member ? extra->member->scope : NULL;
+}
 
 /* Adds any but a hook; false: the future is done, and fn will not be called. */
 bool exsi_node_add(exs_future *f, struct exsi_node *node);

@@ -131,7 +131,7 @@ static void worker_unblock(struct exsi_worker *w);
 static void worker_main(void *arg)
 {
 	struct pool *p = arg;
-	struct worker me = {{worker_help, worker_concerns, worker_block, worker_unblock}, p, 0};
+	struct worker me = {{worker_help, worker_concerns, worker_block, worker_unblock, NULL}, p, 0};
 	struct run run;
 
 	exsi_self()->worker = &me.base;
