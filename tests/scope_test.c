@@ -560,7 +560,7 @@ static void stop_owner(exs_cause cause)
 	exs_future *f = exs_submit(ex, own_scope, &job);
 	sem_take(&job.entered);
 	if (cause == EXS_CAUSE_USER)
-		CHECK_INT(exs_future_cancel(f), EXS_STOP_REQUESTED);
+		CHECK(exs_future_cancel(f) != EXS_TOO_LATE);
 	else if (cause == EXS_CAUSE_TIMEOUT)
 		advance(clock, 10);
 	else
@@ -1378,9 +1378,11 @@ static void *storm_main(void *arg)
 /* Many threads submit, members too, some are cancelled, one fails at any time, abandoned ones run on; then all is over. */
 TEST(scope, many_threads_submit_while_one_fails)
 {
+	exs_retry_options at_once = {.sleep = EXS_NONE};
+
 	for (unsigned long round = 0; round < harness_rounds(60); round++) {
 		struct storm s = {.ex = {exs_thread_pool(2), exs_with_timeout_mode(exs_thread_pool(2), 0.0005, EXS_ABANDON),
-					 exs_with_retry(exs_thread_pool(1), NULL), exs_inline()},
+					 exs_with_retry(exs_thread_pool(1), &at_once), exs_inline()},
 				  .scope = round % 2 ? go_on() : exs_scope_new(),
 				  .error = new_error(),
 				  .seed = (unsigned)round * 5,

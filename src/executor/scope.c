@@ -210,6 +210,7 @@ bool exsi_scope_join(exs_future *f)
 	struct exsi_member *m = exsi_extra(f)->member;
 	exs_scope *s = m->scope;
 
+	atomic_init(&m->entered, false);
 	m->node = (struct exsi_node){.fn = member_done, .kind = EXSI_CALLBACK};
 	exsi_node_add(f, &m->node);
 	exsi_scope_enter(s);
@@ -224,7 +225,7 @@ bool exsi_scope_join(exs_future *f)
 }
 
 /* A close under way runs members itself where nobody else might. It may have tried this one before it was in a queue: it
-   is to try again. The flag makes the word differ from what the close is about to sleep on. */
+   is to try again. Clearing the flag makes the word differ from what the close is about to sleep on. */
 static void tell_close(exs_scope *s, struct exsi_member *m)
 {
 	pthread_mutex_lock(&s->lock);
@@ -236,6 +237,14 @@ static void tell_close(exs_scope *s, struct exsi_member *m)
 	pthread_mutex_unlock(&s->lock);
 	if (again && atomic_fetch_and(&s->left, ~LISTENS) & LISTENS)
 		exsi_unpark(&s->left, 1);
+}
+
+/* Pairs with the close, which sets closing and then looks who has entered: one of the two sees the other. */
+static void entered(exs_scope *s, struct exsi_member *m)
+{
+	atomic_store(&m->entered, true);
+	if (atomic_load(&s->closing)) /* so this is in a member, and the scope lives */
+		tell_close(s, m);
 }
 
 /* Why the scope can't have a member at all, or NULL. */
@@ -261,8 +270,8 @@ static exs_future *submit(exs_scope *s, exs_executor *x, const exs_task *t, cons
 		exs_future *f = exsi_submit(x, t, EXS_ENTRY_SUBMIT, wrong, s);
 		if (!f)
 			member_failed(s, exsi_error(EXS_ENOMEM));
-		else if (atomic_load(&s->closing)) /* only in a member, so the scope lives */
-			tell_close(s, exsi_extra(f)->member);
+		else
+			entered(s, exsi_extra(f)->member);
 		return f;
 	}
 	error = exs_error_new(&exs_domain_exs, EXS_EINVAL, "exs_scope_submit: executor is NULL");
@@ -417,14 +426,16 @@ exs_scope *exs_scope_new(void)
 /* --- close --- */
 
 /* The next member that the close has not tried to run, held; or NULL. */
-static exs_future *next_untried(exs_scope *s)
+static exs_future *next_untried(exs_scope *s, bool *in_time)
 {
 	exs_future *f = NULL;
 
 	pthread_mutex_lock(&s->lock);
 	if (s->untried != &s->members) {
-		f = s->untried->call;
-		s->untried = s->untried->next;
+		struct exsi_member *m = s->untried;
+		s->untried = m->next;
+		*in_time = m->tried = atomic_load(&m->entered);
+		f = m->call;
 		exsi_hold(f);
 	}
 	pthread_mutex_unlock(&s->lock);
@@ -434,13 +445,14 @@ static exs_future *next_untried(exs_scope *s)
 /* A worker runs what has not begun. *concerned: a member may need its kind. false: there was nothing to try. */
 static bool help(exs_scope *s, struct exsi_worker *worker, bool *concerned)
 {
-	exs_future *f = worker ? next_untried(s) : NULL;
+	bool in_time = false; /* otherwise it will have to be tried again */
+	exs_future *f = worker ? next_untried(s, &in_time) : NULL;
 
 	if (!f)
 		return false;
 	while (!exs_future_is_done(f) && worker->help(worker, f))
 		;
-	*concerned = *concerned || exsi_concerns(f);
+	*concerned = *concerned || (in_time && exsi_concerns(f));
 	exsi_drop(f);
 	return true;
 }
@@ -452,7 +464,7 @@ static bool concerns_any(exs_scope *s)
 
 	pthread_mutex_lock(&s->lock);
 	for (struct exsi_member *m = s->members.next; m != &s->members && !concerns; m = m->next)
-		concerns = exsi_concerns(m->call);
+		concerns = m->tried && exsi_concerns(m->call);
 	pthread_mutex_unlock(&s->lock);
 	return concerns;
 }
