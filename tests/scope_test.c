@@ -790,6 +790,7 @@ TEST(scope, nested_in_the_tasks_of_a_pool)
 	nested_on(exs_inline(), 7);
 	nested_on(exs_thread_pool_with(&no_spares), 7); /* one thread is all it takes */
 	nested_on(exs_with_retry(exs_with_timeout(exs_thread_pool(2), 1000), NULL), 6);
+	nested_on(exs_with_throttle(exs_thread_pool(2), 1 << 7, NULL), 6);
 	nested_on(exs_with_timeout_mode(exs_thread_pool_with(&no_spares), 1000, EXS_ABANDON), 5);
 }
 
@@ -956,6 +957,64 @@ TEST(scope, callbacks_of_members_submit_members)
 	CHECK_INT(c.value, 7);
 	job_fini(&job);
 	exs_executor_free(ex);
+}
+
+/* On an event loop: its only thread closes, and runs the members, those that come out of a backoff too. */
+static exs_result close_on_loop(void *arg, exs_context *ctx)
+{
+	struct job *jobs = arg;
+	exs_scope *scope = exs_scope_new();
+
+	(void)ctx;
+	for (int i = 0; i < 3; i++)
+		exs_future_unref(put(scope, jobs[i].more, &jobs[i]));
+	close_well(scope);
+	for (int i = 0; i < 3; i++)
+		CHECK_INT(jobs[i].starts, 2 + (i == 1));
+	split_on(exs_layer_delegate(jobs[0].more));
+	return exs_ok(NULL, NULL);
+}
+
+struct passing {
+	exs_clock *clock;
+	exs_future *until;
+};
+
+static void *pass_time(void *arg)
+{
+	struct passing *p = arg;
+
+	while (!exs_future_is_done(p->until)) {
+		if (exs_clock_armed(p->clock))
+			advance(p->clock, 1);
+		sched_yield();
+	}
+	return NULL;
+}
+
+TEST(scope, close_on_an_event_loop)
+{
+	exs_clock *clock = exs_clock_manual_new();
+	exs_executor *loop = exs_with_clock(exs_event_loop(), clock), *ex = exs_with_retry(loop, NULL);
+	struct job jobs[3];
+	exs_error *error = new_error();
+
+	for (int i = 0; i < 3; i++) {
+		job_init(&jobs[i]);
+		jobs[i].failures = 1 + (i == 1);
+		jobs[i].error = error;
+		jobs[i].more = ex;
+	}
+	exs_future *f = exs_submit(ex, close_on_loop, jobs);
+	pthread_t thread = thread_start(pass_time, &(struct passing){clock, f});
+	CHECK(exs_event_loop_run_once(ex, EXS_FOREVER) > 0);
+	thread_join(thread);
+	expect_value(f, NULL);
+	for (int i = 0; i < 3; i++)
+		job_fini(&jobs[i]);
+	exs_executor_free(ex);
+	exs_error_unref(error);
+	exs_clock_unref(clock);
 }
 
 /* --- what can't be waited for --- */

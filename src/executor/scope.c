@@ -224,8 +224,15 @@ bool exsi_scope_join(exs_future *f)
 	return !cause;
 }
 
+/* Clearing the flag makes the word differ from what the close sleeps on, or is about to. */
+static void wake_close(exs_scope *s)
+{
+	if (atomic_fetch_and(&s->left, ~LISTENS) & LISTENS)
+		exsi_unpark(&s->left, 1);
+}
+
 /* A close under way runs members itself where nobody else might. It may have tried this one before it was in a queue: it
-   is to try again. Clearing the flag makes the word differ from what the close is about to sleep on. */
+   is to try again. */
 static void tell_close(exs_scope *s, struct exsi_member *m)
 {
 	pthread_mutex_lock(&s->lock);
@@ -235,8 +242,8 @@ static void tell_close(exs_scope *s, struct exsi_member *m)
 		append(s, m);
 	}
 	pthread_mutex_unlock(&s->lock);
-	if (again && atomic_fetch_and(&s->left, ~LISTENS) & LISTENS)
-		exsi_unpark(&s->left, 1);
+	if (again)
+		wake_close(s);
 }
 
 /* Pairs with the close, which sets closing and then looks who has entered: one of the two sees the other. */
@@ -425,7 +432,33 @@ exs_scope *exs_scope_new(void)
 
 /* --- close --- */
 
-/* The next member that the close has not tried to run, held; or NULL. */
+/* For a worker that closes. */
+struct closer {
+	exs_scope *scope;
+	struct exsi_worker *worker;
+	bool concerned; /* a member may need its kind */
+	atomic_bool nudged;
+};
+
+static void try_all_again(struct closer *c)
+{
+	exs_scope *s = c->scope;
+
+	c->concerned = false;
+	pthread_mutex_lock(&s->lock);
+	s->untried = s->members.next;
+	pthread_mutex_unlock(&s->lock);
+}
+
+static void nudge_closer(void *closer)
+{
+	struct closer *c = closer;
+
+	atomic_store(&c->nudged, true);
+	wake_close(c->scope);
+}
+
+/* The next member that the close has not tried to run, held; or NULL. in_time: it waits, if it does, where it can be found. */
 static exs_future *next_untried(exs_scope *s, bool *in_time)
 {
 	exs_future *f = NULL;
@@ -434,7 +467,7 @@ static exs_future *next_untried(exs_scope *s, bool *in_time)
 	if (s->untried != &s->members) {
 		struct exsi_member *m = s->untried;
 		s->untried = m->next;
-		*in_time = m->tried = atomic_load(&m->entered);
+		*in_time = atomic_load(&m->entered);
 		f = m->call;
 		exsi_hold(f);
 	}
@@ -442,31 +475,29 @@ static exs_future *next_untried(exs_scope *s, bool *in_time)
 	return f;
 }
 
-/* A worker runs what has not begun. *concerned: a member may need its kind. false: there was nothing to try. */
-static bool help(exs_scope *s, struct exsi_worker *worker, bool *concerned)
+/* A worker runs what has not begun. false: there was nothing to try. */
+static bool help(struct closer *c)
 {
-	bool in_time = false; /* otherwise it will have to be tried again */
-	exs_future *f = worker ? next_untried(s, &in_time) : NULL;
+	bool in_time = false; /* otherwise it will be to try again */
+	exs_future *f = next_untried(c->scope, &in_time);
 
 	if (!f)
 		return false;
-	while (!exs_future_is_done(f) && worker->help(worker, f))
+	while (!exs_future_is_done(f) && c->worker->help(c->worker, f))
 		;
-	*concerned = *concerned || (in_time && exsi_concerns(f));
+	c->concerned = c->concerned || (in_time && exsi_concerns(f));
 	exsi_drop(f);
 	return true;
 }
 
-/* Does a member still need this worker's kind? */
-static bool concerns_any(exs_scope *s)
+/* Runs what can be run on this thread; the flag is set before the last look, so that what comes after it is heard of. */
+static void help_all(struct closer *c)
 {
-	bool concerns = false;
-
-	pthread_mutex_lock(&s->lock);
-	for (struct exsi_member *m = s->members.next; m != &s->members && !concerns; m = m->next)
-		concerns = m->tried && exsi_concerns(m->call);
-	pthread_mutex_unlock(&s->lock);
-	return concerns;
+	atomic_fetch_or(&c->scope->left, LISTENS);
+	if (atomic_exchange(&c->nudged, false))
+		try_all_again(c);
+	while (help(c))
+		;
 }
 
 static bool is_over(exs_scope *s)
@@ -474,7 +505,15 @@ static bool is_over(exs_scope *s)
 	return !(atomic_load(&s->left) & ~LISTENS);
 }
 
-/* Sleeps until nothing is left, or a worker has something new to try. May return for no reason. */
+/* A short spin: the last end is often a moment away. */
+static bool spin(exs_scope *s)
+{
+	for (unsigned turn = 0; turn < 64 && !is_over(s); turn++)
+		exsi_relax(turn);
+	return is_over(s);
+}
+
+/* Sleeps until nothing is left, or a worker has something to try. May return for no reason. */
 static void sleep_on(exs_scope *s, bool listens)
 {
 	unsigned left = atomic_load(&s->left);
@@ -491,37 +530,35 @@ static void give_up(exs_scope *s)
 	stop(s, EXS_CAUSE_SIBLING);
 }
 
-/* A short spin: the last end is often a moment away. */
-static bool spin(unsigned turn)
-{
-	if (turn < 64)
-		exsi_relax(turn);
-	return turn < 64;
-}
-
 /* Until all have left. false: this thread must not wait for them. */
 static bool wait_for_all(exs_scope *s)
 {
-	struct exsi_worker *worker = exsi_self()->worker;
-	bool concerned = false;
+	struct closer c = {.scope = s, .worker = exsi_self()->worker};
+	struct exsi_nudge nudge = {nudge_closer, &c};
+	bool sure = false, given_up = false;
 
-	for (unsigned turn = 0; !is_over(s); turn++) {
+	while (!is_over(s)) {
 		exsi_drain();
-		if (worker)
-			atomic_fetch_or(&s->left, LISTENS); /* before the look: a member that comes after it clears it */
-		if (help(s, worker, &concerned) || spin(turn))
-			continue;
-		int rc = exsi_block(concerned);
-		if (rc && concerned) {
-			concerned = concerns_any(s);
-			if (concerned && worker->holds)
-				return false;
-			if (concerned)
-				give_up(s);
-			concerned = false; /* what is left is on its own */
+		if (c.worker)
+			help_all(&c);
+		if (spin(s))
+			break;
+		int rc = exsi_block(c.concerned && !given_up, &nudge);
+		if (rc == EXSI_AGAIN) {
+			atomic_store(&c.nudged, true);
 			continue;
 		}
-		sleep_on(s, worker);
+		bool refused = rc && c.concerned && !given_up;
+		if (refused && sure && c.worker->holds)
+			return false;
+		given_up = given_up || (refused && sure);
+		sure = refused && !sure; /* after one more look: who was done meanwhile needs nobody */
+		if (refused && given_up)
+			give_up(s);
+		else if (refused)
+			try_all_again(&c);
+		else
+			sleep_on(s, c.worker);
 		if (!rc)
 			exsi_unblock();
 	}

@@ -168,7 +168,6 @@ struct exsi_member {
 	struct exsi_node node; /* the call's first callback */
 	atomic_bool entered;   /* its submit is over: if it waits in a queue, it is there */
 	bool linked;	       /* from the submit until the node is called */
-	bool tried;	       /* by a closing worker, after it had entered */
 };
 
 /* The scope of a call that is no child, or NULL. */
