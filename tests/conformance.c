@@ -13,6 +13,7 @@ enum { CROWD = 12, HINT = 7, LONG = 500 };
 /* A chain under test, and what it says of itself. */
 struct env {
 	exs_executor *ex; /* NULL: the test has freed it */
+	exs_scope *scope; /* NULL, or what all calls of the test are members of */
 	bool here;	  /* a task runs inside its submit */
 	bool polls;
 	bool cancels;	   /* what a shutdown in any mode finds below a cancel_on_shutdown, running or not */
@@ -140,10 +141,21 @@ static void release(struct env *env)
 
 /* --- calls and where they can be --- */
 
+static exs_future *submit(struct env *env, struct job *job)
+{
+	exs_task task = {.fn = job_run, .arg = job, .arg_free = job_free_arg};
+
+	if (!env->scope)
+		return job_submit(env->ex, job);
+	exs_future *f = exs_scope_submit_with(env->scope, env->ex, &task);
+	CHECK(f);
+	return f;
+}
+
 /* A call whose submit may not return before the task ends. */
 struct call {
 	struct job job;
-	exs_executor *ex;
+	struct env *env;
 	exs_future *f;
 	bool threaded;
 	pthread_t thread;
@@ -153,13 +165,13 @@ static void *call_main(void *arg)
 {
 	struct call *c = arg;
 
-	c->f = job_submit(c->ex, &c->job);
+	c->f = submit(c->env, &c->job);
 	return NULL;
 }
 
 static void call_start(struct env *env, struct call *c)
 {
-	c->ex = env->ex;
+	c->env = env;
 	c->threaded = env->here;
 	if (c->threaded)
 		c->thread = thread_start(call_main, c);
@@ -240,7 +252,7 @@ static exs_future *bring(struct env *env, enum stage stage, struct job *job)
 		job->failures = job->failures ? job->failures : ALWAYS;
 		job->error = env->hinted;
 	}
-	exs_future *f = job_submit(env->ex, job);
+	exs_future *f = submit(env, job);
 	if (stage == RUNNING)
 		sem_take(&job->entered);
 	else if (stage == POLLED)
@@ -361,34 +373,97 @@ OVER_CHAINS(task_cancels_itself)
 	job_fini(&job);
 }
 
-OVER_CHAINS(thousand_submits)
+/* One of a thousand calls: its task answers a value, fails at first, fails always, cancels itself; or the user cancels it. */
+enum outcome { VALUE, FAILS_ONCE, FAILS, CANCELS, IS_CANCELLED, OUTCOMES };
+
+struct one {
+	struct job job;
+	enum outcome outcome;
+	exs_future *f; /* the set's */
+	unsigned came; /* out of the set */
+	struct seen seen;
+};
+
+static void one_submit(struct env *env, struct one *one, exs_set *set)
+{
+	job_init(&one->job);
+	seen_init(&one->seen);
+	one->job.failures = one->outcome == FAILS ? ALWAYS : one->outcome == FAILS_ONCE;
+	one->job.error = env->error;
+	one->job.cancels = one->outcome == CANCELS;
+	one->f = submit(env, &one->job);
+	one->seen.last = one->f;
+	CHECK_INT(exs_future_on_done(one->f, seen_call, &one->seen, seen_free), EXS_OK);
+	CHECK_INT(exs_set_add(set, one->f), EXS_OK);
+	if (one->outcome == IS_CANCELLED)
+		exs_future_cancel(one->f);
+}
+
+static void check_one(struct env *env, struct one *one)
+{
+	exs_kind kind = exs_future_result(one->f).kind, expected = EXS_KIND_VALUE;
+
+	if (one->outcome == FAILS || (one->outcome == FAILS_ONCE && env->attempts == 1))
+		expected = EXS_KIND_ERROR;
+	else if (one->outcome == CANCELS)
+		expected = EXS_KIND_CANCELLED;
+	if (one->outcome == IS_CANCELLED) /* or it came too late */
+		CHECK(kind == EXS_KIND_VALUE || exs_future_cause(one->f) == EXS_CAUSE_USER);
+	else
+		CHECK_INT(kind, expected);
+	CHECK(kind != EXS_KIND_VALUE || exs_future_value(one->f) == &one->job);
+	CHECK(kind != EXS_KIND_ERROR || exs_future_error(one->f) == env->error);
+	one->came++;
+}
+
+/* Once everything is over. */
+static void one_end(struct env *env, struct one *one)
+{
+	static const char retried[OUTCOMES] = {[FAILS_ONCE] = 2, [FAILS] = 127};
+	unsigned most = retried[one->outcome] ? (unsigned)retried[one->outcome] : 1;
+
+	most = most < env->attempts ? most : env->attempts;
+	CHECK_INT(one->came, 1);
+	wait_count(&one->seen.frees, 1);
+	CHECK_INT(one->seen.calls, 1);
+	CHECK(one->outcome == IS_CANCELLED ? one->job.starts <= most : one->job.starts == most);
+	job_fini(&one->job); /* its argument freed once, its values destroyed */
+}
+
+/* Every result once, every callback once, every argument freed once. */
+static void thousand(struct env *env)
 {
 	enum { N = 1000 };
-	struct job *jobs = malloc(N * sizeof(*jobs));
+	struct one *ones = calloc(N, sizeof(*ones));
 	exs_set *set = exs_set_new();
 	exs_future *f;
 	unsigned n = 0;
 
-	CHECK(jobs && set);
+	CHECK(ones && set);
 	for (unsigned i = 0; i < N; i++) {
-		job_init(&jobs[i]);
-		CHECK_INT(exs_set_add(set, job_submit(env->ex, &jobs[i])), EXS_OK);
+		ones[i].outcome = (enum outcome)(i * i / 7 % OUTCOMES);
+		one_submit(env, &ones[i], set);
 	}
 	for (; exs_set_next(set, &f, EXS_FOREVER) == EXS_ITEM; n++) {
-		struct job *job = exs_future_value(f);
-		CHECK(job >= jobs && job < jobs + N);
-		CHECK_INT(job->polls, env->polls ? job->made - 1 : 0);
-		job->more = ++*(char **)&job->more; /* counts how often it came */
+		struct one *one = ones;
+		while (one < ones + N && one->f != f)
+			one++;
+		CHECK(one < ones + N);
+		check_one(env, one);
+		one->f = NULL;
 		exs_future_unref(f);
 	}
 	CHECK_INT(n, N);
-	for (unsigned i = 0; i < N; i++) {
-		CHECK_INT((intptr_t)jobs[i].more, 1);
-		CHECK_INT(jobs[i].starts, 1);
-		job_fini(&jobs[i]);
-	}
+	wait_until(is_idle, env->ex);
+	for (unsigned i = 0; i < N; i++)
+		one_end(env, &ones[i]);
 	exs_set_free(set);
-	free(jobs);
+	free(ones);
+}
+
+OVER_CHAINS(thousand_submits)
+{
+	thousand(env);
 }
 
 static void *submit_many(void *ex)
@@ -1121,14 +1196,19 @@ static bool queued_settled(void *stages)
 	return exs_future_is_done(s->f[QUEUED]) || s->jobs[QUEUED].starts;
 }
 
-static void check_cancelled(struct stages *s)
+static void check_cancelled_by(struct stages *s, exs_cause cause)
 {
 	if (s->f[QUEUED])
 		wait_until(queued_settled, s);
 	for (int i = 0; i < STAGES; i++)
 		if (s->f[i] && !(i == QUEUED && s->jobs[i].starts))
-			expect_cancelled(exs_future_ref(s->f[i]), EXS_CAUSE_SHUTDOWN);
+			expect_cancelled(exs_future_ref(s->f[i]), cause);
 	CHECK_INT(s->jobs[POLLED].told, s->f[POLLED] != NULL);
+}
+
+static void check_cancelled(struct stages *s)
+{
+	check_cancelled_by(s, EXS_CAUSE_SHUTDOWN);
 }
 
 /* What no function runs is cancelled, before what runs has ended; that is not even asked to stop (but by cancel_on_shutdown). */
@@ -1210,6 +1290,127 @@ OVER_CHAINS(shutdown_in_a_task)
 	CHECK_INT(inner.job.starts, 0);
 	inner_end(&inner);
 	job_fini(&job);
+}
+
+/* --- scopes --- */
+
+static void close_scope(struct env *env, const exs_error *error)
+{
+	exs_error *e = exs_scope_close(env->scope);
+
+	CHECK(e == error);
+	exs_error_unref(e);
+	env->scope = NULL;
+}
+
+OVER_CHAINS(thousand_members)
+{
+	exs_scope_options options = {.on_error = EXS_ON_ERROR_GO_ON};
+
+	env->scope = exs_scope_new_with(&options);
+	thousand(env);
+	close_scope(env, env->error);
+}
+
+/* All is over when the close returns: callbacks, arguments, values. */
+OVER_CHAINS(scope_awaits_its_members)
+{
+	enum { N = 20 };
+	struct job jobs[N];
+	struct seen seen;
+
+	seen_init(&seen);
+	env->scope = exs_scope_new();
+	for (int i = 0; i < N; i++) {
+		job_init(&jobs[i]);
+		exs_future *f = submit(env, &jobs[i]);
+		CHECK_INT(exs_future_on_done(f, seen_call, &seen, NULL), EXS_OK);
+		exs_future_unref(f);
+	}
+	close_scope(env, NULL);
+	CHECK_INT(seen.calls, N);
+	CHECK_INT(exs_executor_pending(env->ex), 0);
+	for (int i = 0; i < N; i++) {
+		CHECK_INT(jobs[i].freed, 1);
+		CHECK_INT(jobs[i].values, 0);
+		job_fini(&jobs[i]);
+	}
+}
+
+/* Wherever they are: queued, running, in a backoff, in the poll set. */
+static void cancel_scope(struct env *env, exs_error *error)
+{
+	exs_executor *other = exs_inline();
+	struct stages s;
+	struct job bad;
+
+	env->scope = exs_scope_new();
+	stages_start(env, &s, true);
+	job_init(&bad);
+	bad.failures = ALWAYS;
+	bad.error = error;
+	exs_task task = {.fn = job_run, .arg = &bad, .arg_free = job_free_arg};
+	if (error)
+		expect_error(exs_scope_submit_with(env->scope, other, &task), error);
+	else
+		exs_scope_cancel(env->scope);
+	check_cancelled_by(&s, error ? EXS_CAUSE_SIBLING : EXS_CAUSE_USER);
+	close_scope(env, error);
+	for (unsigned i = 0; i < s.crowd->n; i++) {
+		struct call *c = &s.crowd->calls[i];
+		expect_cancelled(exs_future_ref(call_future(c)), error ? EXS_CAUSE_SIBLING : EXS_CAUSE_USER);
+		CHECK_INT(c->job.freed, 1);
+	}
+	if (!error)
+		job_free_arg(&bad);
+	job_fini(&bad);
+	stages_end(env, &s);
+	exs_executor_free(other);
+}
+
+OVER_CHAINS(scope_cancels_what_is_left)
+{
+	cancel_scope(env, env->error);
+}
+
+OVER_CHAINS(scope_is_cancelled)
+{
+	cancel_scope(env, NULL);
+}
+
+/* Its time up, the chain fails the futures; the tasks run on, and the close waits for them. */
+static void *close_failed(void *scope)
+{
+	exs_error *e = exs_scope_close(scope);
+
+	CHECK(exs_error_is(e, &exs_domain_exs, EXS_ESHUTDOWN));
+	return NULL;
+}
+
+OVER_CHAINS(scope_of_a_chain_that_is_shut_down)
+{
+	struct call c;
+
+	env->scope = exs_scope_new();
+	job_init(&c.job);
+	c.job.gated = true;
+	call_start(env, &c);
+	sem_take(&c.job.entered);
+	exs_shutdown(env->ex, EXS_CANCEL_QUEUED, 0);
+	pthread_t thread = 0;
+	if (!env->here)
+		thread = thread_start(close_failed, env->scope); /* otherwise the submit is not over */
+	CHECK_INT(c.job.freed, 0);
+	sem_post(&c.job.open);
+	expect_code(call_future(&c), &exs_domain_exs, EXS_ESHUTDOWN);
+	if (env->here)
+		close_failed(env->scope);
+	else
+		thread_join(thread);
+	env->scope = NULL;
+	CHECK_INT(c.job.freed, 1);
+	CHECK_INT(c.job.values, 0);
+	job_fini(&c.job);
 }
 
 /* --- freed from within --- */
