@@ -24,6 +24,7 @@ struct slot {
 	struct slot *next, **pprev; /* pprev NULL: not in the list */
 	exs_future *child;	    /* one reference; NULL: none under way */
 	exs_result late;	    /* the child's outcome, if delivered */
+	exs_link link;		    /* for going up with it */
 	bool delivered;
 	atomic_bool expired;
 };
@@ -101,10 +102,19 @@ static void let_go(struct abandon *a, struct slot *s, exs_future *child, bool le
 	exs_future_unref(child);
 }
 
+/* Passes on a stop that was asked of the call while its token was not to be had. */
+static void tell_child(exs_future *f, struct slot *s)
+{
+	exs_cause cause = exs_future_cause(f);
+	bool insisted = atomic_fetch_and(&f->state, ~EXSI_INSISTED) & EXSI_INSISTED;
+
+	exsi_cancel(s->child, EXSI_STOP_ALL, insisted && cause == EXS_CAUSE_USER ? EXS_CAUSE_TIMEOUT : cause);
+}
+
 enum settled { GOES_UP, IS_HELD, MUST_TELL };
 
-/* With the token: the call goes up with what has come, or is parked. MUST_TELL: not before the child is told of a stop. */
-static enum settled try_settle(struct abandon *a, exs_future *f, struct slot *s, exs_result *r, bool told)
+/* With the token, in a cancel: the call goes up with what has come, or is parked again. MUST_TELL: another insists on a stop. */
+static enum settled try_settle(struct abandon *a, exs_future *f, struct slot *s, exs_result *r)
 {
 	exs_future *child = NULL;
 	bool left_behind = false, parked = false;
@@ -112,7 +122,7 @@ static enum settled try_settle(struct abandon *a, exs_future *f, struct slot *s,
 
 	pthread_mutex_lock(&a->lock);
 	if (!s->delivered && !atomic_load(&s->expired)) {
-		parked = told ? exsi_call_park_unless_insisted(f, a->x) : exsi_call_park_unless_stopped(f, a->x);
+		parked = exsi_call_park_unless_insisted(f, a->x);
 		how = parked ? IS_HELD : MUST_TELL;
 	}
 	/* The timer's expiry may have come between the look and the park, and found nothing to claim. */
@@ -128,26 +138,8 @@ static enum settled try_settle(struct abandon *a, exs_future *f, struct slot *s,
 	return how;
 }
 
-/* told: the child has been asked to stop by whoever asked first. One who insists may have come since. */
-static exs_step settle(struct abandon *a, exs_future *f, struct slot *s, exs_result *r, bool told)
-{
-	enum settled how;
-
-	while ((how = try_settle(a, f, s, r, told)) == MUST_TELL) {
-		exs_cause cause = exs_future_cause(f);
-		bool insisted = atomic_fetch_and(&f->state, ~EXSI_INSISTED) & EXSI_INSISTED;
-		exsi_cancel(s->child, EXSI_STOP_ALL, insisted && cause == EXS_CAUSE_USER ? EXS_CAUSE_TIMEOUT : cause);
-		told = true;
-	}
-	return how == GOES_UP ? EXS_UP : EXS_HELD;
-}
 
 /* --- the child --- */
-
-static void kid_init(void *slot, void *from)
-{
-	*(struct kid *)slot = *(struct kid *)from;
-}
 
 /* What the child holds; its driver counts it off its root's top at the very end. */
 static void kid_end(const struct kid *k)
@@ -186,12 +178,11 @@ static exs_step kid_done(exs_executor *relay, exs_future *child, void *slot, exs
 	}
 	exs_future *me = mine ? leave(a, parent, s, r) : NULL;
 	pthread_mutex_unlock(&a->lock);
-	exs_result mine_r = *r;
 	if (parent)
 		*r = exs_ok(NULL, NULL); /* handed over; otherwise it is late, and destroyed with the child */
-	if (mine) {
+	if (mine) { /* an inline child ends below the parent's own start: it goes on from there, in constant stack */
 		let_go(a, s, me, false);
-		exs_call_resume(parent, a->x, EXS_UP, &mine_r);
+		exs_call_release(parent, a->x, EXS_UP, &s->late, &s->link);
 	}
 	child->arg_free = NULL; /* dropped here, before the count */
 	kid_end(k);
@@ -220,70 +211,93 @@ static const exs_layer_ops relay_ops = {
 
 /* --- hooks of the parent --- */
 
-static exs_future *start_child(struct abandon *a, exs_future *f, struct slot *s)
+/* With all it needs, but not entered yet: what it holds it lets go when it ends. */
+static exs_future *new_child(struct abandon *a, exs_future *f, struct slot *s)
 {
-	struct kid k = {
-		.parent = f, .owner = f, .a = a, .deadline = exs_clock_now(a->x->clock) + f->source->time_left(f)};
-
 	if (!exsi_arg_is_shared(f)) /* the first attempt, and f no child */
 		exsi_arg_share(f, &s->arg);
+	exs_future *child = exsi_new_child(a->relay, f->fn, f->arg);
+	if (!child)
+		return NULL;
 	struct exsi_shared_arg *arg = f->arg;
-	k.arg = arg;
-	exs_future *root = exsi_root(f);
-	exs_executor *root_top = exsi_top(root);
-	struct exs_scope *scope = exsi_scope(root);
+	*(struct kid *)exsi_slot(child, a->relay) =
+		(struct kid){.parent = f,
+			     .owner = f,
+			     .arg = arg,
+			     .a = a,
+			     .deadline = exs_clock_now(a->x->clock) + f->source->time_left(f)};
 	atomic_fetch_add(&arg->users, 1);
-	exsi_child_begin(root);
+	exsi_child_begin(exsi_root(f));
 	for (exs_future *up = f; up; up = up->source->parent(up))
 		exsi_hold(up); /* the child looks at them all */
-	exs_future *child = exsi_submit_child(a->relay, f->fn, arg, exs_call_entry(f), kid_init, &k);
-	if (!child) {
-		kid_end(&k);
-		exsi_child_end(root_top, scope);
-	}
 	return child;
 }
 
+static bool park_unless_stopped(struct exsi_timer *timer)
+{
+	exs_executor *x = abandon_of(timer)->x;
+
+	return exsi_call_park_unless_stopped(exsi_slot_call(slot_of(timer), x), x);
+}
+
+static bool park_unless_insisted(struct exsi_timer *timer)
+{
+	exs_executor *x = abandon_of(timer)->x;
+
+	return exsi_call_park_unless_insisted(exsi_slot_call(slot_of(timer), x), x);
+}
+
+/* Parks the call and arms its timer in one. Whoever claims it then finds all in place; it may be gone on return. */
+static void park(struct abandon *a, exs_future *f, struct slot *s)
+{
+	bool (*try)(struct exsi_timer *) = park_unless_stopped;
+	bool timed = s->timer.at != EXSI_NEVER;
+
+	while (timed ? !exsi_timer_arm(a->x->clock, &s->timer, s->timer.at, try) : !try(&s->timer)) {
+		tell_child(f, s);
+		try = park_unless_insisted;
+	}
+}
+
+/* The call is parked before the child starts: an inline child runs in here, and must be within reach of a cancel and of the time. */
 static exs_step abandon_start(exs_executor *x, exs_future *f, void *slot, exs_result *r)
 {
 	struct abandon *a = exsi_state(x);
 	struct slot *s = slot;
 	uint64_t ns = exsi_timeout_of(x, f, a->ns);
+	exs_entry entry = exs_call_entry(f);
 
 	s->timer = (struct exsi_timer){.at = exsi_after(exsi_clock_ns(x->clock), ns), .kind = &a->kind};
 	s->delivered = false;
 	atomic_init(&s->expired, false);
-	pthread_mutex_lock(&a->lock);
-	s->child = NULL; /* abandon_child may still look, when a retry above starts the call again */
-	list(a, s);	 /* before the child starts: shutdown must find the call while an inline task runs */
-	pthread_mutex_unlock(&a->lock);
-	exs_future *child = start_child(a, f, s);
-	pthread_mutex_lock(&a->lock);
-	s->child = child;
-	if (!child)
-		unlist(s);
-	pthread_mutex_unlock(&a->lock);
+	exs_future *child = new_child(a, f, s);
 	if (!child) {
 		*r = exs_fail(exsi_error(EXS_ENOMEM));
 		return EXS_UP;
 	}
-	if (s->timer.at != EXSI_NEVER)
-		exsi_timer_arm(x->clock, &s->timer, s->timer.at, NULL);
-	return settle(a, f, s, r, false);
+	pthread_mutex_lock(&a->lock);
+	s->child = child; /* under the lock: abandon_child may still look, when a retry above starts the call again */
+	list(a, s);
+	pthread_mutex_unlock(&a->lock);
+	park(a, f, s);
+	exsi_enter_child(child, entry);
+	return EXS_HELD;
 }
 
 static exs_step abandon_cancel(exs_executor *x, exs_future *f, void *slot, exs_cause cause, exs_result *r)
 {
 	struct slot *s = slot;
-
 	exs_future *child = s->child;
+	enum settled how;
+
 	exsi_hold(child);
-	exs_step step = settle(exsi_state(x), f, s, r, true);
-	if (step == EXS_HELD)
+	while ((how = try_settle(exsi_state(x), f, s, r)) == MUST_TELL)
+		tell_child(f, s);
+	if (how == IS_HELD)
 		exsi_cancel_next(child, cause);
 	else
 		exsi_drop(child);
-	return step;
+	return how == GOES_UP ? EXS_UP : EXS_HELD;
 }
 
 static bool abandon_expire(struct exsi_timer *timer)

@@ -83,8 +83,8 @@ static void finish(exs_future *f, exs_executor *top, exs_result *r, struct exsi_
 	exsi_frame_pop(frame);
 	exsi_count_done(top);
 	if (root_top != top)
-		exsi_child_end(root_top, scope);
-	else if (scope)
+		exsi_count_child_done(root_top);
+	if (scope)
 		exsi_scope_leave(scope);
 }
 
@@ -353,13 +353,6 @@ void exsi_child_begin(exs_future *root)
 		exsi_scope_enter(exsi_scope(root));
 }
 
-void exsi_child_end(exs_executor *root_top, exs_scope *scope)
-{
-	exsi_count_child_done(root_top);
-	if (scope)
-		exsi_scope_leave(scope);
-}
-
 static const exs_executor *outermost(const exs_executor *x, exs_option option)
 {
 	while (x && !(x->ops.options & option))
@@ -570,17 +563,16 @@ exs_future *exs_try_submit_sized(exs_executor *x, const exs_task *task, size_t s
 	return submit_sized(x, task, size, EXS_ENTRY_TRY);
 }
 
-exs_future *exsi_submit_child(exs_executor *x, exs_task_fn *fn, struct exsi_shared_arg *arg, exs_entry entry,
-			      void (*init)(void *, void *), void *init_arg)
+exs_future *exsi_new_child(exs_executor *x, exs_task_fn *fn, struct exsi_shared_arg *arg)
 {
 	exs_task task = {.fn = fn, .arg = arg, .arg_free = exsi_arg_drop};
-	exs_future *f = new_call(x, &task, NULL);
 
-	if (!f)
-		return NULL;
-	init(exsi_slot(f, x), init_arg);
-	enter(f, x, entry);
-	return f;
+	return new_call(x, &task, NULL);
+}
+
+void exsi_enter_child(exs_future *child, exs_entry entry)
+{
+	enter(child, exsi_top(child), entry);
 }
 
 int exs_call(exs_executor *x, exs_task_fn *fn, void *arg, double seconds, exs_result *result)

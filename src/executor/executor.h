@@ -103,13 +103,13 @@ void exsi_arg_share(exs_future *f, struct exsi_shared_arg *shared);
 bool exsi_arg_is_shared(exs_future *f);
 void exsi_arg_drop(void *shared);
 
-/* root gets a child, which its chain and its scope wait for; ended by the child's driver, or by who could not submit it. */
+/* root gets a child, which its chain and its scope wait for until the child's driver has done with it. */
 void exsi_child_begin(exs_future *root);
-void exsi_child_end(exs_executor *root_top, struct exs_scope *scope);
 
-/* A call on x that does the work of another; init gets its slot before it starts. NULL: no memory, and nothing was taken. */
-exs_future *exsi_submit_child(exs_executor *x, exs_task_fn *fn, struct exsi_shared_arg *arg, exs_entry entry,
-			      void (*init)(void *slot, void *), void *init_arg);
+/* A call on x that does the work of another; it may be cancelled at once, and must be entered. NULL: no memory, and nothing was
+   taken. */
+exs_future *exsi_new_child(exs_executor *x, exs_task_fn *fn, struct exsi_shared_arg *arg);
+void exsi_enter_child(exs_future *child, exs_entry entry);
 
 /* As exs_submit; a member of the scope, if there is one. x is not NULL, all is wrong if `wrong` says so. */
 exs_future *exsi_submit(exs_executor *x, const exs_task *task, exs_entry entry, const char *wrong,

@@ -250,7 +250,7 @@ static void tell_close(exs_scope *s, struct exsi_member *m)
 static void entered(exs_scope *s, struct exsi_member *m)
 {
 	atomic_store(&m->entered, true);
-	if (atomic_load(&s->closing)) /* so this is in a member, and the scope lives */
+	if (atomic_load(&s->closing))
 		tell_close(s, m);
 }
 
@@ -274,11 +274,13 @@ static exs_future *submit(exs_scope *s, exs_executor *x, const exs_task *t, cons
 	if (error)
 		return exsi_submit_failed(t, error);
 	if (x) {
+		exsi_scope_enter(s); /* an inline call is over before its submit is */
 		exs_future *f = exsi_submit(x, t, EXS_ENTRY_SUBMIT, wrong, s);
 		if (!f)
 			member_failed(s, exsi_error(EXS_ENOMEM));
 		else
 			entered(s, exsi_extra(f)->member);
+		exsi_scope_leave(s);
 		return f;
 	}
 	error = exs_error_new(&exs_domain_exs, EXS_EINVAL, "exs_scope_submit: executor is NULL");
