@@ -247,3 +247,55 @@ TEST(submit, integers_fit_a_value)
 	expect_value(exs_submit(ex, integer, (void *)(intptr_t)-1), NULL);
 	exs_executor_free(ex);
 }
+
+/* --- the entry of a call --- */
+
+static unsigned n_entries;
+static exs_entry entries[8];
+static exs_clock *entry_clock;
+static exs_executor *entry_chain;
+
+static exs_step note_entry(exs_executor *ex, exs_future *call, void *slot, exs_result *result)
+{
+	(void)ex, (void)slot, (void)result;
+	entries[n_entries++] = exs_call_entry(call);
+	return EXS_DOWN;
+}
+
+static exs_result pass_a_second(void *arg, exs_context *ctx)
+{
+	(void)ctx;
+	advance(entry_clock, 1);
+	return exs_ok(arg, NULL);
+}
+
+/* The other waits at the throttle, and is let go when this one has failed. */
+static exs_result submit_another_and_fail(void *arg, exs_context *ctx)
+{
+	if (exs_context_attempt(ctx) > 1)
+		return exs_ok(arg, NULL);
+	exs_future_unref(exs_submit(entry_chain, pass_a_second, NULL));
+	return exs_fail(exs_error_new(&test_domain, 1, "once"));
+}
+
+/* The backoff ends while the call's submit is still on the stack, in the task of another call that was let go. */
+TEST(call, a_restart_within_its_own_submit_is_a_restart)
+{
+	static const exs_layer_ops ops = {.size = sizeof(ops),
+					  .type = "entry",
+					  .start = note_entry,
+					  .done = exs_pass_done,
+					  .cancel = exs_pass_cancel};
+
+	n_entries = 0;
+	entry_clock = exs_clock_manual_new();
+	entry_chain = exs_with_throttle(exs_with_clock(exs_inline(), entry_clock), 1, NULL);
+	entry_chain = exs_with_retry(exs_layer_new(&ops, entry_chain, 0, 0), NULL);
+	expect_value(exs_submit(entry_chain, submit_another_and_fail, NULL), NULL);
+	CHECK_INT(n_entries, 3);
+	CHECK_INT(entries[0], EXS_ENTRY_SUBMIT);
+	CHECK_INT(entries[1], EXS_ENTRY_SUBMIT); /* the other */
+	CHECK_INT(entries[2], EXS_ENTRY_RESTART);
+	exs_executor_free(entry_chain);
+	exs_clock_unref(entry_clock);
+}

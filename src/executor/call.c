@@ -108,6 +108,8 @@ static void drive_one(exs_future *f, exs_executor *x, exs_step step, exs_result 
 	push_frame(&frame, f);
 	if (enter)
 		step = x->ops.start(x, f, exsi_slot(f, x), r);
+	else if (me.entering == f) /* it had been held, and goes on while its submit is still below on the stack */
+		me.entering = NULL;
 	while (step != EXS_HELD) {
 		if (step == EXS_DOWN) {
 			step = step_down(&x, f, r);
