@@ -322,6 +322,12 @@ uint64_t harness_seed(void)
 	return atomic_load(&seed);
 }
 
+void harness_set_seed(uint64_t s)
+{
+	harness_seed();
+	atomic_store(&seed, s);
+}
+
 uint64_t harness_random(uint64_t *state)
 {
 	uint64_t z = *state += UINT64_C(0x9e3779b97f4a7c15);

@@ -42,6 +42,9 @@ long harness_undone(void);
 /* The seed of this process: EXS_TEST_SEED, or one of its own. The first call prints it. */
 uint64_t harness_seed(void);
 
+/* What a failure from now on says to replay with: a test that goes through many seeds. */
+void harness_set_seed(uint64_t seed);
+
 /* The next number of a sequence (SplitMix64), any state is fine to begin with; and one below n (n > 0). */
 uint64_t harness_random(uint64_t *state);
 uint64_t harness_below(uint64_t *state, uint64_t n);

@@ -418,6 +418,24 @@ static void call(void)
 	exs_executor_free(ex);
 }
 
+/* Its own faults are off: all that fails here fails from without, also outside its steps. */
+static void simulated(void)
+{
+	enum { CALLS = 20 }; /* more than the pool's first table holds */
+	exs_sim *sim = exs_sim_new(1, NULL);
+	exs_executor *ex = with_poll(with_retry(exs_sim_pool(sim, 1), 1), resolve_all);
+	exs_future *f[CALLS];
+
+	if (made(ex)) {
+		for (int i = 0; i < CALLS; i++)
+			f[i] = submit(ex, i % 2 ? answer_7 : fail_once_more, NULL, 0);
+		for (int i = 0; i < CALLS; i++)
+			finish(f[i]);
+	}
+	exs_executor_free(ex);
+	CHECK_INT(exs_sim_free(sim), EXS_OK);
+}
+
 TEST(oom, submit)
 {
 	everything_fails(submit_inline, 6, 1);
@@ -426,6 +444,7 @@ TEST(oom, submit)
 	everything_fails(submit_many, 10, 1);
 	everything_fails(submit_children, 15, 2);
 	everything_fails(call, 3, 1);
+	everything_fails(simulated, 20 + 20 + 8, 0);
 }
 
 /* --- futures --- */

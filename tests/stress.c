@@ -25,6 +25,8 @@ static const struct rule {
 	[TIMED_OUT] = {0, HAS_TIMEOUT, 0, SAID_CANCELLED},
 	[SHUT_DOWN] = {SHUT, 0, 0, SAID_CANCELLED},
 	[REJECTED] = {TRIED, HAS_BOUND, 0, SAID_CANCELLED},
+	[INJECTED] = {0, HAS_FAULTS, 0, SAID_CANCELLED},
+	[NO_MEMORY] = {0, HAS_NO_MEMORY, 0, SAID_CANCELLED},
 };
 
 /* A cancelled one says who asked: one of these must have happened. */
@@ -35,10 +37,18 @@ static const unsigned cause_needs[] = {
 };
 
 const char *const outcome_names[N_OUTCOMES] = {
-	[NOT_DONE] = "not done",	   [TASK_VALUE] = "value of the task", [TASK_ERROR] = "error of the task",
-	[YIELD_VALUE] = "value of a poll", [YIELD_ERROR] = "error of a poll",  [BATCH_ERROR] = "failed poll",
-	[CANCELLED] = "cancelled",	   [TIMED_OUT] = "timed out",	       [SHUT_DOWN] = "shut down",
+	[NOT_DONE] = "not done",
+	[TASK_VALUE] = "value of the task",
+	[TASK_ERROR] = "error of the task",
+	[YIELD_VALUE] = "value of a poll",
+	[YIELD_ERROR] = "error of a poll",
+	[BATCH_ERROR] = "failed poll",
+	[CANCELLED] = "cancelled",
+	[TIMED_OUT] = "timed out",
+	[SHUT_DOWN] = "shut down",
 	[REJECTED] = "rejected",
+	[INJECTED] = "injected",
+	[NO_MEMORY] = "out of memory",
 };
 
 static unsigned events_of(struct token *t)
@@ -107,8 +117,14 @@ void value_destroy(void *value)
 
 exs_error *token_error(struct token *t, unsigned level)
 {
+	return token_error_after(t, level, -1);
+}
+
+exs_error *token_error_after(struct token *t, unsigned level, double retry_after)
+{
 	unsigned n = atomic_fetch_add(&t->n_errors, 1);
-	exs_error *e = exs_error_new(&stress_domain, (int)level, "token %u: error %u", t->id, n);
+	exs_error *e =
+		exs_error_new_retry_after(&stress_domain, (int)level, retry_after, "token %u: error %u", t->id, n);
 
 	if (n < MAX_ERRORS)
 		atomic_store(&t->errors[n], e);
@@ -203,6 +219,8 @@ static enum outcome outcome_of_error(struct token *t, const exs_error *e)
 		token_must(owns_error(t, e), t, "an error keeps its identity");
 		return code ? YIELD_ERROR : TASK_ERROR;
 	}
+	if (exs_error_domain(e) == &exs_domain_sim)
+		return INJECTED;
 	token_must(exs_error_domain(e) == &exs_domain_exs, t, "an error is the library's or the test's");
 	switch (code) {
 	case EXS_ETIMEDOUT:
@@ -211,6 +229,8 @@ static enum outcome outcome_of_error(struct token *t, const exs_error *e)
 		return SHUT_DOWN;
 	case EXS_EREJECTED:
 		return REJECTED;
+	case EXS_ENOMEM:
+		return NO_MEMORY;
 	default:
 		fprintf(stderr, "%s\n", exs_error_message(e));
 		token_must(false, t, "the library has no other error for it");

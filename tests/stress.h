@@ -20,6 +20,8 @@ enum feature {
 	HAS_LIMIT = 256, /* a task must not wait for another call of its chain */
 	HAS_LOOP = 512,
 	HAS_ELSEWHERE = 1024, /* a call may wait for another executor */
+	HAS_FAULTS = 2048,    /* a simulation that injects errors of its own */
+	HAS_NO_MEMORY = 4096, /* allocations fail */
 	ENDS_NEVERS = 128     /* a descriptor that the poll function never resolves ends by a timeout */
 };
 
@@ -51,6 +53,8 @@ enum outcome {
 	TIMED_OUT,
 	SHUT_DOWN,
 	REJECTED,
+	INJECTED,
+	NO_MEMORY,
 	N_OUTCOMES
 };
 
@@ -146,6 +150,7 @@ void token_must(bool good, struct token *t, const char *what);
 /* A value, an error of the token. value: its destructor is value_destroy; NULL when it has made too many. */
 struct value *token_value(struct token *t, unsigned level);
 exs_error *token_error(struct token *t, unsigned level);
+exs_error *token_error_after(struct token *t, unsigned level, double retry_after);
 void value_destroy(void *value);
 
 /* The argument of its task, and what frees it. Of a token without arg_free the argument is the token's own. */

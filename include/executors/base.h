@@ -51,7 +51,7 @@ typedef struct exs_allocator {
 EXS_API void exs_set_allocator(const exs_allocator *allocator);
 
 /* Waits until every executor freed from one of its own threads has been released, up to `seconds`. When no executor is
-   left, the library has no thread left either. Answers 0, EXS_ETIMEDOUT, or EXS_EINVAL. Blocks; MT-safe. */
+   left, the library has no thread left either. Answers 0, EXS_ETIMEDOUT, EXS_EINVAL, or EXS_EDEADLK (sim.h). Blocks; MT-safe. */
 EXS_API int exs_quiesce(double seconds);
 
 #ifdef __cplusplus

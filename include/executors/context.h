@@ -33,7 +33,8 @@ EXS_API int exs_context_on_cancel(exs_context *ctx, exs_free_fn *fn, void *arg);
 /* Takes that back; if the handler is running on another thread, waits until it has ended. Unknown pairs are ignored. */
 EXS_API void exs_context_off_cancel(exs_context *ctx, exs_free_fn *fn, void *arg);
 
-/* Sleeps for real `seconds` or until the task is asked to stop. Answers 0, EXS_ECANCELLED, EXS_EINVAL. */
+/* Sleeps for real `seconds` (in a simulation: simulated ones) or until the task is asked to stop. Answers 0, EXS_ECANCELLED, EXS_EINVAL,
+   EXS_ENOMEM; in a simulation EXS_EDEADLK, if nothing is left that could end it. */
 EXS_API int exs_context_sleep(exs_context *ctx, double seconds);
 
 #ifdef __cplusplus

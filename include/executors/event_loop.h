@@ -22,7 +22,8 @@ EXS_API exs_executor *exs_event_loop(void);
    task or callback of the loop). Run user code.
 
    They go round by round: a round runs what was queued when it began, and leaves for the next what tasks queue meanwhile. */
-EXS_API long exs_event_loop_run(exs_executor *ex); /* rounds until it is stopped or freed; blocks */
+EXS_API long exs_event_loop_run(
+	exs_executor *ex); /* rounds until it is stopped or freed (in a simulation: or nothing is left); blocks */
 /* One round; waits up to `seconds` for something to run, or for a stop. */
 EXS_API long exs_event_loop_run_once(exs_executor *ex, double seconds);
 EXS_API long exs_event_loop_poll(exs_executor *ex); /* one round, without waiting */

@@ -22,6 +22,7 @@
 #include <executors/retry.h>
 #include <executors/scope.h>
 #include <executors/set.h>
+#include <executors/sim.h>
 #include <executors/task.h>
 #include <executors/thread_pool.h>
 #include <executors/throttle.h>

@@ -50,7 +50,7 @@ EXS_API exs_answer exs_future_cancel(exs_future *future);
 EXS_API size_t exs_future_cancel_all(exs_future *const *futures, size_t n);
 
 /* Waits up to `seconds` (EXS_FOREVER: without limit; 0: does not block). Answers 0 when done, EXS_ETIMEDOUT (the future stays
-   as it is), EXS_EINVAL, EXS_EFORK, or EXS_EDEADLK (see thread_pool.h, event_loop.h, poll.h). On a worker of the pool that is to run the call it
+   as it is), EXS_EINVAL, EXS_EFORK, or EXS_EDEADLK (see thread_pool.h, event_loop.h, poll.h, sim.h). On a worker of the pool that is to run the call it
    runs it itself if it has not begun. MT-safe. */
 EXS_API int exs_future_wait(exs_future *future, double seconds);
 

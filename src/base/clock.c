@@ -8,7 +8,7 @@
 
 enum { MAX_CALLBACK_THREADS = 64 };
 
-/* lock guards everything but refs and manual. */
+/* lock guards everything but refs, manual and turner. */
 struct exs_clock {
 	atomic_uint refs;
 	bool manual;
@@ -19,6 +19,7 @@ struct exs_clock {
 	uint64_t now, target;
 	bool advancing;
 	pthread_t advancer;
+	struct exsi_turner *turner; /* set before the clock is used, and after */
 	/* real */
 	size_t holds;
 	bool changing, stopping; /* the threads are being started or ended; ended */
@@ -160,7 +161,34 @@ static void run_to_target(exs_clock *c)
 		t->kind->fire(t);
 		pthread_mutex_lock(&c->lock);
 	}
-	c->now = c->target;
+	if (c->now < c->target) /* not moved beyond it by a step */
+		c->now = c->target;
+}
+
+bool exsi_clock_step(exs_clock *c, uint64_t limit)
+{
+	pthread_mutex_lock(&c->lock);
+	uint64_t at = exsi_wheel_earliest(&c->wheel);
+	bool due = at != EXSI_NEVER && at <= limit;
+	uint64_t to = due ? at : limit;
+	if (to > c->now && to != EXSI_NEVER)
+		c->now = to;
+	struct exsi_timer *t = due ? exsi_wheel_pop(&c->wheel, c->now) : NULL;
+	bool fires = t && t->kind->expire(t);
+	pthread_mutex_unlock(&c->lock);
+	if (fires)
+		t->kind->fire(t);
+	return due;
+}
+
+void exsi_clock_set_turner(exs_clock *c, struct exsi_turner *turner)
+{
+	c->turner = turner;
+}
+
+struct exsi_turner *exsi_clock_turner(exs_clock *c)
+{
+	return c->turner;
 }
 
 int exs_clock_advance(exs_clock *c, double seconds)
@@ -187,6 +215,18 @@ int exs_clock_advance(exs_clock *c, double seconds)
 	return EXS_OK;
 }
 
+struct armed {
+	exs_clock *clock;
+	size_t n;
+};
+
+static bool enough_armed(void *arg)
+{
+	struct armed *armed = arg;
+
+	return exs_clock_armed(armed->clock) >= armed->n;
+}
+
 int exs_clock_wait_armed(exs_clock *c, size_t n, double seconds)
 {
 	uint64_t ns;
@@ -194,6 +234,9 @@ int exs_clock_wait_armed(exs_clock *c, size_t n, double seconds)
 
 	if (!c || !c->manual || !exsi_duration(seconds, &ns))
 		return EXS_EINVAL;
+	struct exsi_turner *turner = exsi_self()->turner;
+	if (turner)
+		return turner->until(turner, enough_armed, &(struct armed){c, n}, exsi_after(exsi_thread_now(), ns));
 	uint64_t deadline = exsi_after(exsi_now(), ns);
 	pthread_mutex_lock(&c->lock);
 	while (c->wheel.n < n && in_time)
@@ -213,19 +256,19 @@ size_t exs_clock_armed(exs_clock *clock)
 	return n;
 }
 
+uint64_t exsi_clock_earliest(exs_clock *c)
+{
+	pthread_mutex_lock(&c->lock);
+	uint64_t at = exsi_wheel_earliest(&c->wheel);
+	pthread_mutex_unlock(&c->lock);
+	return at;
+}
+
 double exs_clock_next(exs_clock *clock)
 {
 	exs_clock *c = exsi_clock(clock);
-	uint64_t next = EXSI_NEVER, now = exsi_clock_ns(c);
+	uint64_t now = exsi_clock_ns(c), next = exsi_clock_earliest(c);
 
-	pthread_mutex_lock(&c->lock);
-	for (size_t i = 0; c->wheel.n && i < EXSI_WHEEL_LEVELS * EXSI_WHEEL_SLOTS; i++) {
-		struct exsi_timer *list = &c->wheel.slots[0][0] + i;
-		for (struct exsi_timer *t = list->next; t != list; t = t->next)
-			if (t->at < next)
-				next = t->at;
-	}
-	pthread_mutex_unlock(&c->lock);
 	if (next == EXSI_NEVER)
 		return EXS_FOREVER;
 	return next > now ? (double)(next - now) / 1e9 : 0;

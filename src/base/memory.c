@@ -1,8 +1,10 @@
 /* Memory and log hooks. */
 #include "base/memory.h"
+#include "base/thread.h"
 
 #include <pthread.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,8 +16,25 @@ void exs_set_allocator(const exs_allocator *a)
 	allocator = a ? *a : (exs_allocator){malloc, free};
 }
 
+static atomic_int faulty; /* threads; 0 in ordinary life */
+
+void exsi_count_faulty(int by)
+{
+	atomic_fetch_add(&faulty, by);
+}
+
+static bool refused(void)
+{
+	struct exsi_turner *turner = exsi_self()->turner;
+
+	return turner && turner->no_memory(turner);
+}
+
 void *exsi_alloc(size_t size)
 {
+	/* Relaxed: the thread that is concerned counted itself. */
+	if (atomic_load_explicit(&faulty, memory_order_relaxed) && refused())
+		return NULL;
 	return allocator.alloc(size);
 }
 

@@ -10,6 +10,9 @@ void *exsi_zalloc(size_t size);
 void *exsi_alloc_array(size_t n, size_t size); /* NULL also when n * size overflows */
 void exsi_free(void *ptr);
 
+/* Counts threads whose turner may refuse memory: 1 or -1. */
+void exsi_count_faulty(int by);
+
 /* Never under a lock. */
 void exsi_log(exs_log_level level, const char *executor, const char *format, ...) __attribute__((format(printf, 3, 4)));
 

@@ -1,6 +1,7 @@
 /* Parking on a word: futex where there is one, otherwise hashed condition variables. */
 #define _GNU_SOURCE
 #include "base/sync.h"
+#include "base/thread.h"
 
 #include <errno.h>
 #include <math.h>
@@ -90,8 +91,11 @@ unsigned exsi_cores(void)
 
 double exsi_random(void)
 {
+	struct exsi_turner *turner = exsi_self()->turner;
 	uint32_t bits;
 
+	if (turner)
+		return turner->random(turner);
 	if (getentropy(&bits, sizeof(bits)))
 		bits = (uint32_t)exsi_now(); /* no entropy to be had: the time's low bits must do */
 	return (double)bits / UINT32_MAX;

@@ -34,7 +34,7 @@ bool exsi_cond_wait(pthread_cond_t *cond, pthread_mutex_t *lock, uint64_t deadli
 /* Processors this process may use, at least 1. */
 unsigned exsi_cores(void);
 
-/* Uniform in [0, 1]; from the system. */
+/* Uniform in [0, 1]; from the system, or from the turner of this thread. */
 double exsi_random(void);
 
 /* A breath in a spin loop; after a while it gives up the processor. */

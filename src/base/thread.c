@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "base/thread.h"
 #include "base/memory.h"
+#include "base/sync.h"
 
 #include <errno.h>
 #include <executors/error.h>
@@ -44,6 +45,27 @@ void exsi_unblock(void)
 {
 	if (self.worker)
 		self.worker->unblock(self.worker);
+}
+
+uint64_t exsi_thread_now(void)
+{
+	return self.turner ? self.turner->now(self.turner) : exsi_now();
+}
+
+/* --- chores --- */
+
+void exsi_enlist(struct exsi_turner *turner, struct exsi_chore *chore)
+{
+	chore->next = &turner->chores;
+	chore->prev = turner->chores.prev;
+	chore->prev->next = chore;
+	turner->chores.prev = chore;
+}
+
+void exsi_dismiss(struct exsi_chore *chore)
+{
+	chore->prev->next = chore->next;
+	chore->next->prev = chore->prev;
 }
 
 /* --- crews --- */

@@ -46,9 +46,33 @@ struct exsi_worker {
 	bool (*holds)(struct exsi_worker *worker, const void *scope);
 };
 
+/* The work of a library thread, as steps that a turner does in its place. */
+struct exsi_chore {
+	struct exsi_chore *next, *prev;
+	bool (*ready)(struct exsi_chore *chore); /* is there something to do? No side effects */
+	void (*turn)(struct exsi_chore
+			     *chore); /* does some of it; sets up the frame and the worker that the thread would have */
+	bool busy;		      /* in the middle of a turn */
+};
+
+/* Hangs on a thread that does itself what other threads would do for it meanwhile (a simulation's), and on its clock.
+   Whatever would block on this thread turns it instead. All of it belongs to that one thread. */
+struct exsi_turner {
+	/* Turns until done(arg), which has no side effects. EXS_OK; EXS_ETIMEDOUT: `deadline` (as of now) has passed; EXS_EDEADLK: nothing
+	   is left to do, and exs_last_error says so. */
+	int (*until)(struct exsi_turner *turner, bool (*done)(void *), void *arg, uint64_t deadline);
+	uint64_t (*now)(struct exsi_turner *turner); /* the time that waits are measured in, ns */
+	double (*random)(struct exsi_turner *turner);
+	bool (*no_memory)(struct exsi_turner *turner); /* is this allocation to fail? */
+	struct exsi_chore chores;		       /* sentinel */
+};
+void exsi_enlist(struct exsi_turner *turner, struct exsi_chore *chore);
+void exsi_dismiss(struct exsi_chore *chore);
+
 /* The calling thread's own. */
 struct exsi_frame;
 struct exsi_self {
+	struct exsi_turner *turner; /* or NULL: it blocks */
 	struct exsi_worker *worker; /* innermost, or NULL */
 	void (*drain)(
 		bool wait); /* runs what this thread has put off: before a wait, or as far as the stack allows; or NULL */
@@ -70,6 +94,9 @@ void exsi_frame_pop(struct exsi_frame *frame);
 int exsi_block(bool concerned, const struct exsi_nudge *nudge); /* nudge may be NULL */
 bool exsi_concerns(exs_future *future);
 void exsi_unblock(void);
+
+/* Now, for the deadline of a wait on this thread: ns on CLOCK_MONOTONIC, or the turner's. */
+uint64_t exsi_thread_now(void);
 
 /* True in a child that forked from a process in which the library had been used. exsi_fork_watch begins to watch. */
 bool exsi_forked(void);

@@ -44,6 +44,18 @@ bool exsi_timer_disarm(exs_clock *clock, struct exsi_timer *timer);
 void exsi_timer_each(exs_clock *clock, const struct exsi_timer_kind *kind, void (*visit)(struct exsi_timer *, void *),
 		     void *arg);
 
+/* When the earliest armed timer is due; EXSI_NEVER if there is none. */
+uint64_t exsi_clock_earliest(exs_clock *clock);
+
+/* Of a manual clock, without stopping it as an advance does: moves it on to its next timer and runs what the expiry
+   triggers, if that is due by `limit`; otherwise moves it on to limit (unless that is EXSI_NEVER) and answers false. */
+bool exsi_clock_step(exs_clock *clock, uint64_t limit);
+
+/* A manual clock's turner: layers that read this clock have it do the work of their threads. NULL: none. Not MT-safe. */
+struct exsi_turner;
+void exsi_clock_set_turner(exs_clock *clock, struct exsi_turner *turner);
+struct exsi_turner *exsi_clock_turner(exs_clock *clock);
+
 /* Is the calling thread the real clock's callback thread? */
 bool exsi_on_callback_thread(void);
 

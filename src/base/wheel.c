@@ -74,6 +74,20 @@ uint64_t exsi_wheel_next(const struct exsi_wheel *w)
 	return w->n ? slot_start(w, lowest_level(w)) : EXSI_NEVER;
 }
 
+uint64_t exsi_wheel_earliest(const struct exsi_wheel *w)
+{
+	uint64_t at = EXSI_NEVER;
+
+	if (!w->n)
+		return at;
+	unsigned level = lowest_level(w);
+	const struct exsi_timer *list = &w->slots[level][__builtin_ctzll(w->occupied[level])];
+	for (const struct exsi_timer *t = list->next; t != list; t = t->next)
+		if (t->at < at)
+			at = t->at;
+	return at;
+}
+
 /* Moves base to the start of a slot and spreads the slot over the levels below. */
 static void cascade(struct exsi_wheel *w, unsigned level, uint64_t start)
 {

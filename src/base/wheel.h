@@ -23,6 +23,9 @@ void exsi_wheel_remove(struct exsi_wheel *w, struct exsi_timer *t);
 /* Removes the next timer due at or before `now`; NULL if there is none: then base is now. */
 struct exsi_timer *exsi_wheel_pop(struct exsi_wheel *w, uint64_t now);
 
+/* The earliest deadline, as armed; EXSI_NEVER if empty. O(timers of one slot). */
+uint64_t exsi_wheel_earliest(const struct exsi_wheel *w);
+
 /* Not later than the earliest deadline; EXSI_NEVER if empty. Exact once pop(now) with now = this has been asked. */
 uint64_t exsi_wheel_next(const struct exsi_wheel *w);
 

@@ -40,6 +40,7 @@ struct poll {
 	struct exsi_timer timer; /* the next poll */
 	struct exsi_crew crew;
 	struct exsi_worker worker; /* the poll thread as one that waits */
+	struct exsi_chore chore;   /* instead of the thread, where the clock has a turner: then next is not NULL */
 	bool holds_clock;
 	atomic_uint bell;
 	atomic_bool due; /* poll as soon as something is pending */
@@ -469,6 +470,36 @@ static size_t count(struct slot *list)
 	return n;
 }
 
+enum work { WORK_NONE, WORK_STOP, WORK_LEAVERS, WORK_POLL };
+
+/* What there is to do now. */
+static enum work next_work(struct poll *p)
+{
+	enum work work = WORK_NONE;
+
+	pthread_mutex_lock(&p->lock);
+	if (p->leaving.next != &p->leaving)
+		work = WORK_LEAVERS;
+	else if (p->stop)
+		work = WORK_STOP;
+	else if (atomic_load(&p->due) && (p->n || p->options.poll_empty))
+		work = WORK_POLL;
+	pthread_mutex_unlock(&p->lock);
+	return work;
+}
+
+static void do_work(struct poll *p, enum work work)
+{
+	if (work == WORK_POLL) {
+		poll_once(p);
+		return;
+	}
+	pthread_mutex_lock(&p->lock);
+	size_t leavers = count(&p->leaving);
+	pthread_mutex_unlock(&p->lock);
+	see_off(p, leavers);
+}
+
 /* --- waiting on the poll thread, in a callback --- */
 
 static bool poll_help(struct exsi_worker *w, exs_future *f)
@@ -533,26 +564,47 @@ static void poll_main(void *arg)
 	struct poll *p = arg;
 	struct exsi_frame frame;
 
-	p->worker = (struct exsi_worker){poll_help, poll_concerns, poll_block, poll_unblock, poll_holds};
 	exsi_self()->worker = &p->worker;
 	exsi_frame_push(&frame, p->x);
 	frame.layer = p->x;
 	for (;;) {
 		unsigned heard = atomic_load(&p->bell);
-		pthread_mutex_lock(&p->lock);
-		size_t leavers = count(&p->leaving), pending = p->n;
-		bool stop = p->stop;
-		pthread_mutex_unlock(&p->lock);
-		if (leavers)
-			see_off(p, leavers);
-		else if (stop)
+		enum work work = next_work(p);
+		if (work == WORK_STOP)
 			break;
-		else if (atomic_load(&p->due) && (pending || p->options.poll_empty))
-			poll_once(p);
-		else
+		if (work == WORK_NONE)
 			exsi_park(&p->bell, heard, EXSI_NEVER);
+		else
+			do_work(p, work);
 	}
 	exsi_frame_pop(&frame);
+}
+
+/* --- the same as a chore --- */
+
+static struct poll *poll_of(struct exsi_chore *chore)
+{
+	return EXSI_CONTAINER_OF(chore, struct poll, chore);
+}
+
+static bool poll_ready(struct exsi_chore *chore)
+{
+	return next_work(poll_of(chore)) >= WORK_LEAVERS;
+}
+
+static void poll_turn(struct exsi_chore *chore)
+{
+	struct poll *p = poll_of(chore);
+	struct exsi_self *self = exsi_self();
+	struct exsi_worker *before = self->worker;
+	struct exsi_frame frame;
+
+	self->worker = &p->worker;
+	exsi_frame_push(&frame, p->x);
+	frame.layer = p->x;
+	do_work(p, next_work(p));
+	exsi_frame_pop(&frame);
+	self->worker = before;
 }
 
 static bool is_poll(const exs_executor *x)
@@ -593,6 +645,8 @@ static void poll_stop(exs_executor *x)
 	p->stop = true;
 	pthread_mutex_unlock(&p->lock);
 	ring(p);
+	if (p->chore.next)
+		exsi_dismiss(&p->chore);
 	exsi_crew_join(&p->crew);
 	exsi_crew_fini(&p->crew);
 	exsi_timer_disarm(x->clock, &p->timer);
@@ -638,13 +692,18 @@ static const char *check(exs_poll_fn *poll_fn, exs_poll_options *o)
 	return NULL;
 }
 
-/* Threads and clock; the state is complete enough for poll_stop in any case. */
+/* Thread (or chore) and clock; the state is complete enough for poll_stop in any case. */
 static bool begin(struct poll *p)
 {
 	char name[48];
+	struct exsi_turner *turner = exsi_clock_turner(p->x->clock);
 	int rc = exsi_clock_hold(p->x->clock);
 
 	p->holds_clock = !rc;
+	if (turner) {
+		exsi_enlist(turner, &p->chore);
+		return true;
+	}
 	snprintf(name, sizeof(name), "%.10s-poll", *p->x->name ? p->x->name : "exs");
 	if (!rc)
 		rc = exsi_crew_start(&p->crew, name, 0, poll_main, p);
@@ -681,6 +740,8 @@ exs_executor *exs_with_poll_sized(exs_executor *ex, exs_poll_fn *poll_fn, exs_ca
 	p->cancel_fn = cancel_fn;
 	p->ctx = ctx;
 	p->options = o;
+	p->worker = (struct exsi_worker){poll_help, poll_concerns, poll_block, poll_unblock, poll_holds};
+	p->chore = (struct exsi_chore){.ready = poll_ready, .turn = poll_turn};
 	p->kind.expire = poll_expire;
 	p->timer.kind = &p->kind;
 	atomic_init(&p->bell, 0);

@@ -9,7 +9,7 @@
 enum { TICK = 2000000000 }; /* ns from one question to the next while calls wait */
 
 /* A call that waits: parked in the queue; or moving, among the blocked, and its submitter sleeps on `turn`. */
-enum { WAITS, LET_GO, REFUSED };
+enum { WAITS, LET_GO, REFUSED, STUCK };
 struct slot {
 	struct slot *next, *prev; /* prev NULL: in neither */
 	union {
@@ -215,19 +215,32 @@ static bool has_turn(void *slot)
 	return atomic_load(&((struct slot *)slot)->turn) != WAITS;
 }
 
+/* Its turn will never come (only a thread with a turner knows that): takes the call out. */
+static void give_up_turn(struct throttle *t, struct slot *s)
+{
+	pthread_mutex_lock(&t->lock);
+	wake(t, s, STUCK);
+	unlock_and_go(t, NULL);
+}
+
 static exs_step sleep_until_turn(exs_executor *x, struct slot *s, exs_result *r)
 {
+	bool turns = exsi_self()->turner;
+
 	exsi_drain();
 	int rc = exsi_block(false, NULL); /* a refusal changes nothing: the wait must be */
-	if (x->leaf->turn)
+	if (x->leaf->turn || turns)
 		exsi_wait_turning(x->leaf, has_turn, s, EXSI_NEVER); /* nobody else may run what it waits for */
+	if (turns && !has_turn(s))
+		give_up_turn(exsi_state(x), s);
 	while (!has_turn(s))
 		exsi_park(&s->turn, WAITS, EXSI_NEVER);
 	if (!rc)
 		exsi_unblock();
-	if (atomic_load(&s->turn) == LET_GO)
+	unsigned turn = atomic_load(&s->turn);
+	if (turn == LET_GO)
 		return EXS_DOWN;
-	*r = exs_fail(exsi_error(EXS_ESHUTDOWN));
+	*r = exs_fail(exsi_error(turn == STUCK ? EXS_EDEADLK : EXS_ESHUTDOWN));
 	return EXS_UP;
 }
 

@@ -167,8 +167,9 @@ void exsi_count_child_done(exs_executor *x);
 /* There is news for threads that wait for an executor's calls to end, or in exsi_wait_turning. Without a lock. */
 void exsi_tell_waiters(void);
 
-/* Where the leaf has a turn hook: waits until done(arg), which only reads atomics, and meanwhile runs what the leaf lets only this thread
-   run. Who makes it true says exsi_tell_waiters. false: the deadline has passed. Runs user code. */
+/* Where the leaf has a turn hook, or this thread a turner: waits until done(arg), which only reads atomics, and meanwhile runs what the leaf lets only this thread
+   run. Who makes it true says exsi_tell_waiters. false: the deadline has passed, or (a turner) it
+   will never be. Runs user code. */
 bool exsi_wait_turning(exs_executor *leaf, bool (*done)(void *), void *arg, uint64_t deadline);
 
 /* Between the two x is not released, though it may be without a call (its timer is at work). keep: while a call keeps x. */
@@ -184,6 +185,12 @@ static inline void exsi_unkeep(exs_executor *x)
 
 /* Waits until all calls with x as top have ended. false: the deadline has passed. */
 bool exsi_wait_quiet(exs_executor *x, uint64_t deadline);
+
+/* What this thread, which has a turner, was left with to release: one chain that can be released now, or NULL; releases it.
+   What can't be by the end of the turner is given up. */
+exs_executor *exsi_reapable(void);
+void exsi_reap(exs_executor *x);
+void exsi_reap_none(void);
 
 /* Cancels (or, with force, fails) what the layers of x's chain hold, as far as it belongs to x. */
 void exsi_sweep(exs_executor *x, bool only_parked, bool force);

@@ -46,11 +46,15 @@ static bool quiet(void *arg)
 	return exs_executor_pending(arg) == 0;
 }
 
-/* Waits under the lock until done(arg); false: the deadline has passed. */
+/* Waits under the lock until done(arg); false: the deadline has passed, or on a turner's thread: nothing is left that it
+   could come of. */
 static bool wait_for(bool (*done)(void *), void *arg, uint64_t deadline)
 {
+	struct exsi_turner *turner = exsi_self()->turner;
 	bool in_time = true;
 
+	if (turner)
+		return turner->until(turner, done, arg, deadline) == EXS_OK;
 	pthread_once(&ended_once, ended_init);
 	pthread_mutex_lock(&lock);
 	atomic_fetch_add(&waiters, 1);
@@ -62,21 +66,54 @@ static bool wait_for(bool (*done)(void *), void *arg, uint64_t deadline)
 	return ok;
 }
 
+static unsigned count_news(void)
+{
+	pthread_mutex_lock(&lock);
+	unsigned n = news;
+	pthread_mutex_unlock(&lock);
+	return n;
+}
+
+struct look {
+	bool (*done)(void *);
+	void *arg;
+	unsigned seen;
+};
+
+static bool has_news(void *arg)
+{
+	struct look *look = arg;
+
+	return count_news() != look->seen || look->done(look->arg);
+}
+
+/* Until done, or there is news; false: the deadline has passed. */
+static bool sleep_for_news(struct look *look, uint64_t deadline)
+{
+	struct exsi_turner *turner = exsi_self()->turner;
+	bool in_time = true;
+
+	if (turner)
+		return turner->until(turner, has_news, look, deadline) == EXS_OK;
+	pthread_mutex_lock(&lock);
+	while (in_time && news == look->seen && !look->done(look->arg))
+		in_time = exsi_cond_wait(&ended, &lock, deadline);
+	pthread_mutex_unlock(&lock);
+	return in_time;
+}
+
 bool exsi_wait_turning(exs_executor *leaf, bool (*done)(void *), void *arg, uint64_t deadline)
 {
-	bool in_time = true, ran = false;
+	struct look look = {done, arg, 0};
+	bool in_time = true;
 
 	pthread_once(&ended_once, ended_init);
 	atomic_fetch_add(&waiters, 1); /* pairs as in exsi_count_done */
 	while (!done(arg) && in_time) {
-		pthread_mutex_lock(&lock);
-		unsigned seen = news;
-		pthread_mutex_unlock(&lock);
-		ran = exsi_now() < deadline && leaf->turn(leaf);
-		pthread_mutex_lock(&lock);
-		while (!ran && in_time && news == seen && !done(arg))
-			in_time = exsi_cond_wait(&ended, &lock, deadline);
-		pthread_mutex_unlock(&lock);
+		look.seen = count_news();
+		bool ran = exsi_thread_now() < deadline && leaf->turn && leaf->turn(leaf);
+		if (!ran)
+			in_time = sleep_for_news(&look, deadline);
 	}
 	atomic_fetch_sub(&waiters, 1);
 	return done(arg);
@@ -253,7 +290,7 @@ size_t exs_shutdown(exs_executor *x, exs_mode mode, double seconds)
 		exsi_fail(EXS_EFORK, "%s", exs_strerror(EXS_EFORK));
 		return exs_executor_pending(x);
 	}
-	uint64_t deadline = exsi_after(exsi_now(), ns);
+	uint64_t deadline = exsi_after(exsi_thread_now(), ns);
 	bool within = exsi_inside(x);
 	atomic_fetch_add(&x->refs, 1); /* a callback that runs in here may free it */
 	close_down(x, mode);
@@ -273,6 +310,7 @@ size_t exs_shutdown(exs_executor *x, exs_mode mode, double seconds)
 
 /* --- release --- */
 
+static atomic_size_t unfinished; /* handed to a reaper, or to be reaped later */
 static atomic_uint pins;
 
 void exsi_pin(void)
@@ -285,11 +323,29 @@ void exsi_unpin(void)
 	atomic_fetch_sub(&pins, 1);
 }
 
+/* On a turner's thread there are no reapers: what is to be released later, in the order in which it came. */
+static _Thread_local exs_executor *to_reap;
+
+static void reap_later(exs_executor *x)
+{
+	exs_executor **end = &to_reap;
+
+	while (*end)
+		end = &(*end)->next_unreaped;
+	*end = x;
+	x->next_unreaped = NULL;
+	atomic_fetch_add(&unfinished, 1);
+}
+
 void exsi_executor_unref(exs_executor *x)
 {
 	while (x && atomic_fetch_sub(&x->refs, 1) == 1) { /* from the top: a layer below may have calls of its own */
 		exs_executor *inner = x->inner;
-		block_for(over, x, EXSI_NEVER);
+		if (!block_for(over, x, EXSI_NEVER)) {
+			atomic_fetch_add(&x->refs, 1);
+			reap_later(x);
+			return;
+		}
 		for (unsigned turn = 0; atomic_load(&pins); turn++) /* a later pin finds the calls done */
 			exsi_relax(turn);
 		if (x->ops.stop)
@@ -303,14 +359,15 @@ void exsi_executor_unref(exs_executor *x)
 
 static void free_now(exs_executor *x)
 {
-	block_for(over, x, EXSI_NEVER);
-	exsi_executor_unref(x);
+	if (block_for(over, x, EXSI_NEVER))
+		exsi_executor_unref(x);
+	else
+		reap_later(x);
 }
 
 /* Reapers: threads that release what was freed from within. unreaped (under `lock`): no thread could be made for these yet. */
 static struct exsi_crew reapers;
 static pthread_once_t reapers_once = PTHREAD_ONCE_INIT;
-static atomic_size_t unfinished; /* handed to a reaper, or unreaped */
 static exs_executor *unreaped;
 
 static void reapers_init(void)
@@ -327,6 +384,10 @@ static void reap(void *arg)
 
 static void hand_to_reaper(exs_executor *x)
 {
+	if (exsi_self()->turner) {
+		reap_later(x);
+		return;
+	}
 	atomic_fetch_add(&unfinished, 1);
 	pthread_once(&reapers_once, reapers_init);
 	int rc = exsi_crew_start(&reapers, "exs-reaper", 0, reap, x);
@@ -337,6 +398,39 @@ static void hand_to_reaper(exs_executor *x)
 	x->next_unreaped = unreaped;
 	unreaped = x;
 	pthread_mutex_unlock(&lock);
+}
+
+exs_executor *exsi_reapable(void)
+{
+	exs_executor *x = to_reap;
+
+	while (x && (!over(x) || exsi_inside(x))) /* the stack below us may be in the middle of it */
+		x = x->next_unreaped;
+	return x;
+}
+
+static void take_from_list(exs_executor *x)
+{
+	exs_executor **at = &to_reap;
+
+	while (*at != x)
+		at = &(*at)->next_unreaped;
+	*at = x->next_unreaped;
+}
+
+void exsi_reap(exs_executor *x)
+{
+	take_from_list(x);
+	reap(x);
+}
+
+void exsi_reap_none(void)
+{
+	for (; to_reap; to_reap = to_reap->next_unreaped) {
+		exsi_log(EXS_LOG_ERROR, to_reap->name, "the chain is never released: %zu calls of it have not ended",
+			 exs_executor_pending(to_reap));
+		atomic_fetch_sub(&unfinished, 1);
+	}
 }
 
 /* On a thread that may block: what could not be given to a reaper. */
@@ -374,6 +468,12 @@ static bool all_reaped(void *arg)
 	return atomic_load(&unfinished) == 0;
 }
 
+static bool none_to_reap(void *arg)
+{
+	(void)arg;
+	return !to_reap;
+}
+
 int exs_quiesce(double seconds)
 {
 	uint64_t ns;
@@ -381,7 +481,10 @@ int exs_quiesce(double seconds)
 	if (!exsi_duration(seconds, &ns))
 		return exsi_fail(EXS_EINVAL, "exs_quiesce: %g seconds: the time must be 0 or more, or EXS_FOREVER",
 				 seconds);
-	uint64_t deadline = exsi_after(exsi_now(), ns);
+	struct exsi_turner *turner = exsi_self()->turner;
+	uint64_t deadline = exsi_after(exsi_thread_now(), ns);
+	if (turner)
+		return turner->until(turner, none_to_reap, NULL, deadline);
 	reap_leftovers();
 	if (!wait_for(all_reaped, NULL, deadline))
 		return EXS_ETIMEDOUT;

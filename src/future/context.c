@@ -196,6 +196,21 @@ static void ring(void *arg)
 	exsi_unpark(arg, INT_MAX);
 }
 
+static bool has_rung(void *bell)
+{
+	return atomic_load((atomic_uint *)bell);
+}
+
+static int sleep_until_rung(atomic_uint *bell, uint64_t deadline)
+{
+	struct exsi_turner *turner = exsi_self()->turner;
+	int rc = turner ? turner->until(turner, has_rung, bell, deadline) : EXS_OK;
+
+	while (!turner && !atomic_load(bell) && exsi_park(bell, 0, deadline))
+		;
+	return rc == EXS_EDEADLK ? rc : EXS_OK;
+}
+
 int exs_context_sleep(exs_context *ctx, double seconds)
 {
 	atomic_uint bell;
@@ -208,8 +223,7 @@ int exs_context_sleep(exs_context *ctx, double seconds)
 	rc = exs_context_on_cancel(ctx, ring, &bell);
 	if (rc)
 		return rc;
-	while (!atomic_load(&bell) && exsi_park(&bell, 0, deadline))
-		;
+	rc = sleep_until_rung(&bell, deadline);
 	exs_context_off_cancel(ctx, ring, &bell);
-	return atomic_load(&bell) ? EXS_ECANCELLED : EXS_OK;
+	return atomic_load(&bell) ? EXS_ECANCELLED : rc;
 }

@@ -14,6 +14,8 @@ struct member {
 	exs_set *set;
 	exs_future *future; /* one user reference */
 	struct member *next_ready;
+	struct member *next, *prev; /* in the order of addition */
+	uint64_t number;
 	bool fired, orphan;
 };
 
@@ -25,6 +27,8 @@ struct exs_set {
 	pthread_mutex_t lock;
 	struct member **table; /* open addressing by the future's address; capacity is 0 or a power of two */
 	size_t capacity, count;
+	struct member *first, *last;
+	uint64_t added, erased; /* members so far */
 	struct member *ready, **ready_tail;
 	int failed; /* a code to be told once */
 	bool freed; /* members that fire now are not ready any more */
@@ -60,10 +64,28 @@ static bool grow(exs_set *set)
 	return true;
 }
 
+/* Whatever is done to all members is done in the order of their addition: the table's order is that of addresses. */
+static void link_member(exs_set *set, struct member *m)
+{
+	m->number = ++set->added;
+	m->next = NULL;
+	m->prev = set->last;
+	*(m->prev ? &m->prev->next : &set->first) = m;
+	set->last = m;
+}
+
+static void unlink_member(exs_set *set, struct member *m)
+{
+	*(m->prev ? &m->prev->next : &set->first) = m->next;
+	*(m->next ? &m->next->prev : &set->last) = m->prev;
+	set->erased++;
+}
+
 static void erase(exs_set *set, struct member *m)
 {
 	size_t hole = place(set, m->future), mask = set->capacity - 1;
 
+	unlink_member(set, m);
 	set->table[hole] = NULL;
 	set->count--;
 	for (size_t i = (hole + 1) & mask; set->table[i]; i = (i + 1) & mask) { /* close the gap */
@@ -121,10 +143,10 @@ void exs_set_free(exs_set *set)
 	pthread_mutex_lock(&set->lock);
 	set->freed = true;
 	pthread_mutex_unlock(&set->lock);
-	for (size_t i = 0; i < set->capacity; i++) {
-		struct member *m = set->table[i];
-		exs_future *f = m ? m->future : NULL;
-		if (m && retract(set, m))
+	for (struct member *m = set->first, *next; m; m = next) {
+		exs_future *f = m->future;
+		next = m->next;
+		if (retract(set, m))
 			exsi_free(m);
 		exs_future_unref(f);
 	}
@@ -184,6 +206,7 @@ static int insert(exs_set *set, struct member *m)
 	if (rc > 0) {
 		set->table[i] = m;
 		set->count++;
+		link_member(set, m);
 		atomic_fetch_add(&set->refs, 1);
 	}
 	pthread_mutex_unlock(&set->lock);
@@ -240,25 +263,56 @@ static int take_ready(exs_set *set, exs_future **future, int *failed)
 	return status;
 }
 
+/* A walk over the members that leaves the lock between any two. */
+struct walk {
+	struct member *at;
+	uint64_t number; /* of at */
+	uint64_t erased; /* as it was then: at is still a member if it is so now */
+};
+
+/* The next member's future, with a reference; NULL at the end. */
+static exs_future *walk_on(exs_set *set, struct walk *walk)
+{
+	pthread_mutex_lock(&set->lock);
+	struct member *m = walk->at && walk->erased == set->erased ? walk->at->next : set->first;
+	while (m && m->number <= walk->number)
+		m = m->next;
+	exs_future *f = m ? exs_future_ref(m->future) : NULL;
+	if (m)
+		*walk = (struct walk){m, m->number, set->erased};
+	pthread_mutex_unlock(&set->lock);
+	return f;
+}
+
 /* For a worker: does work of a member on this thread (false: there is none); *concerned: a member may need its kind. */
 static bool help(exs_set *set, bool *concerned)
 {
 	struct exsi_worker *worker = exsi_self()->worker;
+	struct walk walk = {.at = NULL};
+	bool helped = false;
 
 	*concerned = false;
-	for (size_t i = 0; worker; i++) {
-		pthread_mutex_lock(&set->lock);
-		bool end = i >= set->capacity;
-		struct member *m = end ? NULL : set->table[i];
-		exs_future *f = m ? exs_future_ref(m->future) : NULL;
-		pthread_mutex_unlock(&set->lock);
-		bool helped = f && worker->help(worker, f);
-		*concerned = *concerned || (f && !helped && worker->concerns(worker, f));
+	while (worker && !helped) {
+		exs_future *f = walk_on(set, &walk);
+		if (!f)
+			break;
+		helped = worker->help(worker, f);
+		*concerned = *concerned || (!helped && worker->concerns(worker, f));
 		exs_future_unref(f);
-		if (end || helped)
-			return helped;
 	}
-	return false;
+	return helped;
+}
+
+struct look {
+	exs_set *set;
+	unsigned seen;
+};
+
+static bool has_changed(void *arg)
+{
+	struct look *look = arg;
+
+	return atomic_load(&look->set->changes) != look->seen;
 }
 
 static void nudge_reader(void *arg)
@@ -271,6 +325,8 @@ static void nudge_reader(void *arg)
 
 static int sleep_for_change(exs_set *set, unsigned seen, uint64_t deadline, bool concerned, bool *in_time)
 {
+	struct exsi_turner *turner = exsi_self()->turner;
+	struct look look = {set, seen};
 	struct exsi_nudge nudge = {nudge_reader, set};
 	int rc = exsi_block(concerned, &nudge);
 
@@ -278,9 +334,14 @@ static int sleep_for_change(exs_set *set, unsigned seen, uint64_t deadline, bool
 		return EXS_OK;
 	if (rc)
 		return exsi_fail(rc, "exs_set_next: %s", exs_strerror(rc));
-	*in_time = exsi_park(&set->changes, seen, deadline);
+	if (turner) {
+		rc = turner->until(turner, has_changed, &look, deadline);
+		*in_time = rc != EXS_ETIMEDOUT;
+	} else {
+		*in_time = exsi_park(&set->changes, seen, deadline);
+	}
 	exsi_unblock();
-	return EXS_OK;
+	return rc == EXS_EDEADLK ? rc : EXS_OK;
 }
 
 static void count_sleeper(exs_set *set, int by)
@@ -374,9 +435,8 @@ size_t exs_set_cancel(exs_set *set)
 		return 0;
 	}
 	pthread_mutex_lock(&set->lock);
-	for (size_t i = 0; i < set->capacity && n < room; i++)
-		if (set->table[i])
-			all[n++] = exs_future_ref(set->table[i]->future);
+	for (struct member *m = set->first; m && n < room; m = m->next)
+		all[n++] = exs_future_ref(m->future);
 	pthread_mutex_unlock(&set->lock);
 	cancelled = exs_future_cancel_all(all, n);
 	for (size_t i = 0; i < n; i++)

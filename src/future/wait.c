@@ -12,7 +12,7 @@ int exsi_wait_begin(const char *what, double seconds, uint64_t *deadline)
 	if (!exsi_duration(seconds, &ns))
 		return exsi_fail(EXS_EINVAL, "%s: %g seconds: the time must be 0 or more, or EXS_FOREVER", what,
 				 seconds);
-	*deadline = exsi_after(exsi_now(), ns);
+	*deadline = exsi_after(exsi_thread_now(), ns);
 	return EXS_OK;
 }
 
@@ -45,12 +45,29 @@ static void nudge_sleeper(void *arg)
 		exsi_unpark(&sleeper->f->state, INT_MAX);
 }
 
+static bool has_news(void *arg)
+{
+	struct sleeper *sleeper = arg;
+
+	return is_done(sleeper->f) || atomic_load(&sleeper->nudged);
+}
+
+static int turn_until_done(struct exsi_turner *turner, struct sleeper *sleeper, uint64_t deadline)
+{
+	int rc = turner->until(turner, has_news, sleeper, deadline);
+
+	return rc || is_done(sleeper->f) ? rc : (int)EXSI_AGAIN;
+}
+
 static int sleep_until_done(struct sleeper *sleeper, uint64_t deadline)
 {
 	exs_future *f = sleeper->f;
+	struct exsi_turner *turner = exsi_self()->turner;
 	unsigned s = atomic_load(&f->state);
 	bool in_time = true;
 
+	if (turner)
+		return turn_until_done(turner, sleeper, deadline);
 	while (!(s & EXSI_DONE)) {
 		if (!in_time)
 			return EXS_ETIMEDOUT;
@@ -85,7 +102,7 @@ static int help_or_sleep(exs_future *f, uint64_t deadline)
 	exsi_drain();
 	while (worker && !is_done(f) && worker->help(worker, f))
 		;
-	if (is_done(f) || spin(f))
+	if (is_done(f) || (!exsi_self()->turner && spin(f)))
 		return EXS_OK;
 	int rc = exsi_block(exsi_concerns(f), &nudge);
 	if (rc == EXSI_AGAIN)
@@ -256,11 +273,29 @@ static bool help_any(exs_future *const *futures, size_t n)
 	return false;
 }
 
+static bool has_word(void *waiter)
+{
+	return atomic_load(&((struct waiter *)waiter)->decided);
+}
+
+/* Until the word is set: EXS_OK. */
+static int sleep_for_word(struct waiter *w, uint64_t deadline)
+{
+	struct exsi_turner *turner = exsi_self()->turner;
+	bool in_time = true;
+
+	if (turner)
+		return turner->until(turner, has_word, w, deadline);
+	while (!atomic_load(&w->decided) && in_time)
+		in_time = exsi_park(&w->decided, 0, deadline);
+	return in_time ? EXS_OK : EXS_ETIMEDOUT;
+}
+
 /* Or EXSI_AGAIN. */
 static int help_or_sleep_any(struct waiter *w, exs_future *const *futures, uint64_t deadline)
 {
 	struct exsi_nudge nudge = {nudge_waiter, w};
-	bool concerned = false, in_time = true;
+	bool concerned = false;
 
 	exsi_drain();
 	while (!is_decided(w) && help_any(futures, w->n))
@@ -274,12 +309,12 @@ static int help_or_sleep_any(struct waiter *w, exs_future *const *futures, uint6
 		return rc;
 	if (rc)
 		return exsi_fail(rc, "%s", exs_strerror(rc));
-	while (!atomic_load(&w->decided) && in_time)
-		in_time = exsi_park(&w->decided, 0, deadline);
+	rc = sleep_for_word(w, deadline);
 	exsi_unblock();
 	if (is_decided(w))
 		return EXS_OK;
-	return atomic_fetch_and(&w->decided, ~(unsigned)NUDGED) & NUDGED && in_time ? EXSI_AGAIN : EXS_ETIMEDOUT;
+	atomic_fetch_and(&w->decided, ~(unsigned)NUDGED);
+	return rc ? rc : (int)EXSI_AGAIN;
 }
 
 static int sleep_until_decided(struct waiter *w, exs_future *const *futures, uint64_t deadline)

@@ -4,7 +4,7 @@
 
 #include "future/future.h"
 
-/* Checks seconds and turns them into a deadline on the real clock. EXS_OK or EXS_EINVAL. */
+/* Checks seconds and turns them into a deadline of this thread (exsi_thread_now). EXS_OK or EXS_EINVAL. */
 int exsi_wait_begin(const char *what, double seconds, uint64_t *deadline);
 
 /* Waits until done. EXS_OK, EXS_ETIMEDOUT, EXS_EDEADLK, EXS_EFORK. */

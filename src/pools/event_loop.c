@@ -418,10 +418,24 @@ static long run_round(struct loop *l)
 	return run_list(l, &l->round, LONG_MAX);
 }
 
+static bool has_news(void *loop)
+{
+	struct loop *l = loop;
+
+	pthread_mutex_lock(&l->lock);
+	bool news = has_work(l) || l->stop || l->freed;
+	pthread_mutex_unlock(&l->lock);
+	return news;
+}
+
 /* Waits for work or a stop; false: the deadline has passed. */
 static bool wait_for_work(struct loop *l, uint64_t deadline)
 {
+	struct exsi_turner *turner = exsi_self()->turner;
 	bool in_time = true;
+
+	if (turner)
+		return turner->until(turner, has_news, l, deadline) == EXS_OK;
 
 	pthread_mutex_lock(&l->lock);
 	while (!has_work(l) && !l->stop && !l->freed && in_time)
@@ -430,15 +444,17 @@ static bool wait_for_work(struct loop *l, uint64_t deadline)
 	return in_time;
 }
 
-static void block_for_work(struct loop *l, uint64_t deadline)
+/* As wait_for_work; without a limit it answers false only where nothing is left that work could come of (a turner's thread). */
+static bool block_for_work(struct loop *l, uint64_t deadline)
 {
 	exsi_drain();
 	if (wait_for_work(l, 0))
-		return;
+		return true;
 	int rc = exsi_block(false, NULL); /* a refusal changes nothing */
-	wait_for_work(l, deadline);
+	bool work = wait_for_work(l, deadline);
 	if (!rc)
 		exsi_unblock();
+	return work;
 }
 
 static bool heed_stop(struct loop *l)
@@ -478,7 +494,8 @@ long exs_event_loop_run(exs_executor *x)
 	if (!l)
 		return -1;
 	do {
-		block_for_work(l, EXSI_NEVER);
+		if (!block_for_work(l, EXSI_NEVER))
+			break;
 		n += run_round(l);
 	} while (!heed_stop(l));
 	end_turn(l);

@@ -237,3 +237,23 @@ mutant binder_is_the_outermost decorators/flat_bind.c flat_bind flat_bind/outerm
 	's/ && atomic_load\(&\(\(struct slot \*\)exsi_slot\(f, x\)\)->bound\)//'
 mutant all_calls_bound decorators/bind.c bind bind/other_functions_pass \
 	's/if \(f->fn == exs_bound\)/if (true)/'
+
+# --- simulation ---
+mutant sim_order_not_drawn pools/sim_pool.c sim sim/every_order_comes \
+	's/p->calls\[exsi_sim_below\(p->sim, p->n_ready\)\]/p->calls[0]/'
+mutant sim_jitter_not_drawn base/sync.c sim sim/jitter_comes_from_the_seed \
+	'/^double exsi_random/,/^}/s/^\tif \(turner\)/\tif (false)/'
+mutant sim_time_stands_still pools/sim_turn.c sim sim/time_passes_beside_a_busy_poller \
+	's/^\t\tsim->chores_done\+\+;/\t\t;/'
+mutant sim_delayed_calls_mixed_up pools/sim_pool.c sim_conformance sim_conformance/random_chains \
+	'/^static void take_out/,/^}/s/at = p->n_ready;/;/'
+mutant sim_poller_entered_again pools/sim_turn.c sim_conformance sim_conformance/random_chains \
+	's/if \(c->busy \|\| /if (/'
+mutant sim_released_while_in_use executor/shutdown.c sim sim/a_chain_in_use_is_not_released \
+	's/while \(x && \(!over\(x\) \|\| exsi_inside\(x\)\)\)/while (x \&\& !over(x))/'
+mutant sim_poller_not_dismissed decorators/poll.c sim_conformance sim_conformance/random_chains \
+	's/^\t\texsi_dismiss\(&p->chore\);/\t\t;/'
+mutant sim_waits_in_real_time base/thread.c sim sim/waits_are_measured_on_its_clock \
+	's/return self\.turner \? self\.turner->now\(self\.turner\) : exsi_now\(\);/return exsi_now();/'
+mutant restart_seen_as_submit executor/call.c call call/a_restart_within_its_own_submit_is_a_restart \
+	's/^\telse if \(me\.entering == f\)/\telse if (false)/'
