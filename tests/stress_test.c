@@ -649,10 +649,27 @@ static exs_executor *add_flat_map(struct chain *c, exs_executor *ex)
 				 layer_freed);
 }
 
+/* It fails, and changes; but lets one go at least. */
+static exs_error *count_fn(void *ctx, unsigned *count)
+{
+	struct layer *l = ctx;
+
+	CHECK_INT(l->ctx_freed, 0);
+	if (*count && one_in(10)) /* not when it is asked first */
+		return exs_error_new(&exs_domain_exs, EXS_EINVAL, "count");
+	*count = one_in(10) ? EXS_UNLIMITED : 1 + below(3);
+	return NULL;
+}
+
 static exs_executor *add_limit(struct chain *c, exs_executor *ex)
 {
 	c->features |= HAS_LIMIT;
-	return limit_new(ex, 1 + below(3));
+	if (one_in(2))
+		return limit_new(ex, 1 + below(3));
+	exs_throttle_options o = {.ctx = new_layer(c), .ctx_free = layer_freed};
+	if (one_in(2))
+		o.count_fn = count_fn;
+	return exs_with_throttle(ex, o.count_fn ? 0 : 1 + below(3), &o);
 }
 
 static exs_executor *new_pool(unsigned *features)
@@ -718,9 +735,11 @@ static void make_chain(struct chain *c)
 	exs_executor *ex = new_leaf(c);
 	ex = exs_with_clock(ex, w.clock);
 	for (unsigned n = below(MAX_LAYERS + 1); n; n--) {
-		unsigned which = below(10);
+		unsigned which = below(11);
 		if (which < 2)
 			ex = add_poll(c, ex);
+		else if (which == 10)
+			ex = exs_with_cancel_on_shutdown(ex);
 		else if (which > 7)
 			ex = add_flat_map(c, ex);
 		else if (which == 7)
