@@ -1,6 +1,7 @@
 /* Throttle: at most so many calls below at a time; the others wait, first in, first out. */
 #include "base/memory.h"
 #include "executor/executor.h"
+#include "executor/ticker.h"
 #include "future/wait.h"
 
 #include <executors/throttle.h>
@@ -18,23 +19,18 @@ struct slot {
 	};
 };
 
-/* lock guards all that follows it. While it is free:
-   - nothing waits where there is room: who makes room (a call comes back, the count grows) lets the next go, under the same lock;
-   - with a count_fn something waits only while ticking: the timer is armed, or fires, or somebody is about to arm it or has
-     just disarmed it. Who has armed it, or taken out what waits, looks whether it is still needed. Ticking keeps x. */
+/* lock guards all that follows it. While it is free nothing waits where there is room: who makes room (a call comes back, the
+   count grows) lets the next go, under the same lock. With a count_fn something waits only while the ticker is on. */
 struct throttle {
 	exs_executor *x;
 	exs_throttle_options options; /* constant */
-	struct exsi_timer_kind kind;
-	struct exsi_timer timer;
-	bool holds_clock;
 	pthread_mutex_t lock;
+	struct exsi_ticker ticker;
 	struct slot queue, blocked; /* sentinels */
 	size_t waiting;		    /* in both */
 	size_t below;		    /* calls that went down from here and have not come back */
 	unsigned count;
 	unsigned long asked, answered; /* questions are numbered; of these, the last that was answered */
-	bool ticking;
 };
 
 /* --- the count --- */
@@ -76,11 +72,6 @@ static void lock_asking(struct throttle *t)
 static bool has_room(const struct throttle *t)
 {
 	return t->count == EXS_UNLIMITED || t->below < t->count;
-}
-
-static bool is_idle(const struct throttle *t)
-{
-	return t->ticking && !t->waiting;
 }
 
 static void append(struct throttle *t, struct slot *list, struct slot *s)
@@ -128,41 +119,11 @@ static struct slot *take_turns(struct throttle *t)
 	return first;
 }
 
-/* --- the timer, without the lock --- */
-
-static void arm(struct throttle *t)
-{
-	exs_clock *clock = t->x->clock;
-
-	exsi_timer_arm(clock, &t->timer, exsi_after(exsi_clock_ns(clock), TICK), NULL);
-}
-
-/* It was idle: the timer is taken back. Where it is not armed, it fires or is about to be armed: that looks again. */
-static void stop_ticking(struct throttle *t)
-{
-	bool idle = true;
-
-	while (idle && exsi_timer_disarm(t->x->clock, &t->timer)) {
-		pthread_mutex_lock(&t->lock);
-		t->ticking = !is_idle(t);
-		bool over = !t->ticking;
-		pthread_mutex_unlock(&t->lock);
-		if (over) {
-			exsi_unkeep(t->x);
-			return;
-		}
-		arm(t);
-		pthread_mutex_lock(&t->lock);
-		idle = is_idle(t);
-		pthread_mutex_unlock(&t->lock);
-	}
-}
-
 /* Gives the lock back, and lets those go whose turn it is. Something keeps x, unless something is left to wait. */
 static void unlock_and_go(struct throttle *t, struct slot *first)
 {
 	exs_executor *x = t->x;
-	bool idle = is_idle(t);
+	bool idle = exsi_ticker_is_idle(&t->ticker);
 
 	pthread_mutex_unlock(&t->lock);
 	exsi_tell_waiters(); /* among them those that take_turns woke */
@@ -171,29 +132,22 @@ static void unlock_and_go(struct throttle *t, struct slot *first)
 		exs_call_release(exsi_slot_call(s, x), x, EXS_DOWN, NULL, &s->link);
 	}
 	if (idle)
-		stop_ticking(t);
+		exsi_ticker_rest(&t->ticker);
 }
 
-static bool throttle_expire(struct exsi_timer *timer)
+static bool waits(exs_executor *x)
 {
-	(void)timer;
-	return true;
+	struct throttle *t = exsi_state(x);
+
+	return t->waiting;
 }
 
-static void throttle_fire(struct exsi_timer *timer)
+static void tick(exs_executor *x)
 {
-	struct throttle *t = EXSI_CONTAINER_OF(timer, struct throttle, timer);
-	exs_executor *x = t->x;
-	struct exsi_frame frame;
+	struct throttle *t = exsi_state(x);
 
-	exsi_frame_push(&frame, NULL);
-	frame.layer = x;
-	exsi_keep(x); /* the timer, armed again, may fire again and end the ticking */
-	arm(t);
 	lock_asking(t);
 	unlock_and_go(t, take_turns(t));
-	exsi_frame_pop(&frame);
-	exsi_unkeep(x);
 }
 
 /* --- hooks --- */
@@ -279,13 +233,8 @@ static exs_step throttle_start(exs_executor *x, exs_future *f, void *slot, exs_r
 	s->prev = NULL;
 	lock_asking(t);
 	struct slot *first = take_turns(t);
-	while (!has_room(t) && t->options.count_fn && !t->ticking) {
-		t->ticking = true;
-		exsi_keep(x);
-		pthread_mutex_unlock(&t->lock);
-		arm(t);
-		pthread_mutex_lock(&t->lock);
-	}
+	while (!has_room(t) && t->options.count_fn && !t->ticker.on)
+		exsi_ticker_start(&t->ticker);
 	exs_step step = enter(t, f, s, &sleeps, r);
 	unlock_and_go(t, first);
 	return sleeps ? sleep_until_turn(x, s, r) : step;
@@ -342,8 +291,8 @@ static void throttle_stop(exs_executor *x)
 {
 	struct throttle *t = exsi_state(x);
 
-	if (t->holds_clock)
-		exsi_clock_unhold(x->clock);
+	if (t->ticker.x)
+		exsi_ticker_fini(&t->ticker);
 	pthread_mutex_destroy(&t->lock);
 	if (t->options.ctx_free)
 		t->options.ctx_free(t->options.ctx);
@@ -418,16 +367,14 @@ exs_executor *exs_with_throttle_sized(exs_executor *ex, unsigned count, const ex
 	struct throttle *t = exsi_state(x);
 	t->x = x;
 	t->options = o;
-	t->kind = (struct exsi_timer_kind){.expire = throttle_expire, .fire = throttle_fire};
-	t->timer.kind = &t->kind;
 	t->count = count;
 	pthread_mutex_init(&t->lock, NULL);
 	t->queue.next = t->queue.prev = &t->queue;
 	t->blocked.next = t->blocked.prev = &t->blocked;
-	int rc = o.count_fn ? exsi_clock_hold(x->clock) : 0;
-	t->holds_clock = o.count_fn && !rc;
+	int rc = o.count_fn ? exsi_ticker_init(&t->ticker, x, &t->lock, TICK, waits, tick) : 0;
 	if (!rc)
 		return x;
+	t->ticker.x = NULL;
 	exs_executor_free(x); /* frees ctx as well */
 	return exsi_fail_errno(rc, "throttle: no timer thread");
 }

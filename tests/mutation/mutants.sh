@@ -157,7 +157,8 @@ mutant throttle_lets_one_more_in decorators/throttle.c throttle throttle/reaches
 	's/t->below < t->count;/t->below <= t->count;/'
 mutant late_count_counts decorators/throttle.c throttle throttle/late_answer_is_ignored \
 	's/if \(failed \|\| number < t->answered\)/if (failed)/'
-mutant throttle_ticks_on decorators/throttle.c throttle throttle/asked_when_something_happens_and_every_two_seconds \
+mutant throttle_ticks_on decorators/throttle.c throttle \
+	throttle/asked_when_something_happens_and_every_two_seconds \
 	's/^\tif \(idle\)$/\tif (false)/'
 mutant blocked_not_woken_by_shutdown decorators/throttle.c throttle throttle/blocked_submitters_woken_by_shutdown \
 	's/^\t\t\twake\(t, s, REFUSED\);/\t\t\t;/'
