@@ -59,6 +59,20 @@ static exs_executor *gate(exs_executor *ex)
 	return exs_with_cancel_on_shutdown(ex);
 }
 
+/* A call alone in its batch: otherwise one that the suite holds up would hold up the others. */
+static exs_error *run_each(void *ctx, exs_batch_item **items, size_t n, exs_context *context)
+{
+	(void)ctx, (void)context;
+	for (size_t i = 0; i < n; i++)
+		exs_batch_run(items[i]);
+	return NULL;
+}
+
+static exs_executor *batch(exs_executor *ex)
+{
+	return exs_with_batch(ex, run_each, NULL, &(exs_batch_options){.max = 1});
+}
+
 /* A decorator written against the public headers. */
 
 static const exs_layer_ops pass_ops = {
@@ -291,6 +305,15 @@ static exs_executor *twenty(void)
 	X(gate_chain, gate(wait_(poll_(retry(throttle(pool(2)))))))                                                    \
 	X(gate_abandon, gate(abandon(retry(pool(2)))))                                                                 \
 	X(poll_gate, poll_(retry(gate(abandon(gate(pool(2)))))))                                                       \
+	X(batch_pool, batch(pool(2)))                                                                                  \
+	X(batch_inline, batch(inline_()))                                                                              \
+	X(poll_batch, wait_(poll_(retry(batch(pool(4))))))                                                             \
+	X(batch_retry, batch(retry(wait_(pool(2)))))                                                                   \
+	X(retry_batch_inline, retry(batch(retry(inline_()))))                                                          \
+	X(batch_abandon, batch(abandon(pool(2))))                                                                      \
+	X(abandon_batch, abandon(batch(pool(2))))                                                                      \
+	X(batch_batch, gate(throttle(batch(throttle(batch(pool(2)))))))                                                \
+	S(batch_borrow, batch(exs_borrow(shared)))                                                                     \
 	S(gate_borrow, gate(retry(exs_borrow(shared))))                                                                \
 	S(poll_borrow, poll_(exs_borrow(shared)))                                                                      \
 	S(abandon_borrow, abandon(retry(exs_borrow(shared))))                                                          \

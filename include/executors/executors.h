@@ -3,6 +3,7 @@
 #define EXECUTORS_EXECUTORS_H
 
 #include <executors/base.h>
+#include <executors/batch.h>
 #include <executors/bind.h>
 #include <executors/bound.h>
 #include <executors/cancel_on_shutdown.h>

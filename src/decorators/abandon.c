@@ -396,7 +396,7 @@ exs_executor *exsi_with_abandon(exs_executor *ex, uint64_t ns)
 	if (!x)
 		return NULL;
 	relay->parent = kid_parent;
-	exsi_layer_new_block(x);
+	exsi_layer_new_block(x, true);
 	struct abandon *a = exsi_state(x);
 	*a = (struct abandon){.x = x,
 			      .relay = relay,

@@ -24,11 +24,18 @@ static bool uses(const exs_executor *x, const exs_executor *layer)
 	return x;
 }
 
+/* A call for many is at work: so for every chain that stands on its relay. */
+static bool is_relay_of(const exs_executor *relay, const exs_executor *x)
+{
+	return relay && relay->parent && uses(x, relay);
+}
+
 static bool inside(const struct exsi_frame *frame, const exs_executor *x)
 {
 	for (; frame; frame = frame->prev)
 		for (const exs_executor *layer = x; layer; layer = layer->borrow ? NULL : layer->inner)
-			if (uses(frame->executor, layer) || (frame->layer && uses(x, frame->layer)))
+			if (uses(frame->executor, layer) || (frame->layer && uses(x, frame->layer)) ||
+			    is_relay_of(frame->executor, x))
 				return true;
 	return false;
 }
@@ -246,6 +253,25 @@ exs_cause exsi_call_park_told(exs_future *f, exs_executor *x, exs_cause cause)
 bool exs_call_claim(exs_future *f)
 {
 	return atomic_fetch_and(&f->state, ~EXSI_PARKED) & EXSI_PARKED;
+}
+
+bool exsi_call_set_running(exs_future *f)
+{
+	unsigned s = atomic_load(&f->state);
+
+	do {
+		if (!(s & EXSI_PARKED))
+			return false;
+	} while (!atomic_compare_exchange_weak(&f->state, &s, s | EXSI_RUNNING));
+	return true;
+}
+
+void exsi_call_park_running(exs_future *f, exs_executor *x)
+{
+	unsigned s = atomic_load(&f->state);
+
+	while (!atomic_compare_exchange_weak(&f->state, &s, (parked_at(s, x) | EXSI_RUNNING) & ~EXSI_INSISTED))
+		;
 }
 
 bool exsi_call_claim_run(exs_future *f)
@@ -563,6 +589,19 @@ exs_future *exs_submit_with_sized(exs_executor *x, const exs_task *task, size_t 
 exs_future *exs_try_submit_sized(exs_executor *x, const exs_task *task, size_t size)
 {
 	return submit_sized(x, task, size, EXS_ENTRY_TRY);
+}
+
+exs_future *exsi_submit_relayed(exs_executor *x, const exs_task *task, exs_entry entry, void (*init)(void *, void *),
+				void *init_arg)
+{
+	exs_future *f = new_call(x, task, NULL);
+
+	if (!f)
+		return NULL;
+	if (init)
+		init(exsi_slot(f, x), init_arg);
+	enter(f, x, entry);
+	return f;
 }
 
 exs_future *exsi_new_child(exs_executor *x, exs_task_fn *fn, struct exsi_shared_arg *arg)

@@ -251,18 +251,16 @@ void exs_layer_set_attempts(exs_executor *x, unsigned max)
 	x->max_attempts = exsi_times(max, x->max_attempts);
 }
 
-void exsi_layer_new_block(exs_executor *x)
+void exsi_layer_new_block(exs_executor *x, bool counts)
 {
-	bool counts = x->story;
+	unsigned max = counts && x->story ? x->max_attempts : 0;
 
 	x->new_block = true;
 	x->off = 0;
 	x->story = 0;
-	if (counts) { /* what the child counts is added up here */
-		unsigned max = x->max_attempts;
-		x->max_attempts = 1;
+	x->max_attempts = 1;
+	if (max) /* what the child counts is added up here */
 		exs_layer_set_attempts(x, max);
-	}
 }
 
 /* --- borrow: a pass-through that does not own --- */

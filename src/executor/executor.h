@@ -14,6 +14,7 @@ struct exs_executor {
 	exs_executor *leaf;
 	bool borrow;	    /* inner is somebody else's too */
 	bool new_block;	    /* what is below has its slots in the block of a child call */
+	bool marks_running; /* calls parked here are RUNNING while what does their work runs */
 	atomic_bool shared; /* is borrowed: outer does not tell who started a call */
 	uint32_t off, size; /* of this layer's slot, behind the future */
 	uint32_t depth;	    /* 0: a leaf */
@@ -22,7 +23,7 @@ struct exs_executor {
 	exs_clock *clock;
 	exs_clock *clock_above; /* of the layers that are wrapped around it; usually the same */
 	char name[32];
-	/* Of a relay (a child call's top): the call that the child does the work of. */
+	/* Of a relay (a child call's top): the call that the child does the work of; NULL: of many. */
 	exs_future *(*parent)(exs_executor *relay, exs_future *child);
 	/* Of a leaf whose calls run on a thread of the user's: if this is that thread, runs the next of what is queued; false: it is
 	   not, or there is none. Who queues a call says exsi_tell_waiters, without a lock. May be NULL. */
@@ -62,8 +63,9 @@ static inline void *exsi_state(exs_executor *x)
 /* a * b, or EXS_UNLIMITED. */
 unsigned exsi_times(unsigned a, unsigned b);
 
-/* The layer's slots lie in a block of their own: what is above it begins a new block (ABANDON). */
-void exsi_layer_new_block(exs_executor *x);
+/* The layer's slots lie in a block of their own: what is above it begins a new block (ABANDON, batch). counts: what is started below
+   counts as attempts of the calls here. */
+void exsi_layer_new_block(exs_executor *x, bool counts);
 
 /* Releases one reference; with the last, ends the layer and goes on to what it wraps. Blocks until its calls have ended. */
 void exsi_executor_unref(exs_executor *x);
@@ -103,6 +105,11 @@ void exsi_arg_share(exs_future *f, struct exsi_shared_arg *shared);
 bool exsi_arg_is_shared(exs_future *f);
 void exsi_arg_drop(void *shared);
 
+/* A call on a relay; init gets its slot before it starts (or is NULL). The executor may be closing: what is below refuses it then.
+   NULL: no memory, and nothing was taken. */
+exs_future *exsi_submit_relayed(exs_executor *x, const exs_task *task, exs_entry entry, void (*init)(void *slot, void *),
+				void *init_arg);
+
 /* root gets a child, which its chain and its scope wait for until the child's driver has done with it. */
 void exsi_child_begin(exs_future *root);
 
@@ -127,6 +134,11 @@ bool exsi_scope_join(exs_future *f);
 /* Whatever the scope's close must wait for. After leave the scope may be gone. */
 void exsi_scope_enter(struct exs_scope *scope);
 void exsi_scope_leave(struct exs_scope *scope);
+
+/* For a layer that marks_running. PARKED becomes PARKED and RUNNING; false: a canceller has it. And, with the token, as
+   exs_call_park_again, come what may: the cancel hook has noted the stop. */
+bool exsi_call_set_running(exs_future *f);
+void exsi_call_park_running(exs_future *f, exs_executor *x);
 
 /* Claim, if it is parked at a leaf, and RUNNING in the same step. */
 bool exsi_call_claim_run(exs_future *f);

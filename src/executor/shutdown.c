@@ -169,9 +169,11 @@ static bool wanted(const struct harvest *h, exs_future *f)
 {
 	unsigned s = atomic_load(&f->state);
 
-	if (s & EXSI_DONE || (h->only_parked && !(s & EXSI_PARKED)))
+	bool runs = !(s & EXSI_PARKED) || s & EXSI_RUNNING;
+
+	if (s & EXSI_DONE || (h->only_parked && runs))
 		return false;
-	if (!h->force && !(s & EXSI_PARKED) && exsi_stop(s) == EXSI_STOP_ALL)
+	if (!h->force && runs && exsi_stop(s) == EXSI_STOP_ALL)
 		return false; /* told already */
 	return h->owned || came_through(h->x, f);
 }
@@ -228,9 +230,10 @@ void exsi_sweep(exs_executor *x, bool only_parked, bool force)
 
 	struct exsi_frame frame;
 	exsi_frame_push(&frame, x); /* callbacks run in here */
-	/* The calls parked where their work is a child's, in the block below, are told through the child. */
+	/* The calls parked where their work is a child's, in the block below, are told through the child, if one can't see from them
+	   what it does. */
 	for (exs_executor *layer = x; layer; layer = layer->inner) {
-		if (layer->ops.each && (force || !layer->new_block))
+		if (layer->ops.each && (force || !layer->new_block || layer->marks_running))
 			sweep_layer(layer, h);
 		h.owned = h.owned && !layer->borrow;
 	}

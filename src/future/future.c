@@ -240,7 +240,7 @@ static unsigned mark(exs_future *f, unsigned level, exs_cause cause, bool only_p
 	unsigned s = atomic_load(&f->state), next;
 
 	do {
-		*claimed = s & EXSI_PARKED && exsi_at(s) < level;
+		*claimed = s & EXSI_PARKED && exsi_at(s) < level && !(only_parked && s & EXSI_RUNNING);
 		if (s & EXSI_DONE || (only_parked && !*claimed)) {
 			*claimed = false;
 			return s;

@@ -20,7 +20,7 @@
 #define EXSI_WAITER	 8u   /* somebody sleeps on the word */
 #define EXSI_NODES	 16u  /* there are, or were, nodes in the list */
 #define EXSI_HOOKS	 32u  /* there are on_cancel handlers */
-#define EXSI_RUNNING	 64u  /* the user's function runs */
+#define EXSI_RUNNING	 64u  /* the user's function runs; with PARKED: it is part of something that runs (batch) */
 #define EXSI_INSISTED	 128u /* a stop that can't be refused came while the token was not to be had */
 #define EXSI_AT_SHIFT	 8
 #define EXSI_STOP_SHIFT	 18
