@@ -236,6 +236,23 @@ static exs_executor *with_throttle(exs_executor *ex)
 	return exs_with_throttle(ex, 1, &options);
 }
 
+/* Every fifth is left to fail with an error of start_many's, of want of memory. */
+static exs_error *yield_most(void *ctx, exs_batch_item **items, size_t n, exs_context *context)
+{
+	(void)ctx, (void)context;
+	for (size_t i = 0; i < n; i++)
+		if (i % 5)
+			exs_batch_yield_result(items[i], (void *)7, NULL);
+	return exs_error_new(&exs_domain_exs, EXS_ENOMEM, "as if for want of memory");
+}
+
+static exs_executor *with_batch(exs_executor *ex, unsigned max)
+{
+	exs_batch_options options = {.max = max, .ctx_free = count_freed};
+
+	return exs_with_batch(ex, yield_most, give(), &options);
+}
+
 /* --- constructors --- */
 
 static void pool_alone(void)
@@ -274,6 +291,7 @@ static void each_layer(void)
 	ex = exs_with_map(ex, NULL, NULL, give(), count_freed);
 	ex = exs_with_flat_map(ex, NULL, NULL, give(), count_freed);
 	ex = exs_with_flat_bind(exs_with_bind(ex, answer_7), no_future);
+	ex = with_batch(ex, 2);
 	if (made(ex))
 		made(borrowed = exs_borrow(ex));
 	exs_executor_free(ex);
@@ -332,7 +350,7 @@ TEST(oom, constructors)
 {
 	everything_fails(pool_alone, 1, 0);
 	everything_fails(loop_alone, 2, 0);
-	everything_fails(each_layer, 14, 2);
+	everything_fails(each_layer, 16, 2);
 	everything_fails(own_layer, 2, 0);
 	everything_fails(small_things, 5, 0);
 }
@@ -793,6 +811,30 @@ TEST(oom, throttle_and_cancel_on_shutdown)
 {
 	everything_fails(throttled, SEVERAL + 3, 1);
 	everything_fails(cancelled_on_shutdown, MANY + 8, 1);
+}
+
+/* --- batch --- */
+
+/* A batch without memory fails its calls; the others' are not touched. With children, and attempts beside each other. */
+static void batches(void)
+{
+	exs_retry_options twice = {.max_attempts = 2, .sleep = EXS_NONE};
+	exs_executor *ex = exs_with_retry(exs_with_timeout_mode(exs_thread_pool(2), 100, EXS_ABANDON), &twice);
+	exs_future *f[SEVERAL] = {NULL};
+
+	ex = with_batch(ex, 4);
+	for (int i = 0; ex && i < SEVERAL; i++)
+		f[i] = submit(ex, answer_7, NULL, 0);
+	if (ex)
+		exs_batch_flush(ex);
+	for (int i = 0; i < SEVERAL; i++)
+		finish(f[i]);
+	exs_executor_free(ex);
+}
+
+TEST(oom, batch)
+{
+	everything_fails(batches, SEVERAL + SEVERAL / 4 * 3, 2);
 }
 
 /* --- freed from within: the thread that is to release the chain --- */

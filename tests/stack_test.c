@@ -125,6 +125,36 @@ TEST(stack, a_million_retries_on_an_inline_executor)
 	exs_error_unref(failure);
 }
 
+/* The same through batches of one. */
+static exs_error *run_each(void *ctx, exs_batch_item **items, size_t n, exs_context *context)
+{
+	(void)ctx, (void)context;
+	for (size_t i = 0; i < n; i++)
+		CHECK(exs_batch_run(items[i]));
+	return NULL;
+}
+
+static void many_batches(void)
+{
+	exs_retry_options options = {.max_attempts = (unsigned)million() / 10, .sleep = EXS_NONE};
+	exs_executor *ex = exs_with_batch(exs_inline(), run_each, NULL, &(exs_batch_options){.max = 1});
+
+	ex = exs_with_retry(ex, &options);
+	runs = 0;
+	exs_future *f = exs_submit(ex, fail, NULL);
+	CHECK_INT(runs, million() / 10);
+	CHECK(exs_future_error(f) == failure);
+	exs_future_unref(f);
+	exs_executor_free(ex);
+}
+
+TEST(stack, retries_through_batches)
+{
+	failure = exs_error_new(&exs_domain_errno, EIO, "always");
+	on_small_stack(many_batches);
+	exs_error_unref(failure);
+}
+
 /* With a backoff each: fired one after the other by the clock. */
 static void million_backoffs(void)
 {

@@ -672,6 +672,29 @@ static exs_executor *add_limit(struct chain *c, exs_executor *ex)
 	return exs_with_throttle(ex, o.count_fn ? 0 : 1 + below(3), &o);
 }
 
+static exs_error *run_most(void *ctx, exs_batch_item **items, size_t n, exs_context *context)
+{
+	struct layer *l = ctx;
+
+	(void)context;
+	CHECK_INT(l->ctx_freed, 0);
+	for (size_t i = 0; i < n; i++)
+		exs_batch_run(items[i]);
+	return NULL;
+}
+
+/* Calls of a batch run one after the other: they must not wait for each other. It is rejected as a whole. Not above layers that
+   would see the batch instead of a token, or that a token's options could not reach. */
+static exs_executor *add_batch(struct chain *c, exs_executor *ex)
+{
+	if (c->features & (HAS_POLL | HAS_RETRY | HAS_TIMEOUT))
+		return ex;
+	exs_batch_options o = {.max = 1 + below(3), .seconds = one_in(4) ? EXS_NONE : 1e-5, .ctx_free = layer_freed};
+
+	c->features |= HAS_LIMIT | (c->features & HAS_BOUND ? (unsigned)REJECTS : 0);
+	return exs_with_batch(ex, run_most, new_layer(c), &o);
+}
+
 static exs_executor *new_pool(unsigned *features)
 {
 	exs_thread_pool_options o = {
@@ -735,9 +758,11 @@ static void make_chain(struct chain *c)
 	exs_executor *ex = new_leaf(c);
 	ex = exs_with_clock(ex, w.clock);
 	for (unsigned n = below(MAX_LAYERS + 1); n; n--) {
-		unsigned which = below(11);
+		unsigned which = below(12);
 		if (which < 2)
 			ex = add_poll(c, ex);
+		else if (which == 11)
+			ex = add_batch(c, ex);
 		else if (which == 10)
 			ex = exs_with_cancel_on_shutdown(ex);
 		else if (which > 7)

@@ -18,7 +18,7 @@ EXS_API bool
 exs_batch_stop_requested(exs_batch_item *item); /* has this call been cancelled? what is yielded all the same stands */
 
 /* Give a call its outcome, once; take over what they are given. false: ignored, and the value destroyed, since it has one already.
-   Any thread, until start_many returns. The future's callbacks run inside. */
+   Any thread, until start_many returns. The future's callbacks run inside, or on this thread a little later (over exs_inline). */
 EXS_API bool exs_batch_yield_result(exs_batch_item *item, void *value, exs_free_fn *destroy);
 EXS_API bool exs_batch_yield_error(exs_batch_item *item, exs_error *error);
 

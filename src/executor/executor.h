@@ -107,8 +107,8 @@ void exsi_arg_drop(void *shared);
 
 /* A call on a relay; init gets its slot before it starts (or is NULL). The executor may be closing: what is below refuses it then.
    NULL: no memory, and nothing was taken. */
-exs_future *exsi_submit_relayed(exs_executor *x, const exs_task *task, exs_entry entry, void (*init)(void *slot, void *),
-				void *init_arg);
+exs_future *exsi_submit_relayed(exs_executor *x, const exs_task *task, exs_entry entry,
+				void (*init)(void *slot, void *), void *init_arg);
 
 /* root gets a child, which its chain and its scope wait for until the child's driver has done with it. */
 void exsi_child_begin(exs_future *root);

@@ -175,6 +175,22 @@ mutant gate_lets_in_while_closing decorators/cancel_on_shutdown.c cancel_on_shut
 	cancel_on_shutdown/call_that_waits_above \
 	's/bool closed = atomic_load\(&x->closing\);/bool closed = false;/'
 
+# --- batch ---
+mutant batch_never_full decorators/batch.c batch batch/is_started_when_it_is_full \
+	's/b->n % b->options\.max == 0/b->n > b->options.max/'
+mutant gathered_one_stays_after_cancel decorators/batch.c batch batch/cancel_of_gathered_calls \
+	'/^static exs_step batch_cancel/,/^}/s/^\t\tungather\(b, s\);/\t\t;/'
+mutant unwanted_batch_goes_on decorators/batch.c batch batch/cancel_while_start_many_runs \
+	's/^\texsi_cancel\(call, EXSI_STOP_ALL, cause\);//'
+mutant canceller_left_behind decorators/batch.c batch batch/races \
+	's/^\t\t\tpart\(&batch->items\[i\], 0\);/\t\t\t;/'
+mutant batch_argument_freed_early decorators/batch.c batch batch/abandoned_below \
+	's/if \(item->listed > hands\)/if (false)/'
+mutant gathered_ones_not_swept decorators/batch.c batch batch/shutdown_cancels_what_was_gathered \
+	's/x->marks_running = true;/x->marks_running = false;/'
+mutant yields_resumed_in_place decorators/batch.c stack stack/retries_through_batches \
+	's/exs_call_release\(f, x, EXS_UP, &s->outcome, &s->link\);/exs_call_resume(f, x, EXS_UP, \&r);/'
+
 # --- poll ---
 mutant yield_accepted_after_cancel decorators/poll.c poll poll/cancel_during_a_poll \
 	's/if \(s->d == d && !s->has_stash\)/if (!s->has_stash)/'
