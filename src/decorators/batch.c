@@ -622,16 +622,16 @@ static int batch_describe(exs_executor *x, char *buf, size_t size)
 	return snprintf(buf, size, "%u, %gs", b->options.max, b->options.seconds);
 }
 
-static exs_future *batch_child(exs_executor *x, exs_future *f, void *slot)
+static void batch_child(exs_executor *x, exs_future *f, void *slot, exs_visit_fn *visit, void *arg)
 {
 	struct batcher *b = exsi_state(x);
 	struct slot *s = slot;
 
 	(void)f;
 	pthread_mutex_lock(&b->lock);
-	exs_future *call = s->item ? exs_future_ref(s->item->batch->call) : NULL;
+	if (s->item && s->item->batch->call)
+		visit(s->item->batch->call, arg);
 	pthread_mutex_unlock(&b->lock);
-	return call;
 }
 
 static const exs_layer_ops batch_ops = {
