@@ -603,7 +603,7 @@ TEST(thread_pool, stack_size)
 /* Not a thread can be made: the call fails, and nothing hangs. */
 TEST(thread_pool, no_thread_at_all)
 {
-	exs_executor *ex = made((exs_thread_pool_options){.workers = 2, .stack_size = 1, .name = "poor"});
+	exs_executor *ex = made((exs_thread_pool_options){.workers = 2, .stack_size = (size_t)1 << 50, .name = "poor"});
 	struct job job;
 
 	log_begin(EXS_LOG_WARNING);
@@ -627,7 +627,7 @@ TEST(thread_pool, options_with_nonsense)
 {
 	exs_thread_pool_options wrong[] = {
 		{.workers = 65537},	    {.workers = EXS_UNLIMITED},	 {.queue_limit = EXS_NONE},
-		{.when_full = (exs_full)2}, {.when_full = (exs_full)-1},
+		{.when_full = (exs_full)4}, {.when_full = (exs_full)-1},
 	};
 	struct longer longer = {.tail = {[15] = 1}};
 

@@ -25,6 +25,11 @@ EXS_API unsigned exs_context_max_attempts(exs_context *ctx);
 /* The name given with the task, or NULL. Lives as long as the future. */
 EXS_API const char *exs_context_name(exs_context *ctx);
 
+/* What the thread pool's setup made for the worker that runs the task (exs_thread_pool_options); NULL if it made nothing, and where
+   the task runs on no worker of its pool: on an inline executor, or in the submitter's own thread (EXS_FULL_CALLER_RUNS). To be
+   called by the task itself, on its thread. */
+EXS_API void *exs_context_worker_state(exs_context *ctx);
+
 /* Calls fn(arg) once when the task is asked to stop, on the asking thread (for a timeout: on the library's callback thread), at
    once on this thread if it has been. Gone when the task returns, which waits for a handler under way. Answers 0 or
    EXS_ENOMEM. Any thread. */

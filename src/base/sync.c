@@ -77,18 +77,6 @@ bool exsi_cond_wait(pthread_cond_t *cond, pthread_mutex_t *lock, uint64_t deadli
 	return true;
 }
 
-unsigned exsi_cores(void)
-{
-#ifdef __linux__
-	cpu_set_t set;
-
-	if (!sched_getaffinity(0, sizeof(set), &set) && CPU_COUNT(&set) > 0)
-		return (unsigned)CPU_COUNT(&set);
-#endif
-	long n = sysconf(_SC_NPROCESSORS_ONLN);
-	return n > 0 ? (unsigned)n : 1;
-}
-
 double exsi_random(void)
 {
 	struct exsi_turner *turner = exsi_self()->turner;

@@ -31,9 +31,6 @@ void exsi_unpark(atomic_uint *word, int n);
 void exsi_cond_init(pthread_cond_t *cond);
 bool exsi_cond_wait(pthread_cond_t *cond, pthread_mutex_t *lock, uint64_t deadline);
 
-/* Processors this process may use, at least 1. */
-unsigned exsi_cores(void);
-
 /* Uniform in [0, 1]; from the system, or from the turner of this thread. */
 double exsi_random(void);
 

@@ -6,9 +6,12 @@
 
 #include <errno.h>
 #include <executors/error.h>
+#include <limits.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <unistd.h>
 
 static _Thread_local struct exsi_self self;
 
@@ -172,6 +175,57 @@ void exsi_crew_join(struct exsi_crew *crew)
 	if (has)
 		pthread_join(last, NULL); /* it has joined those before it */
 }
+
+/* --- what a thread may be given --- */
+
+size_t exsi_stack_min(void)
+{
+	long least = PTHREAD_STACK_MIN;
+
+#ifdef _SC_THREAD_STACK_MIN
+	if (sysconf(_SC_THREAD_STACK_MIN) > least)
+		least = sysconf(_SC_THREAD_STACK_MIN);
+#endif
+	return (size_t)least;
+}
+
+#ifdef __linux__
+
+unsigned exsi_processors(void)
+{
+	long n = sysconf(_SC_NPROCESSORS_CONF);
+
+	return n > 0 ? (unsigned)n : 1;
+}
+
+int exsi_bind(const unsigned *cpus, size_t n)
+{
+	size_t size = CPU_ALLOC_SIZE(exsi_processors());
+	cpu_set_t *set = exsi_zalloc(size);
+
+	if (!set)
+		return ENOMEM;
+	for (size_t i = 0; i < n; i++)
+		CPU_SET_S(cpus[i], size, set);
+	int rc = pthread_setaffinity_np(pthread_self(), size, set);
+	exsi_free(set);
+	return rc;
+}
+
+#else
+
+unsigned exsi_processors(void)
+{
+	return 0;
+}
+
+int exsi_bind(const unsigned *cpus, size_t n)
+{
+	(void)cpus, (void)n;
+	return ENOTSUP;
+}
+
+#endif
 
 /* --- fork --- */
 

@@ -20,6 +20,15 @@ void exsi_crew_init(struct exsi_crew *crew);
 /* Starts fn(arg) with all signals blocked. 0 or an errno. */
 int exsi_crew_start(struct exsi_crew *crew, const char *name, size_t stack_size, void (*fn)(void *), void *arg);
 
+/* The smallest stack in bytes that a thread may have. */
+size_t exsi_stack_min(void);
+
+/* Processors of this machine, numbered from 0; 0: a thread can't be bound to any here. */
+unsigned exsi_processors(void);
+
+/* Binds the calling thread to these. 0 or an errno. */
+int exsi_bind(const unsigned *cpus, size_t n);
+
 /* Waits until all have ended and are joined. The caller must not be one of them. */
 void exsi_crew_join(struct exsi_crew *crew);
 void exsi_crew_fini(struct exsi_crew *crew);
@@ -44,6 +53,8 @@ struct exsi_worker {
 	void (*unblock)(struct exsi_worker *worker);
 	/* No other thread can do what this one does: is that something of the scope's? NULL: there are others. */
 	bool (*holds)(struct exsi_worker *worker, const void *scope);
+	/* What was made on this thread for tasks like the one of future, or NULL. The hook may be NULL. */
+	void *(*state)(struct exsi_worker *worker, exs_future *future);
 };
 
 /* The work of a library thread, as steps that a turner does in its place. */

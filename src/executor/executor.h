@@ -67,6 +67,9 @@ unsigned exsi_times(unsigned a, unsigned b);
    counts as attempts of the calls here. */
 void exsi_layer_new_block(exs_executor *x, bool counts);
 
+/* Adds a reference, unless the last has gone and the layer is ending. */
+bool exsi_executor_try_ref(exs_executor *x);
+
 /* Releases one reference; with the last, ends the layer and goes on to what it wraps. Blocks until its calls have ended. */
 void exsi_executor_unref(exs_executor *x);
 

@@ -340,6 +340,15 @@ static void reap_later(exs_executor *x)
 	atomic_fetch_add(&unfinished, 1);
 }
 
+bool exsi_executor_try_ref(exs_executor *x)
+{
+	unsigned refs = atomic_load(&x->refs);
+
+	while (refs && !atomic_compare_exchange_weak(&x->refs, &refs, refs + 1))
+		;
+	return refs;
+}
+
 void exsi_executor_unref(exs_executor *x)
 {
 	while (x && atomic_fetch_sub(&x->refs, 1) == 1) { /* from the top: a layer below may have calls of its own */

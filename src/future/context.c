@@ -62,6 +62,13 @@ const char *exs_context_name(exs_context *ctx)
 	return NULL;
 }
 
+void *exs_context_worker_state(exs_context *ctx)
+{
+	struct exsi_worker *worker = exsi_self()->worker;
+
+	return worker && worker->state ? worker->state(worker, of(ctx)) : NULL;
+}
+
 /* --- on_cancel --- */
 
 enum { WAITING, CALLED, ENDED };

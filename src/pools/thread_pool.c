@@ -1,48 +1,22 @@
-/* Thread pool: first in, first out; workers come with the work. */
+/* Thread pool: first in, first out. Its queue with the policies of a full one, its options. The workers: thread_pool_workers.c. */
+#include "pools/thread_pool.h"
+#include "base/cores.h"
 #include "base/memory.h"
-#include "executor/executor.h"
 
-#include <executors/thread_pool.h>
 #include <stdio.h>
+#include <string.h>
 
-enum { DEFAULT_SPARES = 64, MAX_HELP = 256 };
+enum { MAX_WORKERS = 65536, DEFAULT_SPARES = 64, DEFAULT_IDLE = 60 };
 
-/* A call in the queue. prev NULL: not in it. */
-struct slot {
-	struct slot *next, *prev;
+/* Where calls can be dropped; one that was is on its way up. */
+union drop_slot {
+	struct exsi_pool_slot queued;
+	exs_link dropped;
 };
 
-/* A call whose function runs, on the stack of the thread that runs it. */
-struct run {
-	struct run *next, *prev;
-	exs_future *call;
-};
+/* --- the queue, under the lock --- */
 
-/* lock guards all that follows it. At most one wake is in flight: `waking` is set by the waker, and cleared by each worker that
-   leaves its sleep, which wakes the next if there is more. runnable = alive - waiting. */
-struct pool {
-	exs_executor *x;
-	exs_thread_pool_options options; /* constant */
-	struct exsi_crew crew;
-	pthread_mutex_t lock;
-	pthread_cond_t work, room;
-	struct slot queue;  /* sentinel */
-	struct run running; /* sentinel */
-	bool stop, waking;
-	unsigned submitters;	     /* that wait for room */
-	unsigned named;		     /* threads started so far */
-	exs_thread_pool_stats stats; /* workers = alive */
-};
-
-struct worker {
-	struct exsi_worker base;
-	struct pool *pool;
-	unsigned depth; /* calls it runs inside waits of others, one in the other: bounded, as its stack is */
-};
-
-/* --- queue and running list, under the lock --- */
-
-static void push(struct pool *p, struct slot *s)
+static void push(struct exsi_pool *p, struct exsi_pool_slot *s)
 {
 	s->next = &p->queue;
 	s->prev = p->queue.prev;
@@ -51,334 +25,189 @@ static void push(struct pool *p, struct slot *s)
 	p->stats.queued++;
 }
 
-static void unlink_slot(struct pool *p, struct slot *s)
+/* Makes room; NULL if a canceller was faster: then it is gone anyway. Otherwise the caller has its token. */
+static exs_future *drop_oldest(struct exsi_pool *p)
 {
-	s->prev->next = s->next;
-	s->next->prev = s->prev;
-	s->prev = NULL;
-	p->stats.queued--;
-	if (p->submitters)
-		pthread_cond_signal(&p->room);
+	struct exsi_pool_slot *s = p->queue.next;
+	exs_future *f = exsi_slot_call(s, p->x);
+
+	exsi_pool_unlink(p, s);
+	if (!exs_call_claim(f))
+		return NULL; /* its canceller waits for the lock */
+	p->stats.dropped++;
+	return f;
 }
 
-static void begin_run(struct pool *p, struct run *run, exs_future *f)
-{
-	run->call = f;
-	run->next = &p->running;
-	run->prev = p->running.prev;
-	run->prev->next = run;
-	p->running.prev = run;
-	p->stats.running++;
-	p->stats.started++;
-}
-
-/* The next call that no canceller was faster to get. */
-static bool pop(struct pool *p, struct run *run)
-{
-	struct slot *s;
-
-	while ((s = p->queue.next) != &p->queue) {
-		exs_future *f = exsi_slot_call(s, p->x);
-		unlink_slot(p, s);
-		if (!exsi_call_claim_run(f))
-			continue; /* its canceller waits for the lock, and finds it unlinked */
-		begin_run(p, run, f);
-		return true;
-	}
-	return false;
-}
-
-/* Without the lock. The running list is left before the call goes on: it may be gone then. */
-static void run_call(struct pool *p, struct run *run)
-{
-	exs_future *f = run->call;
-	exs_result r;
-
-	exs_call_run(f, &r);
-	pthread_mutex_lock(&p->lock);
-	run->prev->next = run->next;
-	run->next->prev = run->prev;
-	p->stats.running--;
-	pthread_mutex_unlock(&p->lock);
-	exs_call_resume(f, p->x, EXS_UP, &r);
-}
-
-/* --- workers --- */
-
-static unsigned runnable(const struct pool *p)
-{
-	return (unsigned)(p->stats.workers - p->stats.waiting);
-}
-
-static bool surplus(const struct pool *p)
-{
-	return runnable(p) > p->options.workers;
-}
-
-static void wake_one(struct pool *p)
-{
-	if (!p->stats.idle || p->waking)
-		return;
-	p->waking = true;
-	pthread_cond_signal(&p->work);
-}
-
-static bool worker_help(struct exsi_worker *w, exs_future *f);
-static bool worker_concerns(struct exsi_worker *w, exs_future *f);
-static int worker_block(struct exsi_worker *w, bool concerned, const struct exsi_nudge *nudge);
-static void worker_unblock(struct exsi_worker *w);
-
-static void worker_main(void *arg)
-{
-	struct pool *p = arg;
-	struct worker me = {{worker_help, worker_concerns, worker_block, worker_unblock, NULL}, p, 0};
-	struct run run;
-
-	exsi_self()->worker = &me.base;
-	pthread_mutex_lock(&p->lock);
-	while (!surplus(p)) {
-		if (!pop(p, &run)) {
-			if (p->stop)
-				break;
-			p->stats.idle++;
-			pthread_cond_wait(&p->work, &p->lock);
-			p->stats.idle--;
-			p->waking = false;
-			continue;
-		}
-		if (p->queue.next != &p->queue)
-			wake_one(p);
-		pthread_mutex_unlock(&p->lock);
-		run_call(p, &run);
-		pthread_mutex_lock(&p->lock);
-	}
-	p->stats.workers--;
-	wake_one(p); /* what woke this one may have been meant for work */
-	pthread_mutex_unlock(&p->lock);
-}
-
-/* Without the lock, the thread counted already. */
-static bool start_worker(struct pool *p, unsigned number)
-{
-	char name[48];
-
-	snprintf(name, sizeof(name), "%.10s-%u", *p->x->name ? p->x->name : "exs", number);
-	int rc = exsi_crew_start(&p->crew, name, p->options.stack_size, worker_main, p);
-	if (!rc)
-		return true;
-	exsi_log(EXS_LOG_WARNING, p->x->name, "thread pool: no further thread (error %d)", rc);
-	pthread_mutex_lock(&p->lock);
-	p->stats.workers--;
-	pthread_mutex_unlock(&p->lock);
-	return false;
-}
-
-static bool may_grow(const struct pool *p)
-{
-	return p->stats.workers < (size_t)p->options.workers + p->options.max_spares &&
-	       runnable(p) < p->options.workers;
-}
-
-/* With the lock, which it leaves to start a thread: one for work about to come. false: there is none at all to do it. */
-static bool provide_worker(struct pool *p)
-{
-	if (p->stats.queued < p->stats.idle ||
-	    !may_grow(p)) /* those that are idle may have been woken for what is queued */
-		return true;
-	p->stats.workers++;
-	unsigned number = ++p->named;
-	pthread_mutex_unlock(&p->lock);
-	bool started = start_worker(p, number);
-	pthread_mutex_lock(&p->lock);
-	return started || runnable(p);
-}
-
-/* --- waiting inside a task --- */
-
-static struct pool *pool_of(struct exsi_worker *w)
-{
-	return EXSI_CONTAINER_OF(w, struct worker, base)->pool;
-}
-
-static bool needs_pool(exs_future *f, void *p)
-{
-	return exsi_stands_on(f, ((struct pool *)p)->x);
-}
-
-static bool worker_concerns(struct exsi_worker *w, exs_future *f)
-{
-	return exsi_find_work(f, needs_pool, pool_of(w));
-}
-
-struct help {
-	struct pool *pool;
-	struct run run;
-};
-
-/* Takes it out of the queue, to be run here. */
-static bool take_over(exs_future *f, void *arg)
-{
-	struct help *help = arg;
-	struct pool *p = help->pool;
-
-	if (!needs_pool(f, p))
-		return false;
-	pthread_mutex_lock(&p->lock);
-	bool mine = exsi_call_claim_run(f);
-	if (mine) {
-		unlink_slot(p, exsi_slot(f, p->x));
-		begin_run(p, &help->run, f);
-	}
-	pthread_mutex_unlock(&p->lock);
-	return mine;
-}
-
-static bool worker_help(struct exsi_worker *w, exs_future *f)
-{
-	struct worker *me = EXSI_CONTAINER_OF(w, struct worker, base);
-	struct help help = {.pool = me->pool};
-
-	if (me->depth >= MAX_HELP || !exsi_find_work(f, take_over, &help))
-		return false;
-	me->depth++;
-	run_call(me->pool, &help.run);
-	me->depth--;
-	return true;
-}
-
-static int worker_block(struct exsi_worker *w, bool concerned, const struct exsi_nudge *nudge)
-{
-	struct pool *p = pool_of(w);
-
-	(void)nudge;
-	pthread_mutex_lock(&p->lock);
-	p->stats.waiting++;
-	bool stuck = concerned && !runnable(p) && !may_grow(p);
-	if (!stuck && p->queue.next != &p->queue)
-		stuck = !provide_worker(p) && concerned;
-	if (stuck)
-		p->stats.waiting--;
-	pthread_mutex_unlock(&p->lock);
-	return stuck ? EXS_EDEADLK : EXS_OK;
-}
-
-static void worker_unblock(struct exsi_worker *w)
-{
-	struct pool *p = pool_of(w);
-
-	pthread_mutex_lock(&p->lock);
-	p->stats.waiting--;
-	if (surplus(p))
-		pthread_cond_signal(&p->work); /* an idle one leaves; otherwise the next that ends its task */
-	pthread_mutex_unlock(&p->lock);
-}
-
-/* --- hooks --- */
-
-static bool is_own_worker(struct pool *p)
-{
-	struct exsi_worker *w = exsi_self()->worker;
-
-	return w && w->help == worker_help && pool_of(w) == p;
-}
-
-static bool full(const struct pool *p)
+static bool full(const struct exsi_pool *p)
 {
 	return p->stats.queued >= p->options.queue_limit;
 }
 
-static bool closing(const struct pool *p, exs_future *f)
+/* --- the way in --- */
+
+static bool closing(const struct exsi_pool *p, exs_future *f)
 {
 	return atomic_load(&p->x->closing) || atomic_load(&exsi_top(f)->closing);
 }
 
-/* With the lock, which it leaves. NULL when there is room. */
-static exs_error *wait_for_room(struct pool *p, exs_future *f)
+static exs_error *reject(struct exsi_pool *p)
 {
+	p->stats.rejected++;
+	return exsi_error(EXS_EREJECTED);
+}
+
+/* With the lock, which it leaves. NULL: there is room, or there was. */
+static exs_error *wait_for_room(struct exsi_pool *p, exs_future *f, uint64_t deadline)
+{
+	bool in_time = true;
+
 	pthread_mutex_unlock(&p->lock);
 	int rc = exsi_block(false, NULL);
 	pthread_mutex_lock(&p->lock);
 	p->submitters++;
-	while (full(p) && !closing(p, f))
-		pthread_cond_wait(&p->room, &p->lock);
+	while (full(p) && in_time && !closing(p, f))
+		in_time = exsi_cond_wait(&p->room, &p->lock, deadline);
 	p->submitters--;
 	bool closed = closing(p, f);
 	pthread_mutex_unlock(&p->lock);
 	if (!rc)
 		exsi_unblock();
 	pthread_mutex_lock(&p->lock);
-	return closed ? exsi_error(EXS_ESHUTDOWN) : NULL;
+	if (closed)
+		return exsi_error(EXS_ESHUTDOWN);
+	return in_time || !full(p) ? NULL : reject(p);
 }
 
-/* With the lock: may the call be queued? Only the thread inside the submit is made to wait, or rejected. */
-static exs_error *admit(struct pool *p, exs_future *f)
+enum way { ENTERS, ENTERS_FOR_OLDEST, RUN_BY_CALLER, WAITS, REFUSED, NO_WORKER };
+
+/* With the lock, of a full queue: only the thread inside the submit is made to wait, is rejected or runs the call. */
+static enum way policy(struct exsi_pool *p, exs_future *f)
 {
 	exs_entry entry = exs_call_entry(f);
-	exs_error *error = NULL;
 
-	while (!error && full(p)) {
-		if (entry == EXS_ENTRY_RESTART || is_own_worker(p)) {
-			p->stats.over_limit++;
-			return NULL;
-		}
-		if (entry == EXS_ENTRY_TRY || p->options.when_full == EXS_FULL_REJECT) {
-			p->stats.rejected++;
-			return exsi_error(EXS_EREJECTED);
-		}
-		error = wait_for_room(p, f);
+	if (entry == EXS_ENTRY_RESTART || exsi_pool_own_worker(p)) {
+		p->stats.over_limit++;
+		return ENTERS;
 	}
-	return error;
+	if (p->options.when_full == EXS_FULL_DROP_OLDEST)
+		return ENTERS_FOR_OLDEST;
+	if (entry == EXS_ENTRY_SUBMIT && p->options.when_full == EXS_FULL_CALLER_RUNS)
+		return RUN_BY_CALLER;
+	if (entry == EXS_ENTRY_SUBMIT && p->options.when_full == EXS_FULL_BLOCK)
+		return WAITS;
+	return REFUSED;
 }
+
+/* With the lock, which it leaves to start a worker and to wait: after either it looks at both again, so that the answer holds.
+   With REFUSED and NO_WORKER there is an error, a reference. */
+static enum way admit(struct exsi_pool *p, exs_future *f, exs_error **error)
+{
+	uint64_t deadline = 0;
+
+	for (;;) {
+		if (exsi_pool_lacks_worker(p, 1) && (*error = exsi_pool_provide(p, 1)))
+			return NO_WORKER;
+		enum way way = full(p) ? policy(p, f) : ENTERS;
+		if (way == REFUSED)
+			*error = reject(p);
+		if (way != WAITS)
+			return way;
+		deadline = deadline ? deadline : exsi_after(exsi_now(), p->block_ns);
+		*error = wait_for_room(p, f, deadline);
+		if (*error)
+			return REFUSED;
+	}
+}
+
+/* With the lock, which it gives back. As in inline.c. */
+static exs_step run_by_caller(struct exsi_pool *p, exs_future *f, exs_result *r)
+{
+	struct exsi_pool_run run;
+
+	if (exs_call_stopped(f, p->x)) { /* under the lock: a shutdown closes, then looks at the list */
+		pthread_mutex_unlock(&p->lock);
+		exsi_note_cause(f, EXS_CAUSE_SHUTDOWN); /* if it was no canceller */
+		*r = exs_cancelled();
+		return EXS_UP;
+	}
+	exsi_pool_begin_run(p, &run, f);
+	p->stats.caller_ran++;
+	pthread_mutex_unlock(&p->lock);
+	exs_call_run(f, r);
+	pthread_mutex_lock(&p->lock);
+	exsi_pool_end_run(p, &run);
+	pthread_mutex_unlock(&p->lock);
+	return EXS_UP;
+}
+
+/* Without the lock, which may be the pool's end: the outermost driver of this thread sees to it. */
+static void let_dropped_go(struct exsi_pool *p, exs_future *f)
+{
+	union drop_slot *s = exsi_slot(f, p->x);
+
+	exs_call_release(f, p->x, EXS_UP, &p->dropped, &s->dropped);
+}
+
+/* --- hooks --- */
 
 static exs_step pool_start(exs_executor *x, exs_future *f, void *slot, exs_result *r)
 {
-	struct pool *p = exsi_state(x);
+	struct exsi_pool *p = exsi_state(x);
+	exs_future *dropped = NULL;
+	exs_error *error = NULL;
 
 	pthread_mutex_lock(&p->lock);
-	/* The worker first, since that leaves the lock: the room that admit finds must still be there at the push. */
-	exs_error *error = provide_worker(p) ? admit(p, f) : exsi_error(EXS_ETHREAD);
+	enum way way = admit(p, f, &error);
+	if (way == RUN_BY_CALLER)
+		return run_by_caller(p, f, r);
 	bool parked = !error && exs_call_park(f, x);
 	if (parked) {
+		if (way == ENTERS_FOR_OLDEST)
+			dropped = drop_oldest(p);
 		push(p, slot);
-		wake_one(p);
+		exsi_pool_wake_one(p);
 	} else if (p->submitters && !full(p)) {
 		pthread_cond_signal(&p->room); /* for the next that waits: the signal may have been this one's */
 	}
 	pthread_mutex_unlock(&p->lock);
+	if (dropped)
+		let_dropped_go(p, dropped); /* it keeps the pool */
 	if (parked)
 		return EXS_HELD;
+	if (way == NO_WORKER)
+		exsi_pool_fail_queued(p, error);
 	*r = error ? exs_fail(error) : exs_cancelled();
 	return EXS_UP;
 }
 
 static exs_step pool_cancel(exs_executor *x, exs_future *f, void *slot, exs_cause cause, exs_result *r)
 {
-	struct pool *p = exsi_state(x);
-	struct slot *s = slot;
+	struct exsi_pool *p = exsi_state(x);
+	struct exsi_pool_slot *s = slot;
 
 	(void)f, (void)cause, (void)r;
 	pthread_mutex_lock(&p->lock);
 	if (s->prev)
-		unlink_slot(p, s);
+		exsi_pool_unlink(p, s);
 	pthread_mutex_unlock(&p->lock);
 	return EXS_UP;
 }
 
 static void pool_each(exs_executor *x, exs_visit_fn *visit, void *arg)
 {
-	struct pool *p = exsi_state(x);
+	struct exsi_pool *p = exsi_state(x);
 
 	pthread_mutex_lock(&p->lock);
-	for (struct slot *s = p->queue.next; s != &p->queue; s = s->next)
+	for (struct exsi_pool_slot *s = p->queue.next; s != &p->queue; s = s->next)
 		visit(exsi_slot_call(s, x), arg);
-	for (struct run *run = p->running.next; run != &p->running; run = run->next)
+	for (struct exsi_pool_run *run = p->running.next; run != &p->running; run = run->next)
 		visit(run->call, arg);
 	pthread_mutex_unlock(&p->lock);
 }
 
 static void pool_closing(exs_executor *x)
 {
-	struct pool *p = exsi_state(x);
+	struct exsi_pool *p = exsi_state(x);
 
 	pthread_mutex_lock(&p->lock);
 	pthread_cond_broadcast(&p->room);
@@ -387,22 +216,20 @@ static void pool_closing(exs_executor *x)
 
 static void pool_stop(exs_executor *x)
 {
-	struct pool *p = exsi_state(x);
+	struct exsi_pool *p = exsi_state(x);
 
-	pthread_mutex_lock(&p->lock);
-	p->stop = true;
-	pthread_cond_broadcast(&p->work);
-	pthread_mutex_unlock(&p->lock);
-	exsi_crew_join(&p->crew);
-	exsi_crew_fini(&p->crew);
-	pthread_cond_destroy(&p->work);
+	exsi_pool_forget(x);
+	exsi_pool_end_workers(p);
 	pthread_cond_destroy(&p->room);
 	pthread_mutex_destroy(&p->lock);
+	exsi_free((void *)(uintptr_t)p->options.cpus);
+	if (p->options.ctx_free)
+		p->options.ctx_free(p->options.ctx);
 }
 
 static int pool_describe(exs_executor *x, char *buf, size_t size)
 {
-	struct pool *p = exsi_state(x);
+	struct exsi_pool *p = exsi_state(x);
 
 	return snprintf(buf, size, "%u", p->options.workers);
 }
@@ -421,53 +248,127 @@ static const exs_layer_ops pool_ops = {
 
 /* --- made --- */
 
-static const char *check(const exs_thread_pool_options *o)
-{
-	if (o->workers > 65536)
-		return "workers: at most 65536";
-	if (o->queue_limit == EXS_NONE)
-		return "queue_limit: EXS_NONE would let no call in; 0 is no limit";
-	if (o->when_full != EXS_FULL_BLOCK && o->when_full != EXS_FULL_REJECT)
-		return "when_full: EXS_FULL_BLOCK or EXS_FULL_REJECT";
-	return NULL;
-}
+/* Each resolves its options, 0 or EXS_EINVAL. */
 
-static void set_defaults(exs_thread_pool_options *o)
+static int resolve_queue(exs_thread_pool_options *o, uint64_t *block_ns)
 {
-	if (!o->workers)
-		o->workers = exsi_cores();
+	if (o->queue_limit == EXS_NONE)
+		return exsi_fail(EXS_EINVAL, "exs_thread_pool: queue_limit: EXS_NONE would let no call in; 0 is no limit");
+	if (o->when_full < EXS_FULL_BLOCK || o->when_full > EXS_FULL_DROP_OLDEST)
+		return exsi_fail(EXS_EINVAL, "exs_thread_pool: when_full is %d: one of EXS_FULL_*", (int)o->when_full);
+	if (o->block_seconds != 0 && o->when_full != EXS_FULL_BLOCK)
+		return exsi_fail(EXS_EINVAL, "exs_thread_pool: block_seconds is for EXS_FULL_BLOCK alone");
+	if (!exsi_duration(exsi_option_seconds(o->block_seconds, EXS_FOREVER), block_ns))
+		return exsi_fail(EXS_EINVAL, "exs_thread_pool: block_seconds is %g: 0 (no limit) or more",
+				 o->block_seconds);
 	if (!o->queue_limit || o->queue_limit == EXS_UNLIMITED)
 		o->queue_limit = SIZE_MAX;
+	return EXS_OK;
+}
+
+static int check_threads(const exs_thread_pool_options *o)
+{
+	unsigned n = exsi_processors();
+
+	if (o->stack_size && o->stack_size < exsi_stack_min())
+		return exsi_fail(EXS_EINVAL, "exs_thread_pool: stack_size is %zu bytes: at least %zu, or 0", o->stack_size,
+				 exsi_stack_min());
+	if (!o->cpus != !o->n_cpus)
+		return exsi_fail(EXS_EINVAL, "exs_thread_pool: cpus is %s, but n_cpus is %zu",
+				 o->cpus ? "given" : "NULL", o->n_cpus);
+	if (o->cpus && !n)
+		return exsi_fail(EXS_EINVAL, "exs_thread_pool: cpus: threads can't be bound on this system");
+	for (size_t i = 0; i < o->n_cpus; i++) {
+		if (o->cpus[i] >= n)
+			return exsi_fail(EXS_EINVAL, "exs_thread_pool: cpus[%zu] is %u: this machine has 0 to %u", i,
+					 o->cpus[i], n - 1);
+		for (size_t k = 0; k < i; k++)
+			if (o->cpus[i] == o->cpus[k])
+				return exsi_fail(EXS_EINVAL, "exs_thread_pool: cpus: %u is there twice", o->cpus[i]);
+	}
+	return EXS_OK;
+}
+
+static int resolve_workers(exs_thread_pool_options *o, uint64_t *idle_ns)
+{
+	unsigned quota = o->n_cpus ? exsi_quota("") : 0;
+
+	if (o->workers > MAX_WORKERS)
+		return exsi_fail(EXS_EINVAL, "exs_thread_pool: workers is %u: at most %d", o->workers, MAX_WORKERS);
+	if (!o->workers)
+		o->workers = !o->n_cpus ? exsi_cores() : o->n_cpus < quota ? (unsigned)o->n_cpus : quota;
+	if (!o->min_workers)
+		o->min_workers = o->workers;
+	else if (o->min_workers == EXS_NONE)
+		o->min_workers = 0;
+	if (o->min_workers > o->workers)
+		return exsi_fail(EXS_EINVAL, "exs_thread_pool: min_workers is %u: at most workers, which is %u",
+				 o->min_workers, o->workers);
+	if (!exsi_duration(exsi_option_seconds(o->idle_seconds, DEFAULT_IDLE), idle_ns))
+		return exsi_fail(EXS_EINVAL, "exs_thread_pool: idle_seconds is %g: 0 (%d s), EXS_NONE or more",
+				 o->idle_seconds, DEFAULT_IDLE);
 	if (!o->max_spares)
 		o->max_spares = DEFAULT_SPARES;
 	else if (o->max_spares == EXS_NONE)
 		o->max_spares = 0;
+	return EXS_OK;
+}
+
+static int copy_cpus(exs_thread_pool_options *o)
+{
+	unsigned *copy = o->n_cpus ? exsi_alloc_array(o->n_cpus, sizeof(*copy)) : NULL;
+
+	if (o->n_cpus && !copy)
+		return exsi_fail(EXS_ENOMEM, "exs_thread_pool: out of memory");
+	if (copy)
+		memcpy(copy, o->cpus, o->n_cpus * sizeof(*copy));
+	o->cpus = copy;
+	return EXS_OK;
+}
+
+static void pool_init(struct exsi_pool *p, exs_executor *x, const exs_thread_pool_options *o)
+{
+	p->x = x;
+	p->options = *o;
+	p->options.name = NULL; /* the caller's */
+	p->dropped = exs_fail(exsi_error(EXS_EDROPPED));
+	exsi_crew_init(&p->crew);
+	pthread_mutex_init(&p->lock, NULL);
+	exsi_cond_init(&p->room);
+	p->queue.next = p->queue.prev = &p->queue;
+	p->running.next = p->running.prev = &p->running;
+}
+
+static exs_executor *give_up(const exs_thread_pool_options *o)
+{
+	if (o->ctx_free)
+		o->ctx_free(o->ctx);
+	return NULL;
 }
 
 exs_executor *exs_thread_pool_sized(const exs_thread_pool_options *options, size_t size)
 {
 	exs_thread_pool_options o;
+	uint64_t idle_ns, block_ns;
 
-	if (!exsi_options(&o, sizeof(o), options, size))
-		return exsi_fail_null(EXS_EINVAL, "exs_thread_pool: options that this library does not know");
-	const char *wrong = check(&o);
-	if (wrong)
-		return exsi_fail_null(EXS_EINVAL, "exs_thread_pool: %s", wrong);
-	exs_executor *x = exs_layer_new(&pool_ops, NULL, sizeof(struct pool), sizeof(struct slot));
-	if (!x)
-		return NULL;
+	if (!exsi_options(&o, sizeof(o), options, size)) {
+		exsi_fail(EXS_EINVAL, "exs_thread_pool: options that this library does not know");
+		return give_up(&o);
+	}
+	if (check_threads(&o) || resolve_workers(&o, &idle_ns) || resolve_queue(&o, &block_ns) || copy_cpus(&o))
+		return give_up(&o);
+	size_t slot_size =
+		o.when_full == EXS_FULL_DROP_OLDEST ? sizeof(union drop_slot) : sizeof(struct exsi_pool_slot);
+	exs_executor *x = exs_layer_new(&pool_ops, NULL, sizeof(struct exsi_pool), slot_size);
+	if (!x) {
+		exsi_free((void *)(uintptr_t)o.cpus);
+		return give_up(&o);
+	}
 	exs_with_name(x, o.name);
-	o.name = NULL; /* the caller's */
-	set_defaults(&o);
-	struct pool *p = exsi_state(x);
-	p->x = x;
-	p->options = o;
-	exsi_crew_init(&p->crew);
-	pthread_mutex_init(&p->lock, NULL);
-	exsi_cond_init(&p->work);
-	exsi_cond_init(&p->room);
-	p->queue.next = p->queue.prev = &p->queue;
-	p->running.next = p->running.prev = &p->running;
+	struct exsi_pool *p = exsi_state(x);
+	pool_init(p, x, &o);
+	p->idle_ns = idle_ns;
+	p->block_ns = block_ns;
 	return x;
 }
 
@@ -484,7 +385,7 @@ int exs_thread_pool_get_stats(exs_executor *x, exs_thread_pool_stats *stats)
 		return exsi_fail(
 			EXS_EINVAL,
 			"exs_thread_pool_get_stats: no thread pool at the bottom of the chain, or stats is NULL");
-	struct pool *p = exsi_state(x->leaf);
+	struct exsi_pool *p = exsi_state(x->leaf);
 	pthread_mutex_lock(&p->lock);
 	*stats = p->stats;
 	pthread_mutex_unlock(&p->lock);
