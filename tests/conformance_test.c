@@ -210,10 +210,8 @@ static void end_pool(void)
 	job_fini(&job);
 }
 
-static exs_executor *bounded_pool(void)
+static exs_executor *pool_with(exs_thread_pool_options options)
 {
-	exs_thread_pool_options options = {.workers = 2, .queue_limit = 20, .name = "bounded"};
-
 	return exs_with_clock(exs_thread_pool_with(&options), conformance_clock());
 }
 
@@ -259,6 +257,31 @@ static void end_shared_loop(void)
 	end_loop();
 }
 
+static exs_executor *bounded_pool(exs_full when_full)
+{
+	/* What drops must not: the limit is beyond all that the suite submits. */
+	size_t limit = when_full == EXS_FULL_DROP_OLDEST ? 1000000 : 20;
+
+	return pool_with((exs_thread_pool_options){
+		.workers = 2, .queue_limit = limit, .when_full = when_full, .name = "bounded"});
+}
+
+static exs_executor *blocking_pool(void)
+{
+	return pool_with((exs_thread_pool_options){.workers = 2, .queue_limit = 20, .block_seconds = 1000});
+}
+
+static exs_executor *retiring_pool(unsigned workers)
+{
+	return pool_with(
+		(exs_thread_pool_options){.workers = workers, .min_workers = EXS_NONE, .idle_seconds = EXS_NONE});
+}
+
+static exs_executor *default_pool(void)
+{
+	return exs_with_clock(exs_thread_pool_default(), conformance_clock());
+}
+
 static exs_executor *twenty(void)
 {
 	exs_executor *(*const layers[])(exs_executor *) = {retry, wait_, pass, poll_, abandon};
@@ -274,7 +297,16 @@ static exs_executor *twenty(void)
 #define CHAINS(X, S, L, M, E)                                                                                          \
 	X(pool_1, pool(1))                                                                                             \
 	X(pool_4, pool(4))                                                                                             \
-	X(bounded, bounded_pool())                                                                                     \
+	X(bounded, bounded_pool(EXS_FULL_BLOCK))                                                                       \
+	X(for_a_time, blocking_pool())                                                                                 \
+	X(caller_runs, bounded_pool(EXS_FULL_CALLER_RUNS))                                                             \
+	X(drops, bounded_pool(EXS_FULL_DROP_OLDEST))                                                                   \
+	X(retiring_1, retiring_pool(1))                                                                                \
+	X(retiring_4, retiring_pool(4))                                                                                \
+	X(default_, default_pool())                                                                                    \
+	X(retiring_chain, wait_(poll_(retry(retiring_pool(2)))))                                                       \
+	X(caller_chain, abandon(poll_(retry(bounded_pool(EXS_FULL_CALLER_RUNS)))))                                     \
+	X(default_chain, retry(abandon(default_pool())))                                                               \
 	X(in_line, inline_())                                                                                          \
 	S(borrow, exs_borrow(shared))                                                                                  \
 	X(retry_pool, retry(pool(2)))                                                                                  \

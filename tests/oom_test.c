@@ -257,7 +257,9 @@ static exs_executor *with_batch(exs_executor *ex, unsigned max)
 
 static void pool_alone(void)
 {
-	exs_thread_pool_options options = {.workers = 2, .name = "oom"};
+	const unsigned cpus[] = {0};
+	exs_thread_pool_options options = {
+		.workers = 2, .name = "oom", .cpus = cpus, .n_cpus = 1, .ctx = give(), .ctx_free = count_freed};
 	exs_executor *ex = exs_thread_pool_with(&options);
 
 	made(ex);
@@ -276,6 +278,16 @@ static exs_future *no_future(void *arg, exs_context *ctx)
 {
 	(void)arg, (void)ctx;
 	return NULL;
+}
+
+static void default_pool(void)
+{
+	exs_executor *a = exs_thread_pool_default(), *b = exs_thread_pool_default();
+
+	made(a);
+	made(b);
+	exs_executor_free(a);
+	exs_executor_free(b);
 }
 
 static void each_layer(void)
@@ -348,7 +360,8 @@ static void small_things(void)
 
 TEST(oom, constructors)
 {
-	everything_fails(pool_alone, 1, 0);
+	everything_fails(pool_alone, 2, 0);
+	everything_fails(default_pool, 3, 0);
 	everything_fails(loop_alone, 2, 0);
 	everything_fails(each_layer, 16, 2);
 	everything_fails(own_layer, 2, 0);

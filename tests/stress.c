@@ -27,6 +27,7 @@ static const struct rule {
 	[REJECTED] = {TRIED, HAS_BOUND, 0, SAID_CANCELLED},
 	[INJECTED] = {0, HAS_FAULTS, 0, SAID_CANCELLED},
 	[NO_MEMORY] = {0, HAS_NO_MEMORY, 0, SAID_CANCELLED},
+	[DROPPED] = {0, DROPS, 0, SAID_CANCELLED},
 };
 
 /* A cancelled one says who asked: one of these must have happened. */
@@ -49,6 +50,7 @@ const char *const outcome_names[N_OUTCOMES] = {
 	[REJECTED] = "rejected",
 	[INJECTED] = "injected",
 	[NO_MEMORY] = "out of memory",
+	[DROPPED] = "dropped",
 };
 
 static unsigned events_of(struct token *t)
@@ -231,6 +233,8 @@ static enum outcome outcome_of_error(struct token *t, const exs_error *e)
 		return REJECTED;
 	case EXS_ENOMEM:
 		return NO_MEMORY;
+	case EXS_EDROPPED:
+		return DROPPED;
 	default:
 		fprintf(stderr, "%s\n", exs_error_message(e));
 		token_must(false, t, "the library has no other error for it");

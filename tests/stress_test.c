@@ -695,17 +695,27 @@ static exs_executor *add_batch(struct chain *c, exs_executor *ex)
 	return exs_with_batch(ex, run_most, new_layer(c), &o);
 }
 
+static unsigned bound(exs_thread_pool_options *o)
+{
+	o->queue_limit = 1 + below(6);
+	o->when_full = (exs_full)below(4);
+	if (o->when_full == EXS_FULL_BLOCK && one_in(2))
+		o->block_seconds = one_in(4) ? EXS_NONE : brief(1e-3);
+	if (o->when_full == EXS_FULL_REJECT || o->block_seconds > 0)
+		return HAS_BOUND | REJECTS;
+	return HAS_BOUND | (o->when_full == EXS_FULL_DROP_OLDEST ? (unsigned)DROPS : 0);
+}
+
 static exs_executor *new_pool(unsigned *features)
 {
 	exs_thread_pool_options o = {
 		.workers = 1 + below(3), .max_spares = one_in(3) ? EXS_NONE : 1 + below(8), .name = "stress"};
 
-	*features = 0;
-	if (one_in(3)) {
-		o.queue_limit = 1 + below(6);
-		o.when_full = one_in(2) ? EXS_FULL_BLOCK : EXS_FULL_REJECT;
-		*features = HAS_BOUND | (o.when_full == EXS_FULL_REJECT ? (unsigned)REJECTS : 0);
+	if (one_in(2)) {
+		o.min_workers = one_in(2) ? EXS_NONE : 1 + below(o.workers);
+		o.idle_seconds = one_in(3) ? EXS_NONE : brief(1e-3);
 	}
+	*features = one_in(3) ? bound(&o) : 0;
 	return exs_thread_pool_with(&o);
 }
 

@@ -182,6 +182,52 @@ bool job_cancel(void *ctx, void *value, exs_error **error)
 	return !job->refuses;
 }
 
+/* --- thread pools --- */
+
+exs_executor *pool_made(exs_thread_pool_options options)
+{
+	exs_executor *ex = exs_thread_pool_with(&options);
+
+	CHECK(ex);
+	return ex;
+}
+
+exs_thread_pool_stats pool_stats(exs_executor *ex)
+{
+	exs_thread_pool_stats s;
+
+	CHECK_INT(exs_thread_pool_get_stats(ex, &s), EXS_OK);
+	return s;
+}
+
+bool pool_is_idle(void *ex)
+{
+	exs_thread_pool_stats s = pool_stats(ex);
+
+	return s.idle == s.workers && !s.running && !s.queued;
+}
+
+void pool_occupy(exs_executor *ex, struct job *jobs, exs_future **f, unsigned n, unsigned running)
+{
+	for (unsigned i = 0; i < n; i++) {
+		job_init(&jobs[i]);
+		jobs[i].gated = true;
+		f[i] = job_submit(ex, &jobs[i]);
+		if (i < running)
+			sem_take(&jobs[i].entered);
+	}
+}
+
+void pool_let_go(struct job *jobs, exs_future **f, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		sem_post(&jobs[i].open);
+	for (unsigned i = 0; i < n; i++) {
+		expect_value(f[i], &jobs[i]);
+		job_fini(&jobs[i]);
+	}
+}
+
 /* --- futures --- */
 
 void wait_done(exs_future *f)

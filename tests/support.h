@@ -69,6 +69,16 @@ void job_delete(struct job *job);
 exs_error *job_poll(void *ctx, exs_descriptor **d, size_t n, double *delay);
 bool job_cancel(void *ctx, void *value, exs_error **error);
 
+/* --- thread pools --- */
+
+exs_executor *pool_made(exs_thread_pool_options options); /* not NULL */
+exs_thread_pool_stats pool_stats(exs_executor *ex);
+bool pool_is_idle(void *ex); /* for wait_until: its workers sleep */
+
+/* n gated jobs, submitted, of which the first `running` have begun; and their ends. */
+void pool_occupy(exs_executor *ex, struct job *jobs, exs_future **f, unsigned n, unsigned running);
+void pool_let_go(struct job *jobs, exs_future **f, unsigned n);
+
 /* --- futures --- */
 
 void wait_done(exs_future *f);

@@ -26,18 +26,19 @@ typedef exs_error *exs_worker_setup_fn(void *ctx, unsigned number, void **state)
 typedef void exs_worker_teardown_fn(void *ctx, unsigned number, void *state);
 
 typedef struct exs_thread_pool_options {
-	unsigned workers;     /* at most; 0: as many as there are processors for this process (affinity, cgroup quota) */
+	unsigned workers; /* at most; 0: as many as there are processors for this process (affinity, cgroup quota) */
 	unsigned min_workers; /* so many stay when there is no work; 0: all; EXS_NONE */
-	double idle_seconds;  /* after which one more than these ends, the longest idle first; 0: 60; EXS_NONE: at once */
-	unsigned max_spares;  /* workers that may stand in for workers that wait on futures; 0: 64; EXS_NONE: none */
-	size_t queue_limit;   /* calls waiting for a worker; 0 or EXS_UNLIMITED: no limit; EXS_NONE is an error */
+	double idle_seconds; /* after which one more than these ends, the longest idle first; 0: 60; EXS_NONE: at once */
+	unsigned max_spares; /* workers that may stand in for workers that wait on futures; 0: 64; EXS_NONE: none */
+	size_t queue_limit;  /* calls waiting for a worker; 0 or EXS_UNLIMITED: no limit; EXS_NONE is an error */
 	exs_full when_full;
 	double block_seconds; /* for EXS_FULL_BLOCK, in real time; 0 or EXS_UNLIMITED: no limit */
 	const char *name;     /* of threads "name-1" (cut to 15 bytes) and log lines; default "exs"; copied */
 	size_t stack_size;    /* of a worker, in bytes; 0: the system's default */
-	const unsigned *cpus; /* n_cpus processors, numbered from 0, to which the workers are bound together; copied. NULL: any */
+	const unsigned *
+		cpus; /* n_cpus processors, numbered from 0, to which the workers are bound together; copied. NULL: any */
 	size_t n_cpus;
-	exs_worker_setup_fn *setup;	  /* each thread's beginning and end, with or without a state; either may be NULL */
+	exs_worker_setup_fn *setup; /* each thread's beginning and end, with or without a state; either may be NULL */
 	exs_worker_teardown_fn *teardown; /* (for what other libraries call start and stop hooks too) */
 	void *ctx;			  /* of both */
 	exs_free_fn *ctx_free;		  /* once, after the last use of ctx, also on failure */

@@ -59,7 +59,8 @@ static unsigned quota_of(const char *dir, bool v2)
 {
 	long long quota = -1, period = 0, none;
 	bool known = v2 ? numbers(dir, "cpu.max", &quota, &period) == 2
-			: numbers(dir, "cpu.cfs_quota_us", &quota, &none) && numbers(dir, "cpu.cfs_period_us", &period, &none);
+			: numbers(dir, "cpu.cfs_quota_us", &quota, &none) &&
+				     numbers(dir, "cpu.cfs_period_us", &period, &none);
 
 	if (!known || quota < 0 || period <= 0)
 		return UINT_MAX;

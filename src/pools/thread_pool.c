@@ -253,7 +253,8 @@ static const exs_layer_ops pool_ops = {
 static int resolve_queue(exs_thread_pool_options *o, uint64_t *block_ns)
 {
 	if (o->queue_limit == EXS_NONE)
-		return exsi_fail(EXS_EINVAL, "exs_thread_pool: queue_limit: EXS_NONE would let no call in; 0 is no limit");
+		return exsi_fail(EXS_EINVAL,
+				 "exs_thread_pool: queue_limit: EXS_NONE would let no call in; 0 is no limit");
 	if (o->when_full < EXS_FULL_BLOCK || o->when_full > EXS_FULL_DROP_OLDEST)
 		return exsi_fail(EXS_EINVAL, "exs_thread_pool: when_full is %d: one of EXS_FULL_*", (int)o->when_full);
 	if (o->block_seconds != 0 && o->when_full != EXS_FULL_BLOCK)
@@ -271,8 +272,8 @@ static int check_threads(const exs_thread_pool_options *o)
 	unsigned n = exsi_processors();
 
 	if (o->stack_size && o->stack_size < exsi_stack_min())
-		return exsi_fail(EXS_EINVAL, "exs_thread_pool: stack_size is %zu bytes: at least %zu, or 0", o->stack_size,
-				 exsi_stack_min());
+		return exsi_fail(EXS_EINVAL, "exs_thread_pool: stack_size is %zu bytes: at least %zu, or 0",
+				 o->stack_size, exsi_stack_min());
 	if (!o->cpus != !o->n_cpus)
 		return exsi_fail(EXS_EINVAL, "exs_thread_pool: cpus is %s, but n_cpus is %zu",
 				 o->cpus ? "given" : "NULL", o->n_cpus);

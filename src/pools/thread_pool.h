@@ -53,6 +53,7 @@ struct exsi_pool {
 	bool failing;	     /* a thread is in exsi_pool_fail_queued */
 	unsigned submitters; /* that wait for room */
 	unsigned named;	     /* workers started so far */
+	unsigned starting;   /* threads that have left the lock to start one */
 	size_t failures;     /* workers that could not be started or set up; */
 	exs_error *why;	     /* the last of them */
 	exs_thread_pool_stats stats;

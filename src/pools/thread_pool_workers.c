@@ -46,12 +46,13 @@ static bool surplus(const struct exsi_pool *p)
 	return exsi_pool_runnable(p) > p->options.workers;
 }
 
+/* Not before the call is queued for which one is just being started. */
 static bool may_retire(const struct exsi_pool *p)
 {
-	return exsi_pool_runnable(p) > p->options.min_workers;
+	return exsi_pool_runnable(p) > p->options.min_workers && !p->starting;
 }
 
-/* After the longest idle one or the number of runnable ones has changed: the former may have to end, now or later. */
+/* After the longest idle one, or what decides on its end, has changed: it may have to end, now or later. */
 static void look_at_oldest(struct exsi_pool *p)
 {
 	if (p->oldest && may_retire(p) && (!p->oldest->timed || surplus(p)))
@@ -111,8 +112,8 @@ static exs_error *set_up(struct exsi_pool *p, struct exsi_pool_worker *me)
 	int rc = p->options.n_cpus ? exsi_bind(p->options.cpus, p->options.n_cpus) : 0;
 
 	if (rc)
-		exsi_log(EXS_LOG_WARNING, p->x->name, "thread pool: worker %u is not bound to its processors (error %d)",
-			 me->number, rc);
+		exsi_log(EXS_LOG_WARNING, p->x->name,
+			 "thread pool: worker %u is not bound to its processors (error %d)", me->number, rc);
 	if (!p->options.setup)
 		return NULL;
 	exsi_frame_push(&frame, NULL);
@@ -120,8 +121,8 @@ static exs_error *set_up(struct exsi_pool *p, struct exsi_pool_worker *me)
 	exs_error *error = p->options.setup(p->options.ctx, me->number, &me->state);
 	exsi_frame_pop(&frame);
 	if (error)
-		exsi_log(EXS_LOG_WARNING, p->x->name, "thread pool: no further thread (setup of worker %u: %s)", me->number,
-			 exs_error_message(error));
+		exsi_log(EXS_LOG_WARNING, p->x->name, "thread pool: no further thread (setup of worker %u: %s)",
+			 me->number, exs_error_message(error));
 	return error;
 }
 
@@ -266,14 +267,16 @@ static void start_worker(struct exsi_pool *p)
 
 	p->stats.workers++;
 	p->stats.idle++;
-	look_at_oldest(p);
+	p->starting++;
 	pthread_mutex_unlock(&p->lock);
 	int rc = launch(p, number);
 	if (rc)
 		exsi_log(EXS_LOG_WARNING, p->x->name, "thread pool: no further thread (error %d)", rc);
 	pthread_mutex_lock(&p->lock);
+	p->starting--;
 	if (rc)
 		count_failure(p, exsi_error(EXS_ETHREAD));
+	look_at_oldest(p);
 }
 
 exs_error *exsi_pool_provide(struct exsi_pool *p, size_t coming)
