@@ -55,8 +55,15 @@ static void faulty_free(void *p)
 int __real_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*fn)(void *), void *arg);
 int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*fn)(void *), void *arg);
 
+static void (*before_create)(void); /* once */
+
 int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*fn)(void *), void *arg)
 {
+	void (*before)(void) = before_create;
+
+	before_create = NULL;
+	if (before)
+		before();
 	return fails(&threads) ? EAGAIN : __real_pthread_create(thread, attr, fn, arg);
 }
 
@@ -476,6 +483,34 @@ TEST(oom, submit)
 	everything_fails(submit_children, 15, 2);
 	everything_fails(call, 3, 1);
 	everything_fails(simulated, 20 + 20 + 8, 0);
+}
+
+static exs_executor *counted_on;
+static exs_future *queued_meanwhile;
+
+static void submit_meanwhile(void)
+{
+	queued_meanwhile = exs_submit(counted_on, answer_7, NULL);
+}
+
+/* A call that is queued while the only worker is being started, and need not start one, must not be left lying when that fails. */
+TEST(oom, start_that_others_count_on)
+{
+	for (unsigned long at = 1; at < 3; at++) { /* the start fails, or does not */
+		counted_on = exs_thread_pool(1);
+		before_create = submit_meanwhile;
+		atomic_store(&threads.seen, 0);
+		atomic_store(&threads.onward, false);
+		atomic_store(&threads.at, at);
+		exs_future *f = exs_submit(counted_on, answer_7, NULL);
+		finish(f);
+		CHECK(queued_meanwhile);
+		CHECK_INT(exs_future_wait(queued_meanwhile, EXS_FOREVER), EXS_OK);
+		CHECK_INT(exs_future_state(queued_meanwhile), at == 1 ? EXS_STATE_ERROR : EXS_STATE_VALUE);
+		finish(queued_meanwhile);
+		atomic_store(&threads.at, 0);
+		exs_executor_free(counted_on);
+	}
 }
 
 /* --- futures --- */

@@ -77,22 +77,46 @@ mutant callbacks_of_shutdown_have_no_frame executor/shutdown.c races races/shutd
 	's/^\texsi_frame_push\(&frame, x\);/\texsi_frame_push(\&frame, NULL);/'
 
 # --- thread pool ---
-mutant fifo_broken pools/thread_pool.c thread_pool thread_pool/first_in_first_out \
+mutant fifo_broken pools/thread_pool_workers.c thread_pool thread_pool/first_in_first_out \
 	's/\(s = p->queue\.next\) != &p->queue/(s = p->queue.prev) != \&p->queue/'
-mutant edeadlk_not_answered pools/thread_pool.c thread_pool thread_pool/last_worker_that_would_wait_is_told \
+mutant edeadlk_not_answered pools/thread_pool_workers.c thread_pool thread_pool/last_worker_that_would_wait_is_told \
 	's/bool stuck = concerned && .*/bool stuck = false;/'
-mutant spare_not_started pools/thread_pool.c thread_pool thread_pool/spares_stand_in_and_leave \
-	's/stuck = !provide_worker\(p\) && concerned;/stuck = false;/'
-mutant waiter_does_not_help pools/thread_pool.c thread_pool thread_pool/waiter_runs_what_has_not_begun \
+mutant spare_not_started pools/thread_pool_workers.c thread_pool thread_pool/spares_stand_in_and_leave \
+	's/error = exsi_pool_provide\(p, 0\);/error = NULL;/'
+mutant waiter_does_not_help pools/thread_pool_workers.c thread_pool thread_pool/waiter_runs_what_has_not_begun \
 	's/^\tbool mine = exsi_call_claim_run\(f\);/\tbool mine = false;/'
-mutant room_not_told pools/thread_pool.c thread_pool thread_pool/full_queue_blocks_submits \
-	'/^static void unlink_slot/,/^}/s/pthread_cond_signal\(&p->room\);/;/'
 mutant unused_room_not_passed_on pools/thread_pool.c races races/place_in_the_queue_that_is_not_used \
 	's/else if \(p->submitters && !full\(p\)\) \{/else if (false) {/'
 mutant queue_one_too_long pools/thread_pool.c thread_pool thread_pool/full_queue_rejects \
 	's/p->stats\.queued >= p->options\.queue_limit/p->stats.queued > p->options.queue_limit/'
 mutant worker_not_woken pools/thread_pool.c thread_pool thread_pool/starts_workers_when_there_is_work \
-	'/^static void wake_one/,/^}/s/pthread_cond_signal\(&p->work\);/;/'
+	'/^static exs_step pool_start/,/^}/s/exsi_pool_wake_one\(p\);/;/'
+mutant room_not_told pools/thread_pool.c thread_pool thread_pool/full_queue_blocks_submits \
+	'/^static exs_step pool_cancel/,/^}/s/exsi_pool_unlink\(p, s\);/{ unsigned n = p->submitters; p->submitters = 0; exsi_pool_unlink(p, s); p->submitters = n; }/'
+mutant deadline_of_a_block_ignored pools/thread_pool.c thread_pool thread_pool/full_queue_blocks_up_to_a_time \
+	's/&p->lock, deadline\)/\&p->lock, EXSI_NEVER)/'
+mutant try_runs_the_task pools/thread_pool.c thread_pool thread_pool/full_queue_makes_the_caller_run \
+	's/entry == EXS_ENTRY_SUBMIT && p->options\.when_full == EXS_FULL_CALLER_RUNS/p->options.when_full == EXS_FULL_CALLER_RUNS/'
+mutant dropped_without_claim pools/thread_pool.c thread_pool_races thread_pool_races/drop_and_cancel \
+	's/if \(!exs_call_claim\(f\)\)/exs_call_claim(f);\n\tif (false)/'
+mutant dropped_calls_recurse pools/thread_pool.c thread_pool thread_pool/dropped_calls_that_submit_again \
+	's/exs_call_release\(f, p->x, EXS_UP, &p->dropped, &s->dropped\);/(void)s; exs_result r = p->dropped; exs_call_resume(f, p->x, EXS_UP, \&r);/'
+mutant retired_below_the_minimum pools/thread_pool_workers.c thread_pool_workers thread_pool_workers/who_stays_sleeps_without_end \
+	's/exsi_pool_runnable\(p\) > p->options\.min_workers/exsi_pool_runnable(p) >= p->options.min_workers/'
+mutant next_oldest_not_told pools/thread_pool_workers.c thread_pool_workers thread_pool_workers/idle_ones_retire_down_to_the_minimum \
+	'/^static void work\(/,/^}/s/look_at_oldest\(p\);/;/'
+mutant oldest_is_woken pools/thread_pool.c thread_pool_workers thread_pool_workers/newest_idle_one_is_woken \
+	'/^static exs_step pool_start/,/^}/s/exsi_pool_wake_one\(p\);/if (p->oldest \&\& !p->waking) { p->waking = p->oldest; pthread_cond_signal(\&p->waking->wake); }/'
+mutant failed_setup_leaves_the_queue pools/thread_pool_workers.c thread_pool_workers thread_pool_workers/setup_of_the_only_one_fails \
+	'/^static void fall_out/,/^}/s/exsi_pool_fail_queued\(p, error\);/;/'
+mutant failed_start_leaves_the_queue pools/thread_pool.c oom oom/start_that_others_count_on \
+	's/if \(way == NO_WORKER\)/if (false)/'
+mutant state_of_another_pool pools/thread_pool_workers.c thread_pool_workers thread_pool_workers/no_state_elsewhere \
+	's/return exsi_top\(f\)->leaf == .*/return worker_of(w)->state;/'
+mutant default_pool_not_forgotten pools/thread_pool_default.c thread_pool_default thread_pool_default/is_shared_and_ends_with_its_last_user \
+	's/if \(current == x\)/if (false)/'
+mutant quota_of_the_group_alone base/cores.c cores cores/smallest_of_nested_groups \
+	's/cut = strrchr\(dir \+ top, .*/cut = NULL;/'
 
 # --- event loop ---
 mutant rounds_without_end pools/event_loop.c event_loop event_loop/poll_runs_what_was_queued_when_it_began \
