@@ -28,7 +28,7 @@ typedef void exs_worker_teardown_fn(void *ctx, unsigned number, void *state);
 typedef struct exs_thread_pool_options {
 	unsigned workers; /* at most; 0: as many as there are processors for this process (affinity, cgroup quota) */
 	unsigned min_workers; /* so many stay when there is no work; 0: all; EXS_NONE */
-	double idle_seconds; /* after which one more than these ends, the longest idle first; 0: 60; EXS_NONE: at once */
+	double idle_seconds; /* of real time, after which one more than these ends, the longest idle first; 0: 60; EXS_NONE: at once */
 	unsigned max_spares; /* workers that may stand in for workers that wait on futures; 0: 64; EXS_NONE: none */
 	size_t queue_limit;  /* calls waiting for a worker; 0 or EXS_UNLIMITED: no limit; EXS_NONE is an error */
 	exs_full when_full;

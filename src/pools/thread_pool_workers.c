@@ -96,8 +96,10 @@ static bool sleep_idle(struct exsi_pool *p, struct exsi_pool_worker *me)
 	while (p->waking != me && !retire && !p->stop && !surplus(p)) {
 		me->timed = p->oldest == me && may_retire(p);
 		uint64_t until = me->timed ? exsi_after(me->since, p->idle_ns) : EXSI_NEVER;
-		bool in_time = exsi_cond_wait(&me->wake, &p->lock, until);
-		retire = !in_time && p->waking != me && may_retire(p) && !exsi_pool_has_work(p);
+		bool over = !exsi_cond_wait(&me->wake, &p->lock, until);
+		if (over && exsi_pool_has_work(p))
+			break;
+		retire = over && p->waking != me && may_retire(p);
 	}
 	me->timed = false;
 	get_up(p, me);
