@@ -16,7 +16,7 @@ enum feature {
 	HAS_RETRY = 8,
 	HAS_BOUND = 16, /* a queue that can be full */
 	REJECTS = 32,	/* and then rejects, whoever submits */
-	DROPS = 2048,	/* or drops what waits in it */
+	DROPS = 8192,	/* or drops what waits in it */
 	HAS_INLINE = 64,
 	HAS_LIMIT = 256, /* a task must not wait for another call of its chain */
 	HAS_LOOP = 512,

@@ -740,7 +740,7 @@ exs_executor *exs_with_poll_sized(exs_executor *ex, exs_poll_fn *poll_fn, exs_ca
 	p->cancel_fn = cancel_fn;
 	p->ctx = ctx;
 	p->options = o;
-	p->worker = (struct exsi_worker){poll_help, poll_concerns, poll_block, poll_unblock, poll_holds};
+	p->worker = (struct exsi_worker){poll_help, poll_concerns, poll_block, poll_unblock, poll_holds, NULL};
 	p->chore = (struct exsi_chore){.ready = poll_ready, .turn = poll_turn};
 	p->kind.expire = poll_expire;
 	p->timer.kind = &p->kind;

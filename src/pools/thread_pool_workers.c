@@ -249,7 +249,7 @@ static int launch(struct exsi_pool *p, unsigned number)
 
 	if (!w)
 		return ENOMEM;
-	w->base = (struct exsi_worker){worker_help, worker_concerns, worker_block, worker_unblock, worker_state};
+	w->base = (struct exsi_worker){worker_help, worker_concerns, worker_block, worker_unblock, NULL, worker_state};
 	w->pool = p;
 	w->number = number;
 	exsi_cond_init(&w->wake);
