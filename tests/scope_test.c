@@ -184,7 +184,6 @@ struct user {
 	char text[64];
 };
 
-
 struct on_stack {
 	struct user *user;
 	char text[64];
@@ -328,8 +327,8 @@ TEST(scope, tasks_of_a_shut_down_executor_are_awaited)
 {
 	shut_down_over(exs_thread_pool(1));
 	shut_down_over(exs_with_timeout_mode(exs_thread_pool(1), 1000, EXS_ABANDON));
-	shut_down_over(exs_with_timeout_mode(exs_with_timeout_mode(exs_thread_pool(1), 1000, EXS_ABANDON), 1000,
-					     EXS_ABANDON));
+	shut_down_over(
+		exs_with_timeout_mode(exs_with_timeout_mode(exs_thread_pool(1), 1000, EXS_ABANDON), 1000, EXS_ABANDON));
 }
 
 /* Freed meanwhile: what was queued is cancelled, which is no error. */
@@ -626,8 +625,7 @@ TEST(scope, error_is_the_first_itself)
 	for (int mode = 0; mode < 2; mode++) {
 		exs_scope *scope = mode ? go_on() : exs_scope_new();
 		for (int i = 0; i < 3; i++) {
-			exs_task task = {
-				.fn = job_run, .arg = &jobs[i], .arg_free = job_free_arg, .retry = &once};
+			exs_task task = {.fn = job_run, .arg = &jobs[i], .arg_free = job_free_arg, .retry = &once};
 			job_init(&jobs[i]);
 			jobs[i].failures = i ? ALWAYS : 0;
 			jobs[i].error = i == 1 ? first : new_error();
@@ -1440,7 +1438,8 @@ TEST(scope, many_threads_submit_while_one_fails)
 	exs_retry_options at_once = {.sleep = EXS_NONE};
 
 	for (unsigned long round = 0; round < harness_rounds(60); round++) {
-		struct storm s = {.ex = {exs_thread_pool(2), exs_with_timeout_mode(exs_thread_pool(2), 0.0005, EXS_ABANDON),
+		struct storm s = {.ex = {exs_thread_pool(2),
+					 exs_with_timeout_mode(exs_thread_pool(2), 0.0005, EXS_ABANDON),
 					 exs_with_retry(exs_thread_pool(1), &at_once), exs_inline()},
 				  .scope = round % 2 ? go_on() : exs_scope_new(),
 				  .error = new_error(),

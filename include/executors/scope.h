@@ -32,7 +32,8 @@ typedef enum exs_on_error {
 /* 0 or NULL is the default. */
 typedef struct exs_scope_options {
 	exs_on_error on_error;
-	exs_context *ctx; /* of the running task that makes the scope, and closes it before it returns: when that task is asked
+	exs_context *
+		ctx; /* of the running task that makes the scope, and closes it before it returns: when that task is asked
 			     to stop the scope is cancelled, for the same cause */
 } exs_scope_options;
 

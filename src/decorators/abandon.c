@@ -138,7 +138,6 @@ static enum settled try_settle(struct abandon *a, exs_future *f, struct slot *s,
 	return how;
 }
 
-
 /* --- the child --- */
 
 /* What the child holds; its driver counts it off its root's top at the very end. */

@@ -25,7 +25,8 @@ struct exs_descriptor {
 	const char *name;
 	struct poll *poll;
 	exs_result owned; /* a value that left the set during the batch: to be destroyed after it */
-	struct exs_scope *scope; /* of the root, which waits for the end of the batch: the value may belong to it; or NULL */
+	struct exs_scope
+		*scope; /* of the root, which waits for the end of the batch: the value may belong to it; or NULL */
 	bool refused;
 };
 

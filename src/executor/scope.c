@@ -23,8 +23,8 @@ struct exs_scope {
 	exs_on_error on_error; /* constant, as is ctx */
 	exs_context *ctx;
 
-	pthread_mutex_t lock; /* guards the list, cause and error */
-	struct exsi_member members; /* sentinel; in the order of their submits */
+	pthread_mutex_t lock;		      /* guards the list, cause and error */
+	struct exsi_member members;	      /* sentinel; in the order of their submits */
 	struct exsi_member *untried, *untold; /* where helping, and cancelling, goes on */
 	size_t n;
 	exs_cause cause; /* NONE: it takes submits. Set once, by who then cancels all */
