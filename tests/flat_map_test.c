@@ -704,6 +704,60 @@ TEST(flat_map, cancel_in_a_callback)
 	job_fini(&job);
 }
 
+struct blocked {
+	struct by_promise p;
+	exs_executor *full;
+	struct job running, queued, next;
+	exs_future *f;
+};
+
+static void open_running(exs_future *f, void *job)
+{
+	(void)f;
+	sem_post(&((struct job *)job)->open);
+}
+
+static void complete_and_submit(exs_future *f, void *arg)
+{
+	struct blocked *b = arg;
+
+	(void)f;
+	CHECK_INT(exs_promise_complete(b->p.promise, exs_ok(b, NULL)), EXS_OK);
+	b->f = submit(b->full, &b->next);
+}
+
+/* A callback ends an inner future, which lets a call go; then it waits for room, which there is when that call is done. */
+TEST(flat_map, submit_that_blocks_in_a_callback)
+{
+	exs_thread_pool_options options = {.workers = 1, .queue_limit = 1};
+	struct blocked b = {.full = exs_thread_pool_with(&options)};
+	exs_executor *pool = exs_thread_pool(1);
+	struct job job;
+
+	begin(&b.p, exs_inline());
+	job_init(&b.running);
+	job_init(&job);
+	b.running.gated = job.gated = true;
+	CHECK_INT(exs_future_on_done(b.p.f, open_running, &b.running, NULL), EXS_OK);
+	exs_future *f[] = {job_submit(b.full, &b.running), NULL, job_submit(pool, &job)};
+	sem_take(&b.running.entered);
+	f[1] = submit(b.full, &b.queued);
+	sem_take(&job.entered);
+	CHECK_INT(exs_future_on_done(f[2], complete_and_submit, &b, NULL), EXS_OK);
+	sem_post(&job.open);
+	exs_executor_free(pool);
+	expect_value(b.f, &b.next);
+	for (int i = 0; i < 3; i++)
+		exs_future_unref(f[i]);
+	expect_value(b.p.f, &b);
+	end(&b.p);
+	exs_executor_free(b.full);
+	job_fini(&b.running);
+	job_fini(&b.queued);
+	job_fini(&b.next);
+	job_fini(&job);
+}
+
 /* --- shutdown --- */
 
 TEST(flat_map, shutdown_of_a_pending_inner_future)
@@ -965,6 +1019,48 @@ TEST(flat_map, waiter_that_would_wait_for_itself_is_told)
 	exs_executor_free(pool);
 	job_fini(&job);
 	job_fini(&outer);
+}
+
+struct poller {
+	struct mapper m;
+	exs_executor *ex;
+	struct job first, job, inner;
+	sem_t waited;
+};
+
+static void wait_on_poll_thread(exs_future *f, void *arg)
+{
+	struct poller *p = arg;
+
+	(void)f;
+	exs_future *outer = submit(p->ex, &p->job);
+	CHECK_INT(exs_future_wait(outer, EXS_FOREVER), EXS_EDEADLK);
+	exs_future_cancel(outer);
+	exs_future_unref(outer);
+	sem_post(&p->waited);
+}
+
+/* On the poll thread, for a call whose inner one this thread would have to poll. */
+TEST(flat_map, waiter_on_the_poll_thread_is_told)
+{
+	struct poller p = {.m = {.make = submit_job, .on = polled(exs_thread_pool(1)), .job = &p.inner}};
+
+	CHECK(!sem_init(&p.waited, 0, 0));
+	p.ex = with_mapper(exs_inline(), &p.m);
+	job_init(&p.first);
+	job_init(&p.inner);
+	p.first.gated = true;
+	p.inner.held = true;
+	exs_future *f = job_submit(p.m.on, &p.first);
+	CHECK_INT(exs_future_on_done(f, wait_on_poll_thread, &p, NULL), EXS_OK);
+	sem_post(&p.first.open);
+	sem_take(&p.waited);
+	expect_value(f, &p.first);
+	exs_executor_free(p.ex);
+	exs_executor_free(p.m.on);
+	job_fini(&p.first);
+	job_fini(&p.job);
+	job_fini(&p.inner);
 }
 
 /* --- races: the end of the inner future, a cancel, a timeout, a shutdown, all at once --- */

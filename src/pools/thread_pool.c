@@ -2,6 +2,7 @@
 #include "pools/thread_pool.h"
 #include "base/cores.h"
 #include "base/memory.h"
+#include "future/wait.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -62,6 +63,7 @@ static exs_error *wait_for_room(struct exsi_pool *p, exs_future *f, uint64_t dea
 	bool in_time = true;
 
 	pthread_mutex_unlock(&p->lock);
+	exsi_drain();
 	int rc = exsi_block(false, NULL);
 	pthread_mutex_lock(&p->lock);
 	p->submitters++;

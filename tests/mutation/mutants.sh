@@ -272,6 +272,8 @@ mutant callback_holds_up_the_call future/future.c flat_map flat_map/callback_of_
 	's/ && n->kind != EXSI_CONTINUATION\)/)/'
 mutant end_put_off_when_cancelled future/future.c flat_map flat_map/cancel_in_a_callback \
 	's/exsi_self\(\)->drain\(false\);/;/'
+mutant submit_blocks_what_is_put_off pools/thread_pool.c flat_map flat_map/submit_that_blocks_in_a_callback \
+	's/^\texsi_drain\(\);//'
 mutant bound_once_only decorators/flat_bind.c flat_bind flat_bind/under_retry_and_abandon \
 	's/^\tf->fn = exs_bound;.*//'
 mutant binder_is_the_outermost decorators/flat_bind.c flat_bind flat_bind/outermost_counts \
