@@ -285,6 +285,30 @@ TEST(alloc, options_are_in_the_block)
 	exs_clock_unref(clock);
 }
 
+/* As a member of a scope: the scope is one, a call no more than without. */
+TEST(alloc, member_of_a_scope)
+{
+	exs_clock *clock = exs_clock_manual_new();
+	exs_executor *ex = exs_with_timeout(exs_with_retry(exs_with_clock(exs_thread_pool(1), clock), NULL), 30);
+	exs_retry_options retry = {.max_attempts = 5};
+	exs_task plain = {.fn = nothing};
+	exs_task full = {.fn = nothing, .name = "a name", .priority = 3, .timeout = 2, .retry = &retry};
+
+	begin_counting();
+	for (int i = 0; i < 3; i++) { /* the first warms up */
+		struct count before = count_now();
+		exs_scope *scope = exs_scope_new();
+		for (int k = 0; k < 10; k++)
+			exs_future_unref(exs_scope_submit_with(scope, ex, k % 2 ? &plain : &full));
+		CHECK(!exs_scope_close(scope));
+		wait_idle(ex);
+		if (i)
+			check_since(before, 1 + 10);
+	}
+	exs_executor_free(ex);
+	exs_clock_unref(clock);
+}
+
 /* A callback costs one, a waiter for several one; waiting for one and cancelling cost nothing. */
 TEST(alloc, around_a_future)
 {

@@ -96,6 +96,14 @@ static exs_result fail(void *arg, exs_context *ctx)
 	return exs_fail(exs_error_ref(failure));
 }
 
+/* A few deep at most: not measured, but a million would not fit. */
+static exs_result fail_deeper(void *arg, exs_context *ctx)
+{
+	(void)arg, (void)ctx;
+	runs++;
+	return exs_fail(exs_error_ref(failure));
+}
+
 static unsigned long retry_at_once(unsigned long attempts)
 {
 	exs_retry_options options = {.max_attempts = (unsigned)attempts, .sleep = EXS_NONE};
@@ -148,10 +156,31 @@ static void many_batches(void)
 	exs_executor_free(ex);
 }
 
+/* Each a call of its own, which ends within the start of its parent. */
+static void million_children(void)
+{
+	exs_retry_options options = {.max_attempts = (unsigned)million(), .sleep = EXS_NONE};
+	exs_executor *ex = exs_with_retry(exs_with_timeout_mode(exs_inline(), 1000, EXS_ABANDON), &options);
+
+	runs = 0;
+	exs_future *f = exs_submit(ex, fail_deeper, NULL);
+	CHECK_INT(runs, million());
+	CHECK(exs_future_error(f) == failure);
+	exs_future_unref(f);
+	exs_executor_free(ex);
+}
+
 TEST(stack, retries_through_batches)
 {
 	failure = exs_error_new(&exs_domain_errno, EIO, "always");
 	on_small_stack(many_batches);
+	exs_error_unref(failure);
+}
+
+TEST(stack, a_million_retries_of_a_child_call)
+{
+	failure = exs_error_new(&exs_domain_errno, EIO, "always");
+	on_small_stack(million_children);
 	exs_error_unref(failure);
 }
 
@@ -677,4 +706,42 @@ TEST(stack, a_million_on_an_event_loop)
 	check_linear("loop, cancelled", tenth.cancel, whole.cancel);
 	check_linear("loop, run", tenth.resolve, whole.resolve);
 	free(futures);
+}
+
+/* --- members of a scope --- */
+
+static exs_result stop_when_asked(void *arg, exs_context *ctx)
+{
+	(void)arg, (void)ctx;
+	return exs_cancelled();
+}
+
+/* n wait in a poll set when one fails, and the close follows. */
+static unsigned long scoped(unsigned long n)
+{
+	exs_executor *ex = exs_with_poll(exs_inline(), poll_gated, NULL, NULL, NULL), *other = exs_inline();
+	exs_scope *scope = exs_scope_new();
+	unsigned long before = blocks;
+
+	CHECK(ex && other && scope);
+	for (unsigned long i = 0; i < n; i++)
+		exs_future_unref(exs_scope_submit(scope, i % 2 ? ex : other, i % 2 ? count_on_worker : stop_when_asked, NULL));
+	exs_future_unref(exs_scope_submit(scope, other, fail, NULL));
+	atomic_store(&gate.open, true);
+	exs_error *error = exs_scope_close(scope);
+	CHECK(error == failure);
+	exs_error_unref(error);
+	before = blocks - before;
+	exs_executor_free(ex);
+	exs_executor_free(other);
+	return before;
+}
+
+TEST(stack, a_million_members_of_a_scope)
+{
+	gate.resolve = false;
+	failure = exs_error_new(&exs_domain_errno, EIO, "always");
+	unsigned long tenth = scoped(million() / 10);
+	check_linear("members", tenth, scoped(million()));
+	exs_error_unref(failure);
 }

@@ -398,6 +398,73 @@ TEST(timeout, abandon_wakes_a_polite_task)
 	CHECK_INT(s.job.stops, 1);
 }
 
+/* The child of an inline executor runs within the start of its parent, and is told there of what comes. */
+struct submitter {
+	exs_executor *ex;
+	exs_future *f;
+	struct job job;
+};
+
+static void *submit_inline(void *arg)
+{
+	struct submitter *s = arg;
+
+	s->f = job_submit(s->ex, &s->job);
+	return NULL;
+}
+
+TEST(timeout, abandon_leaves_an_inline_child_behind)
+{
+	exs_clock *clock = exs_clock_manual_new();
+	struct submitter s = {.ex = exs_with_timeout_mode(exs_with_clock(exs_inline(), clock), 10, EXS_ABANDON)};
+
+	job_init(&s.job);
+	s.job.gated = s.job.polite = true;
+	pthread_t thread = thread_start(submit_inline, &s);
+	sem_take(&s.job.entered);
+	advance(clock, 10);
+	thread_join(thread);
+	CHECK(exs_future_is_done(s.f));
+	expect_code(s.f, &exs_domain_exs, EXS_ETIMEDOUT);
+	CHECK_INT(s.job.cause, EXS_CAUSE_TIMEOUT);
+	job_fini(&s.job);
+	exs_executor_free(s.ex);
+	exs_clock_unref(clock);
+}
+
+static void *pass_second(void *clock)
+{
+	advance(clock, 1);
+	return NULL;
+}
+
+/* The first attempt fails, so that there is a future when the second runs, on the thread that advances the clock. */
+TEST(timeout, abandon_cancels_an_inline_child)
+{
+	exs_clock *clock = exs_clock_manual_new();
+	exs_executor *ex = exs_with_timeout_mode(exs_with_clock(exs_inline(), clock), 10, EXS_ABANDON);
+	struct job job;
+
+	ex = exs_with_retry(ex, NULL);
+	CHECK(ex);
+	job_init(&job);
+	job.failures = 1;
+	job.error = exs_error_new(&test_domain, 1, "no");
+	exs_future *f = job_submit(ex, &job);
+	job.gated = job.polite = true;
+	pthread_t thread = thread_start(pass_second, clock);
+	sem_take(&job.entered);
+	exs_future_cancel(f);
+	expect_cancelled(f, EXS_CAUSE_USER);
+	thread_join(thread);
+	CHECK_INT(job.starts, 2);
+	CHECK_INT(job.cause, EXS_CAUSE_USER);
+	exs_executor_free(ex);
+	exs_error_unref(job.error);
+	job_fini(&job);
+	exs_clock_unref(clock);
+}
+
 struct freer {
 	exs_executor *ex;
 	atomic_int freed;
