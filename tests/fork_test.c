@@ -10,6 +10,7 @@ struct scene {
 	struct job gate, done_job;
 	exs_future *running, *done;
 	exs_set *set;
+	exs_scope *scope; /* with a member that runs */
 };
 
 static bool failed_so(int code)
@@ -73,12 +74,29 @@ static void check_executors(struct scene *s)
 	exs_set_free(s->set);
 }
 
+static void check_scopes(struct scene *s)
+{
+	struct job job;
+	exs_task task = {.fn = job_run, .arg = &job, .arg_free = job_free_arg};
+
+	job_init(&job);
+	CHECK(!exs_scope_new() && failed_so(EXS_EFORK));
+	expect_code(exs_scope_submit_with(s->scope, s->ex, &task), &exs_domain_exs, EXS_EFORK);
+	CHECK_INT(job.freed, 1);
+	CHECK(!exs_scope_alloc(s->scope, 1) && failed_so(EXS_EFORK));
+	exs_scope_cancel(s->scope);
+	exs_error *error = exs_scope_close(s->scope);
+	CHECK(exs_error_is(error, &exs_domain_exs, EXS_EFORK));
+	exs_error_unref(error);
+}
+
 /* In the child; a failure aborts it. */
 static void child(struct scene *s)
 {
 	alarm(60);
 	check_waits(s);
 	check_submits(s);
+	check_scopes(s);
 	check_executors(s);
 	_exit(0);
 }
@@ -99,7 +117,9 @@ TEST(fork, child_is_told)
 	s.done = job_submit(s.ex, &s.done_job);
 	wait_done(s.done);
 	s.gate.gated = true;
-	s.running = job_submit(s.ex, &s.gate);
+	s.scope = exs_scope_new();
+	exs_task task = {.fn = job_run, .arg = &s.gate, .arg_free = job_free_arg};
+	s.running = exs_scope_submit_with(s.scope, s.ex, &task);
 	sem_take(&s.gate.entered);
 	CHECK_INT(exs_set_add(s.set, exs_future_ref(s.running)), EXS_OK);
 	pid_t pid = fork();
@@ -113,6 +133,7 @@ TEST(fork, child_is_told)
 	CHECK_INT(exs_set_next(s.set, &item, EXS_FOREVER), EXS_ITEM);
 	CHECK(item == s.running);
 	exs_future_unref(item);
+	CHECK(!exs_scope_close(s.scope));
 	expect_value(s.running, &s.gate);
 	exs_future_unref(s.done);
 	exs_executor_free(s.ex);

@@ -1012,3 +1012,113 @@ TEST(oom, chains)
 	CHECK(fail_each(&threads, false, real_time) >= 2);
 	exs_set_allocator(NULL);
 }
+
+/* --- scopes --- */
+
+static exs_result fail_at_once(void *arg, exs_context *ctx)
+{
+	(void)arg, (void)ctx;
+	return exs_fail(exs_error_new(&exs_domain_errno, EIO, "at once"));
+}
+
+static exs_result use_arena(void *arg, exs_context *ctx)
+{
+	exs_scope *scope = exs_context_scope(ctx);
+	char *p = exs_scope_alloc(scope, 3000);
+
+	(void)arg;
+	if (made(p))
+		p[2999] = 1;
+	return answer_7(arg, ctx);
+}
+
+/* Whatever fails, the close returns, with an error if anything was not done. */
+static void finish_scope(exs_scope *scope, bool all_well)
+{
+	exs_error *error = exs_scope_close(scope);
+
+	CHECK(all_well ? !error : error != NULL);
+	CHECK(!error || exs_error_is(error, &exs_domain_errno, EIO) || about_memory_or_threads(error));
+	exs_error_unref(error);
+}
+
+static void members(void)
+{
+	exs_executor *ex = exs_thread_pool(2);
+	exs_scope *scope = ex ? exs_scope_new() : NULL;
+	bool all_well = true;
+
+	for (int i = 0; made(scope) && i < 8; i++) {
+		exs_task task = {.fn = use_arena, .arg = give(), .arg_free = count_freed};
+		exs_future *f = exs_scope_submit_with(scope, ex, &task);
+		made(f);
+		bool submitted = f && !exs_future_wait(f, EXS_FOREVER) && exs_future_value(f);
+		CHECK(submitted || !all_well || !f || exs_future_error(f)); /* cancelled only after an error */
+		all_well = all_well && submitted;
+		exs_future_unref(f);
+	}
+	if (scope)
+		finish_scope(scope, all_well);
+	exs_executor_free(ex);
+}
+
+/* Many wait when one fails: with no memory for all, they are cancelled in groups. */
+static void cancelled_members(void)
+{
+	enum { MORE = 70 };
+	exs_executor *ex = with_poll(exs_inline(), resolve_none);
+	exs_scope *scope = made(ex) ? exs_scope_new() : NULL;
+
+	for (int i = 0; scope && i < MORE; i++)
+		exs_future_unref(exs_scope_submit(scope, ex, answer_7, NULL));
+	if (scope) {
+		exs_future_unref(exs_scope_submit(scope, ex, fail_at_once, NULL));
+		finish_scope(scope, false);
+	}
+	exs_executor_free(ex);
+}
+
+static exs_result own_scope(void *ex, exs_context *ctx)
+{
+	exs_scope *scope = exs_scope_new_with(&(exs_scope_options){.ctx = ctx});
+	exs_future *f = made(scope) ? exs_scope_submit(scope, ex, answer_7, NULL) : NULL;
+	bool well = scope && f && !exs_future_wait(f, EXS_FOREVER) && exs_future_value(f);
+
+	exs_future_unref(f);
+	if (scope)
+		finish_scope(scope, well);
+	return well ? exs_ok((void *)7, NULL) : exs_fail(exs_error_new(&exs_domain_exs, EXS_ENOMEM, "inside"));
+}
+
+static void scope_in_a_task(void)
+{
+	exs_executor *ex = exs_thread_pool(1);
+
+	if (ex)
+		finish(exs_submit(ex, own_scope, ex));
+	exs_executor_free(ex);
+}
+
+static void refused_members(void)
+{
+	exs_scope *scope = exs_scope_new();
+	exs_task task = {.fn = answer_7, .arg = give(), .arg_free = count_freed};
+
+	if (!made(scope))
+		count_freed(NULL);
+	if (!scope)
+		return;
+	exs_future_unref(exs_scope_submit_with(scope, NULL, &task));
+	exs_error *error = exs_scope_close(scope);
+	CHECK(exs_error_is(error, &exs_domain_exs, EXS_EINVAL) || about_memory_or_threads(error));
+	exs_error_unref(error);
+	exs_error_unref(exs_scope_close(NULL));
+}
+
+TEST(oom, scopes)
+{
+	everything_fails(members, 14, 1);
+	everything_fails(cancelled_members, 80, 1);
+	everything_fails(scope_in_a_task, 5, 1);
+	everything_fails(refused_members, 3, 0);
+}
