@@ -282,14 +282,27 @@ static exs_executor *default_pool(void)
 	return exs_with_clock(exs_thread_pool_default(), conformance_clock());
 }
 
-static exs_executor *twenty(void)
+/* Nineteen layers on a leaf. One retry tries twice, the others once: attempts multiply. */
+static exs_executor *deep(exs_executor *ex, exs_executor *(*const layers[])(exs_executor *), int n)
 {
-	exs_executor *(*const layers[])(exs_executor *) = {retry, wait_, pass, poll_, abandon};
-	exs_executor *ex = pool(2);
-
 	for (int i = 0; i < 19; i++)
-		ex = i > 4 && i % 5 == 0 ? conformance_retry(ex, 1) : layers[i % 5](ex);
+		ex = i >= n && layers[i % n] == retry ? conformance_retry(ex, 1) : layers[i % n](ex);
 	return ex;
+}
+
+static exs_executor *twenty(exs_executor *ex)
+{
+	static exs_executor *(*const layers[])(exs_executor *) = {retry, wait_, pass, poll_, abandon};
+
+	return deep(ex, layers, 5);
+}
+
+static exs_executor *twenty_kinds(exs_executor *ex)
+{
+	static exs_executor *(*const layers[])(exs_executor *) = {throttle, map,  abandon, retry, gate,
+								  flat,	    pass, poll_,   wait_, binds};
+
+	return deep(ex, layers, 10);
 }
 
 /* X(name, the chain), S(...) for those that borrow the pool `shared`, L(...) for those on an event loop, M(...) for those that
@@ -349,7 +362,13 @@ static exs_executor *twenty(void)
 	S(gate_borrow, gate(retry(exs_borrow(shared))))                                                                \
 	S(poll_borrow, poll_(exs_borrow(shared)))                                                                      \
 	S(abandon_borrow, abandon(retry(exs_borrow(shared))))                                                          \
-	X(twenty_layers, twenty())                                                                                     \
+	X(twenty_layers, twenty(pool(2)))                                                                              \
+	X(twenty_inline, twenty(inline_()))                                                                            \
+	X(twenty_kinds_pool, twenty_kinds(pool(4)))                                                                    \
+	X(twenty_kinds_inline, twenty_kinds(inline_()))                                                                \
+	S(twenty_borrow, twenty(exs_borrow(shared)))                                                                   \
+	L(twenty_loop, twenty(loop_()))                                                                                \
+	L(twenty_kinds_loop, twenty_kinds(loop_()))                                                                    \
 	L(event_loop, loop_())                                                                                         \
 	L(retry_loop, retry(loop_()))                                                                                  \
 	L(poll_loop, poll_(loop_()))                                                                                   \
