@@ -1043,7 +1043,7 @@ TEST(scope, close_gives_up_what_no_worker_can_do)
 	job.more = ex;
 	log_begin(EXS_LOG_WARNING);
 	expect_value(exs_submit(ex, close_alone, &job), NULL);
-	CHECK_INT(log_lines("exs_scope_close"), 1);
+	CHECK_INT(log_lines("nobody is left to run the members"), 1);
 	log_end();
 	CHECK_INT(job.starts, 1);
 	job_fini(&job);
@@ -1490,4 +1490,116 @@ TEST(scope, cancelled_while_it_is_closed)
 		job_fini(&job);
 	}
 	exs_executor_free(ex);
+}
+
+/* --- simulated: any order, any fault, from a seed --- */
+
+/* A world of tasks, each of which lives on the stack of the one that submitted it. */
+struct world {
+	exs_executor *ex[3];
+	uint64_t seed, random;
+	exs_error *error;
+	unsigned long given, freed, runs;
+};
+
+struct being {
+	struct world *world;
+	struct being *parent;
+	bool alive, closing;
+	int depth, runs;
+};
+
+static exs_result live(void *arg, exs_context *ctx);
+
+static void unlive(void *arg)
+{
+	struct being *b = arg;
+
+	CHECK(b->alive && b->parent->alive);
+	CHECK_INT(b->runs, 0);
+	b->world->freed++;
+}
+
+/* Some children in a scope of its own. */
+static exs_error *beget(struct being *b, exs_context *ctx)
+{
+	struct being children[4];
+	struct world *w = b->world;
+	exs_scope_options options = {.on_error = (exs_on_error)harness_below(&w->random, 2),
+				     .ctx = harness_below(&w->random, 2) ? ctx : NULL};
+	exs_scope *scope = exs_scope_new_with(&options);
+
+	if (!scope)
+		return exs_error_new(&exs_domain_exs, EXS_ENOMEM, "no scope");
+	for (int i = 0; i < 4; i++) {
+		children[i] = (struct being){.world = w, .parent = b, .alive = true, .depth = b->depth - 1};
+		exs_task task = {.fn = live, .arg = &children[i], .arg_free = unlive};
+		exs_future *f = exs_scope_submit_with(scope, w->ex[harness_below(&w->random, 3)], &task);
+		w->given++;
+		if (f && !harness_below(&w->random, 8))
+			exs_future_wait(f, 3);
+		if (f && !harness_below(&w->random, 16))
+			exs_future_cancel(f);
+		exs_future_unref(f);
+	}
+	if (!harness_below(&w->random, 16))
+		exs_scope_cancel(scope);
+	exs_error *error = exs_scope_close(scope);
+	for (int i = 0; i < 4; i++) {
+		CHECK_INT(children[i].runs, 0);
+		children[i].alive = false;
+	}
+	CHECK(!exs_error_is(error, &exs_domain_exs, EXS_EDEADLK));
+	return error;
+}
+
+static exs_result live(void *arg, exs_context *ctx)
+{
+	struct being *b = arg;
+	struct world *w = b->world;
+	exs_error *error = NULL;
+
+	CHECK(b->alive && b->parent->alive);
+	b->runs++;
+	w->runs++;
+	if (harness_below(&w->random, 3) == 0)
+		exs_context_sleep(ctx, (double)harness_below(&w->random, 20));
+	if (b->depth && harness_below(&w->random, 2))
+		error = beget(b, ctx);
+	CHECK(b->alive && b->parent->alive);
+	b->runs--;
+	if (!error && harness_below(&w->random, 16) == 0)
+		error = exs_error_ref(w->error);
+	return error ? exs_fail(error) : exs_ok(NULL, NULL);
+}
+
+static void simulate(uint64_t seed)
+{
+	exs_sim_options options = {
+		.fail = 0.05, .lose = 0.05, .cancel = 0.05, .delay = 0.2, .time = 0.05, .no_memory = 0.001};
+	exs_sim *sim = exs_sim_new(seed, seed % 2 ? &options : NULL);
+	exs_retry_options retry = {.max_attempts = 3, .jitter = EXS_JITTER_FULL};
+	struct world w = {.seed = seed, .random = seed, .error = new_error()};
+	struct being god = {.world = &w, .alive = true, .depth = 4};
+
+	CHECK(sim);
+	w.ex[0] = exs_sim_pool(sim, 2);
+	w.ex[1] = exs_with_retry(exs_with_timeout_mode(exs_sim_pool(sim, 3), 15, EXS_ABANDON), &retry);
+	w.ex[2] = exs_with_timeout(exs_with_retry(exs_sim_pool(sim, 2), &retry), 100);
+	god.parent = &god;
+	for (int round = 0; round < 3; round++)
+		exs_error_unref(beget(&god, NULL));
+	CHECK_INT(w.freed, w.given);
+	for (int i = 0; i < 3; i++)
+		exs_executor_free(w.ex[i]);
+	CHECK_INT(exs_sim_free(sim), EXS_OK);
+	exs_error_unref(w.error);
+}
+
+TEST(scope, simulated)
+{
+	uint64_t seed = harness_seed();
+
+	for (unsigned long round = 0; round < harness_rounds(200); round++)
+		simulate(seed + round);
 }

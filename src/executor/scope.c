@@ -439,6 +439,8 @@ struct closer {
 	exs_scope *scope;
 	struct exsi_worker *worker;
 	bool concerned; /* a member may need its kind */
+	bool sure;	/* stuck, though all have been tried once more */
+	bool given_up;
 	atomic_bool nudged;
 };
 
@@ -446,7 +448,7 @@ static void try_all_again(struct closer *c)
 {
 	exs_scope *s = c->scope;
 
-	c->concerned = false;
+	c->concerned = false; /* who was done meanwhile needs nobody */
 	pthread_mutex_lock(&s->lock);
 	s->untried = s->members.next;
 	pthread_mutex_unlock(&s->lock);
@@ -510,26 +512,54 @@ static bool is_over(exs_scope *s)
 /* A short spin: the last end is often a moment away. */
 static bool spin(exs_scope *s)
 {
-	for (unsigned turn = 0; turn < 64 && !is_over(s); turn++)
+	for (unsigned turn = 0; turn < 64 && !is_over(s) && !exsi_self()->turner; turn++)
 		exsi_relax(turn);
 	return is_over(s);
 }
 
-/* Sleeps until nothing is left, or a worker has something to try. May return for no reason. */
-static void sleep_on(exs_scope *s, bool listens)
+/* Nothing is left, or a worker has something to try. */
+static bool has_news(void *closer)
 {
-	unsigned left = atomic_load(&s->left);
+	struct closer *c = closer;
+	unsigned left = atomic_load(&c->scope->left);
 
-	if (left & ~LISTENS && !(left & LISTENS) == !listens)
-		exsi_park(&s->left, left, EXSI_NEVER);
+	return !(left & ~LISTENS) || (c->worker && !(left & LISTENS));
 }
 
-/* This worker may not block, or nobody would do what the members wait for: they are given up, and end without it. */
-static void give_up(exs_scope *s)
+/* May return for no reason. false: there will never be news. */
+static bool sleep_for_news(struct closer *c)
 {
-	exsi_log(EXS_LOG_WARNING, "", "exs_scope_close: no worker is left to run the members: they are cancelled");
-	remember(s, exsi_error(EXS_EDEADLK));
-	stop(s, EXS_CAUSE_SIBLING);
+	struct exsi_turner *turner = exsi_self()->turner;
+	unsigned left = atomic_load(&c->scope->left);
+
+	if (turner)
+		return turner->until(turner, has_news, c, EXSI_NEVER) != EXS_EDEADLK;
+	if (left & ~LISTENS && (!c->worker || left & LISTENS))
+		exsi_park(&c->scope->left, left, EXSI_NEVER);
+	return true;
+}
+
+/* Nobody else does what the members wait for: they are given up, and end without it. false: they had been. */
+static bool give_up(struct closer *c)
+{
+	if (c->given_up)
+		return false;
+	c->given_up = true;
+	exsi_log(EXS_LOG_WARNING, "", "exs_scope_close: nobody is left to run the members: they are cancelled");
+	remember(c->scope, exsi_error(EXS_EDEADLK));
+	stop(c->scope, EXS_CAUSE_SIBLING);
+	return true;
+}
+
+/* To wait would be in vain, or is refused on the members' account. false: this thread can't see them end. */
+static bool go_on_stuck(struct closer *c)
+{
+	bool sure = c->sure, alone = c->worker && c->worker->holds;
+
+	c->sure = !sure;
+	if (!sure)
+		try_all_again(c);
+	return !sure || (!alone && give_up(c));
 }
 
 /* Until all have left. false: this thread must not wait for them. */
@@ -537,34 +567,30 @@ static bool wait_for_all(exs_scope *s)
 {
 	struct closer c = {.scope = s, .worker = exsi_self()->worker};
 	struct exsi_nudge nudge = {nudge_closer, &c};
-	bool sure = false, given_up = false;
+	bool goes_on = true;
 
-	while (!is_over(s)) {
+	while (goes_on && !is_over(s)) {
 		exsi_drain();
 		if (c.worker)
 			help_all(&c);
 		if (spin(s))
 			break;
-		int rc = exsi_block(c.concerned && !given_up, &nudge);
+		int rc = exsi_block(c.concerned && !c.given_up, &nudge);
 		if (rc == EXSI_AGAIN) {
 			atomic_store(&c.nudged, true);
 			continue;
 		}
-		bool refused = rc && c.concerned && !given_up;
-		if (refused && sure && c.worker->holds)
-			return false;
-		given_up = given_up || (refused && sure);
-		sure = refused && !sure; /* after one more look: who was done meanwhile needs nobody */
-		if (refused && given_up)
-			give_up(s);
-		else if (refused)
-			try_all_again(&c);
-		else
-			sleep_on(s, c.worker);
+		bool stuck = rc && c.concerned && !c.given_up;
+		if (!stuck)
+			stuck = !sleep_for_news(&c);
 		if (!rc)
 			exsi_unblock();
+		if (stuck)
+			goes_on = go_on_stuck(&c);
+		else
+			c.sure = false;
 	}
-	return true;
+	return goes_on;
 }
 
 static exs_error *refuse_close(int code, const char *why)
@@ -589,7 +615,7 @@ exs_error *exs_scope_close(exs_scope *s)
 	if (!wait_for_all(s)) {
 		exsi_scope_enter(s);
 		atomic_store(&s->closing, false);
-		return refuse_close(EXS_EDEADLK, "a member needs the poll thread that it would block");
+		return refuse_close(EXS_EDEADLK, "a member needs this very thread");
 	}
 	if (s->ctx)
 		exs_context_off_cancel(s->ctx, owner_stopped, s);
