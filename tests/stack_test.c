@@ -725,7 +725,8 @@ static unsigned long scoped(unsigned long n)
 
 	CHECK(ex && other && scope);
 	for (unsigned long i = 0; i < n; i++)
-		exs_future_unref(exs_scope_submit(scope, i % 2 ? ex : other, i % 2 ? count_on_worker : stop_when_asked, NULL));
+		exs_future_unref(
+			exs_scope_submit(scope, i % 2 ? ex : other, i % 2 ? count_on_worker : stop_when_asked, NULL));
 	exs_future_unref(exs_scope_submit(scope, other, fail, NULL));
 	atomic_store(&gate.open, true);
 	exs_error *error = exs_scope_close(scope);
