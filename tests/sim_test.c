@@ -915,3 +915,61 @@ TEST(sim, an_event_loop_waits_for_steps)
 	exs_executor_free(loop);
 	end(sim);
 }
+
+/* --- scopes --- */
+
+static exs_result fail(void *arg, exs_context *ctx)
+{
+	(void)arg, (void)ctx;
+	return exs_fail(exs_error_new(&test_domain, 7, "no"));
+}
+
+static exs_result close_a_scope(void *arg, exs_context *ctx)
+{
+	exs_scope *scope = exs_scope_new();
+
+	(void)ctx;
+	for (int i = 0; i < 3; i++)
+		exs_future_unref(exs_scope_submit(scope, arg, answer, NULL));
+	exs_error *error = exs_scope_close(scope);
+	return error ? exs_fail(error) : exs_ok(NULL, NULL);
+}
+
+TEST(sim, closing_a_scope_turns_it)
+{
+	unsigned cancelled = 0;
+
+	for (uint64_t seed = 1; seed <= 50; seed++) {
+		exs_sim *sim = begin(seed, NULL);
+		exs_executor *ex = exs_with_retry(exs_sim_pool(sim, 1), NULL);
+		exs_scope *scope = exs_scope_new();
+		exs_retry_options once = {.max_attempts = 1};
+		exs_task task = {.fn = fail, .retry = &once};
+		exs_future *f = exs_scope_submit(scope, ex, answer, NULL);
+		exs_future_unref(exs_scope_submit_with(scope, ex, &task));
+		exs_error *error = exs_scope_close(scope);
+		CHECK(exs_error_is(error, &test_domain, 7));
+		cancelled += exs_future_cause(f) == EXS_CAUSE_SIBLING;
+		exs_error_unref(error);
+		exs_future_unref(f);
+		expect_value(exs_submit(ex, close_a_scope, ex), NULL); /* on the pool's only worker */
+		exs_executor_free(ex);
+		end(sim);
+	}
+	CHECK(cancelled > 5 && cancelled < 45);
+}
+
+/* A member that a layer has lost: the scope gives it up, and so finds it. */
+TEST(sim, a_scope_that_can_never_end)
+{
+	exs_sim *sim = begin(1, NULL);
+	exs_executor *ex = exs_layer_new(&loser_ops, exs_sim_pool(sim, 1), 0, 0);
+	exs_scope *scope = exs_scope_new();
+
+	exs_future_unref(exs_scope_submit(scope, ex, answer, NULL)); /* cancelling finds it */
+	exs_error *error = exs_scope_close(scope);
+	CHECK(exs_error_is(error, &exs_domain_exs, EXS_EDEADLK));
+	exs_error_unref(error);
+	exs_executor_free(ex);
+	end(sim);
+}

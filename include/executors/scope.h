@@ -63,7 +63,7 @@ EXS_API const exs_error *exs_scope_error(exs_scope *scope);
    have not begun. If that is not enough (it would be EXS_EDEADLK of exs_future_wait), the scope fails with EXS_EDEADLK, its
    members are cancelled, and it waits on.
    These errors leave the scope as it is: EXS_EDEADLK inside a task, callback or hook of a member, or on a poll executor's
-   thread that a member needs (this would wait for itself); EXS_EALREADY while another thread closes it; EXS_EFORK in a forked
+   thread that a member needs (this would wait for itself), or if a simulation finds that a cancelled member never ends; EXS_EALREADY while another thread closes it; EXS_EFORK in a forked
    child. May block; allocates nothing. */
 EXS_API exs_error *exs_scope_close(exs_scope *scope)
 #if defined(__GNUC__)

@@ -10,7 +10,7 @@
 	}
 
    What is simulated. Everything that the chain's threads would do is done in steps on the thread that made the simulation,
-   whenever it waits: a wait on a future or set, exs_call, exs_context_sleep, exs_shutdown, exs_executor_free and
+   whenever it waits: a wait on a future or set, exs_call, exs_context_sleep, exs_shutdown, exs_executor_free, exs_scope_close and
    exs_quiesce turn the simulation until they have what they wait for, and so do exs_sim_run and exs_sim_step. A step is one
    of: run a call that waits in a pool (any of them, not the first), one turn of a poll layer, one timer, one planned
    cancel, the release of a chain that was freed from within. Time is the simulation's clock: it stands still while there is
