@@ -53,7 +53,7 @@ mutant closing_not_looked_at executor/call.c races races/value_that_comes_after_
 mutant submit_after_shutdown executor/call.c conformance 'conformance/*' \
 	's/^\tif \(atomic_load\(&x->closing\)\)/\tif (false)/'
 mutant task_has_no_frame executor/call.c shutdown shutdown/quiesce_waits_for_what_was_freed_from_within \
-	'/^void exs_call_run/,/^}/s/exsi_root_top\(f\)/NULL/'
+	'/^void exs_call_run/,/^}/s/push_frame\(&frame, f\);/exsi_frame_push(\&frame, NULL);/'
 mutant released_calls_recurse executor/call.c stack stack/a_million_calls_released_one_by_one \
 	's/^\tif \(!me\.nest\) \{/\tif (true) {/'
 mutant one_allocation_more executor/call.c alloc alloc/one_per_call \
@@ -173,8 +173,6 @@ mutant abandoned_one_not_stopped decorators/abandon.c timeout timeout/abandon_wa
 	's/exsi_cancel\(child, EXSI_STOP_ALL, EXS_CAUSE_TIMEOUT\);/;/'
 mutant nested_abandon_frees_the_arg executor/call.c stress stress/random_schedules \
 	's/, \.arg_free = exsi_arg_drop\}/}/'
-mutant child_without_memory_leaks decorators/abandon.c oom oom/submit \
-	's/^\t\tkid_end\(&k\);/\t\t;/'
 
 # --- throttle, cancel on shutdown ---
 mutant throttle_lets_one_more_in decorators/throttle.c throttle throttle/reaches_its_limit_and_keeps_it \
@@ -261,7 +259,7 @@ mutant end_of_inner_not_noted executor/adopt.c stress stress/random_schedules \
 mutant insistence_ignored executor/call.c flat_map flat_map/cancel_and_timeout_while_the_function_runs \
 	's/cause = first > EXS_CAUSE_USER \? first : EXS_CAUSE_TIMEOUT;/;/'
 mutant adopted_calls_not_swept executor/shutdown.c flat_map flat_map/shutdown_of_a_pending_inner_future \
-	's/\(force \|\| !layer->new_block\)/(force || !layer->ops.child)/'
+	's/!layer->new_block \|\| layer->marks_running/!layer->ops.child || layer->marks_running/'
 mutant stops_recurse future/future.c stack stack/flat_maps_that_wait_for_each_other \
 	's/if \(p && p->n < p->room && p->cause == cause\)/if (false)/'
 mutant stops_not_together future/future.c flat_map flat_map/cancelled_together \
