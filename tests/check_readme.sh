@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # A code block of a Markdown file that follows a line <!-- from FILE --> or <!-- from FILE [NAME] --> equals that file, or its
-# region between the lines /* [NAME] */ and /* [NAME] end */, less the region's own indentation.
+# region between the lines /* [NAME] */ and /* [NAME] end */, less the region's own indentation. The README's table of decorators
+# gives the lines that each has.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 work=$(mktemp -d)
@@ -38,4 +39,7 @@ for page in *.md docs/*.md; do
 		tail -n +2 "$block" | diff -u --label "$file $name" --label "$page" "$work/source" - || status=1
 	done
 done
+
+counted=$(cd src/decorators && wc -l *.c | awk '$2 != "total" { print "| " $2 " | " $1 " |" }')
+diff -u --label "wc -l" --label README.md <(echo "$counted") <(grep -E '^\| [a-z_]+\.c \| [0-9]+ \|$' README.md) || status=1
 exit $status
