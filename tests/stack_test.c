@@ -149,7 +149,7 @@ static void many_batches(void)
 
 	ex = exs_with_retry(ex, &options);
 	runs = 0;
-	exs_future *f = exs_submit(ex, fail, NULL);
+	exs_future *f = exs_submit(ex, fail_deeper, NULL);
 	CHECK_INT(runs, million() / 10);
 	CHECK(exs_future_error(f) == failure);
 	exs_future_unref(f);
