@@ -91,12 +91,13 @@ build() {
 
 # run FILE PROGRAM TEST LOG
 run() {
-	local delay=0
-	case $2 in # where a fault shows only when threads meet
-	stress) delay=400 ;;
+	local delay=0 seconds=$EXS_TEST_TIMEOUT
+	case $2 in
+	stress) delay=400 ;; # where a fault shows only when threads meet
 	set) delay=20 ;;
+	stack) seconds=15 ;; # a million of something
 	esac
-	EXS_TEST_DELAY=$delay timeout 60 "$1" --only "$3" >"$4" 2>&1
+	EXS_TEST_DELAY=$delay EXS_TEST_TIMEOUT=$seconds timeout 60 "$1" --only "$3" >"$4" 2>&1
 }
 
 # Without a fault each test passes.
