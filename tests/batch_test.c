@@ -638,6 +638,46 @@ TEST(batch, abandoned_below)
 	scene_end(&s);
 }
 
+/* A scope waits for it: what it reads may lie on the stack of who closes the scope. */
+struct closer {
+	exs_scope *scope;
+	atomic_bool closed;
+};
+
+static void *close_scope(void *arg)
+{
+	struct closer *c = arg;
+	exs_error *error = exs_scope_close(c->scope);
+
+	CHECK(exs_error_is(error, &exs_domain_exs, EXS_ETIMEDOUT));
+	exs_error_unref(error);
+	atomic_store(&c->closed, true);
+	return NULL;
+}
+
+TEST(batch, scope_waits_for_what_was_abandoned_below)
+{
+	struct scene s;
+	struct closer c = {exs_scope_new(), false};
+
+	s.ex = batch(&s, exs_with_timeout_mode(pool_of(&s, 2), 10, EXS_ABANDON), 1, 100);
+	s.service.gated = true;
+	exs_task task = {.fn = job_run, .arg = &s.jobs[0], .arg_free = job_free_arg, .name = "item"};
+	s.f[s.n++] = exs_scope_submit_with(c.scope, s.ex, &task);
+	sem_take(&s.service.entered);
+	s.service.orders[0] = LEAVE;
+	advance(s.clock, 10);
+	expect_code(exs_future_ref(s.f[0]), &exs_domain_exs, EXS_ETIMEDOUT);
+	pthread_t thread = thread_start(close_scope, &c);
+	for (int i = 0; i < 1000; i++)
+		sched_yield();
+	CHECK(!c.closed && !s.jobs[0].freed);
+	sem_post(&s.service.open);
+	thread_join(thread);
+	CHECK_INT(s.jobs[0].freed, 1);
+	scene_end(&s);
+}
+
 /* And a retry below starts another, beside the one that was left behind. */
 TEST(batch, abandoned_and_retried_below)
 {

@@ -376,6 +376,7 @@ static exs_executor *twenty_kinds(exs_executor *ex)
 	L(retry_abandon_loop, retry(abandon(loop_())))                                                                 \
 	L(usual_loop, wait_(poll_(retry(loop_()))))                                                                    \
 	L(throttle_loop, retry(throttle(loop_())))                                                                     \
+	L(batch_loop, retry(batch(loop_())))                                                                           \
 	L(three_calls_loop, abandon(poll_(abandon(loop_()))))                                                          \
 	M(usual_borrowed_loop, wait_(poll_(retry(exs_borrow(shared)))))                                                \
 	X(map_pool, map(pool(2)))                                                                                      \

@@ -14,7 +14,8 @@ struct exs_batch_item {
 	struct batch *batch;
 	exs_future *call;	     /* NULL: it has its outcome */
 	struct exsi_shared_arg *arg; /* one of its users is the item; NULL: no more */
-	exs_executor *top;	     /* kept, where an argument is read on after the outcome; or NULL */
+	exs_executor *top;	 /* that, and the scope, wait where an argument is read on after the outcome; or NULL */
+	struct exs_scope *scope; /* or NULL */
 	const char *name;
 	unsigned listed; /* start_manys that have it: two, when one is left behind and a retry starts another */
 	bool runs;	 /* its own function runs: it waits for that */
@@ -84,7 +85,10 @@ static exs_future *part(exs_batch_item *item, unsigned hands)
 	item->call = NULL;
 	item->batch->wanted -= !item->stopped;
 	if (item->listed > hands) {
-		exsi_keep(item->top = exsi_root_top(f));
+		exs_future *root = exsi_root(f);
+		exsi_child_begin(root);
+		item->top = exsi_top(root);
+		item->scope = exsi_scope(root);
 		return f;
 	}
 	exsi_arg_drop(item->arg); /* not the last user: that is the call */
@@ -232,7 +236,9 @@ static void batch_free(void *arg)
 		if (!batch->items[i].top)
 			continue;
 		exsi_arg_drop(batch->items[i].arg);
-		exsi_unkeep(batch->items[i].top);
+		exsi_count_child_done(batch->items[i].top);
+		if (batch->items[i].scope)
+			exsi_scope_leave(batch->items[i].scope);
 	}
 	exsi_free(batch);
 	exsi_unkeep(x);
