@@ -414,9 +414,12 @@ static exs_result in_arena(void *arg, exs_context *ctx)
 	return exs_ok(seven, NULL);
 }
 
+static atomic_bool scope_closed;
+
 static void *close_scope(void *scope)
 {
 	close_well(scope);
+	atomic_store(&scope_closed, true);
 	return scope;
 }
 
@@ -430,7 +433,12 @@ TEST(scope, poll_functions_are_awaited)
 	sem_take(&polling);
 	CHECK_INT(exs_future_cancel(f), EXS_CANCELLED);
 	expect_cancelled(f, EXS_CAUSE_USER);
+	atomic_store(&scope_closed, false);
 	pthread_t thread = thread_start(close_scope, scope);
+	for (int i = 0; i < 1000; i++) { /* a chance to close too early */
+		CHECK(!scope_closed);
+		sched_yield();
+	}
 	sem_post(&go_on_polling);
 	thread_join(thread);
 	exs_executor_free(ex);
@@ -1171,6 +1179,57 @@ TEST(scope, close_on_a_poll_thread)
 	close_well(scope);
 	job_fini(&held);
 	job_fini(&told);
+	exs_executor_free(ex);
+}
+
+/* The member is done, but in the batch that the poll function is still at; what it yields for another has a callback that closes. */
+struct batch {
+	exs_future *member;
+	exs_scope *scope;
+	sem_t *known; /* which is the member */
+	atomic_uint refused;
+};
+
+static void note_refused(exs_future *f, void *arg)
+{
+	struct batch *b = arg;
+
+	(void)f;
+	close_within(b->scope);
+	atomic_fetch_add(&b->refused, 1);
+}
+
+static exs_error *cancel_one_yield_the_other(void *ctx, exs_descriptor **d, size_t n, double *delay)
+{
+	struct batch *b = ctx;
+
+	*delay = EXS_FOREVER;
+	if (n < 2)
+		return NULL;
+	sem_take(b->known);
+	CHECK_INT(exs_future_cancel(b->member), EXS_CANCELLED);
+	for (size_t i = 0; i < n; i++)
+		exs_yield_result(d[i], NULL, NULL);
+	return NULL;
+}
+
+TEST(scope, close_in_the_batch_of_a_member)
+{
+	struct batch b = {.scope = exs_scope_new()};
+	exs_executor *ex = exs_with_poll(exs_inline(), cancel_one_yield_the_other, NULL, &b, NULL);
+	int seven[2] = {7, 7};
+
+	exs_future *f = exs_submit(ex, square, &seven[0]);
+	CHECK_INT(exs_future_on_done(f, note_refused, &b, NULL), EXS_OK);
+	sem_t known;
+	CHECK(!sem_init(&known, 0, 0));
+	b.known = &known;
+	b.member = exs_scope_submit(b.scope, ex, square, &seven[1]);
+	sem_post(&known);
+	expect_value(f, NULL);
+	wait_count(&b.refused, 1);
+	close_well(b.scope);
+	expect_cancelled(b.member, EXS_CAUSE_USER);
 	exs_executor_free(ex);
 }
 

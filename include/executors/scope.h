@@ -10,8 +10,8 @@ extern "C" {
 
 /* A scope follows the nurseries of Trio, coroutineScope of Kotlin, TaskGroup of Python:
    - what is submitted in it is its member until its task has ended: until the last attempt that could read the argument,
-     also one that a timeout (EXS_ABANDON) or a shutdown left behind, and its arg_free and done callbacks are over, and a
-     result that came too late is destroyed;
+     also one that a timeout (EXS_ABANDON) or a shutdown left behind, and its arg_free and done callbacks are over, a result
+     that came too late is destroyed, and no poll function looks at its descriptor;
    - exs_scope_close waits for all of them, and answers the first error;
    - a member that fails has the others cancelled (EXS_CAUSE_SIBLING), and further submits. A submit that is refused (shut
      down, full, wrong options, no memory) is a failed member. A cancelled member is not: it cancels nobody.
@@ -21,7 +21,8 @@ extern "C" {
 	     exs_future_unref(exs_scope_submit(scope, ex, sum, &parts[i]));
      exs_error *error = exs_scope_close(scope);
 
-   Its members may run in any executors; it owns none of them. */
+   Its members may run in any executors; it owns none of them, and they may be shut down and freed before it is closed. What a
+   task submits is a member only if it is submitted in the scope, too; a future that a flat_map's function answers is not. */
 typedef struct exs_scope exs_scope;
 
 typedef enum exs_on_error {
@@ -32,9 +33,9 @@ typedef enum exs_on_error {
 /* 0 or NULL is the default. */
 typedef struct exs_scope_options {
 	exs_on_error on_error;
-	exs_context *
-		ctx; /* of the running task that makes the scope, and closes it before it returns: when that task is asked
-			     to stop the scope is cancelled, for the same cause */
+	/* Of the running task that makes the scope, and closes it before it returns: when that task is asked to stop, the scope
+	   is cancelled, for the same cause. */
+	exs_context *ctx;
 } exs_scope_options;
 
 /* New scope, to be ended by exs_scope_close. NULL and exs_last_error on failure; every function here takes NULL, and the
@@ -45,8 +46,8 @@ EXS_API exs_scope *exs_scope_new_sized(const exs_scope_options *options, size_t 
 
 /* As exs_submit and exs_submit_with; the call is a member of the scope. NULL only when memory is short, and arg_free has run.
    Costs no allocation of its own. In a scope that has failed or was cancelled the task does not run: the future is
-   cancelled, its cause the scope's. MT-safe until the close begins; after that only tasks and callbacks of members may submit,
-   for others it is an error EXS_EALREADY. The future may outlive the scope. */
+   cancelled, its cause the scope's. MT-safe until the close begins (which waits for submits under way); after that only tasks
+   and callbacks of members may submit, for others it is an error EXS_EALREADY. The future may outlive the scope. */
 EXS_API exs_future *exs_scope_submit(exs_scope *scope, exs_executor *ex, exs_task_fn *fn, void *arg);
 #define exs_scope_submit_with(scope, ex, task) exs_scope_submit_with_sized((scope), (ex), (task), sizeof(*(task)))
 EXS_API exs_future *exs_scope_submit_with_sized(exs_scope *scope, exs_executor *ex, const exs_task *task, size_t size);
@@ -59,12 +60,12 @@ EXS_API void exs_scope_cancel(exs_scope *scope);
 EXS_API const exs_error *exs_scope_error(exs_scope *scope);
 
 /* Waits until all members have ended, those that they submit meanwhile included, and frees the arena and the scope. Answers
-   NULL if none has failed, or the first error, a reference of the caller's. A worker of a pool that waits here runs members that
-   have not begun. If that is not enough (it would be EXS_EDEADLK of exs_future_wait), the scope fails with EXS_EDEADLK, its
-   members are cancelled, and it waits on.
+   NULL if none has failed, or the first error, a reference of the caller's. A worker of a pool or a task on an event loop that
+   waits here runs members that have not begun. Where exs_future_wait would answer EXS_EDEADLK, because nobody is left to run
+   them, the scope fails with EXS_EDEADLK, its members are cancelled, and it waits on; a loop that nobody turns is not noticed.
    These errors leave the scope as it is: EXS_EDEADLK inside a task, callback or hook of a member, or on a poll executor's
-   thread that a member needs (this would wait for itself), or if a simulation finds that a cancelled member never ends; EXS_EALREADY while another thread closes it; EXS_EFORK in a forked
-   child. May block; allocates nothing. */
+   thread that a member needs: this would wait for itself; or if a simulation finds that a cancelled member never ends.
+   EXS_EALREADY while another thread closes it; EXS_EFORK in a forked child. May block, may run user code; needs no memory. */
 EXS_API exs_error *exs_scope_close(exs_scope *scope)
 #if defined(__GNUC__)
 	__attribute__((warn_unused_result))

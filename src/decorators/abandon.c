@@ -6,7 +6,7 @@
 
 /* Two executors: x, whose calls (the parents) wait parked, and under it the relay, the top of each child call. Parent and child
    tell each other under the lock, which guards all of both slots but the timer and `expired`. Whoever has news for the parent
-   first notes it (late, expired), then claims; whoever parks the parent first parks, then looks for news. */
+   first notes it (late, expired), then claims; a canceller that parks the parent again first parks, then looks for news. */
 struct abandon {
 	exs_executor *x, *relay;
 	uint64_t ns;

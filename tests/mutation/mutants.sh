@@ -173,6 +173,10 @@ mutant abandoned_one_not_stopped decorators/abandon.c timeout timeout/abandon_wa
 	's/exsi_cancel\(child, EXSI_STOP_ALL, EXS_CAUSE_TIMEOUT\);/;/'
 mutant nested_abandon_frees_the_arg executor/call.c stress stress/random_schedules \
 	's/, \.arg_free = exsi_arg_drop\}/}/'
+mutant parent_not_parked decorators/abandon.c timeout timeout/abandon_cancels_an_inline_child \
+	's/^\tpark\(a, f, s\);//'
+mutant early_stop_not_passed_on decorators/abandon.c stress stress/random_schedules \
+	'/^static void park/,/^}/s/tell_child\(f, s\);//'
 
 # --- throttle, cancel on shutdown ---
 mutant throttle_lets_one_more_in decorators/throttle.c throttle throttle/reaches_its_limit_and_keeps_it \
@@ -300,3 +304,29 @@ mutant sim_waits_in_real_time base/thread.c sim sim/waits_are_measured_on_its_cl
 	's/return self\.turner \? self\.turner->now\(self\.turner\) : exsi_now\(\);/return exsi_now();/'
 mutant restart_seen_as_submit executor/call.c call call/a_restart_within_its_own_submit_is_a_restart \
 	's/^\telse if \(me\.entering == f\)/\telse if (false)/'
+
+# --- scopes ---
+mutant abandoned_member_not_counted executor/call.c scope scope/abandoned_tasks_are_awaited \
+	'/^void exsi_child_begin/,/^}/s/exsi_scope_enter\(/(void)(/; s/^\tif \(scope\)$/\tif (scope \&\& root_top == top)/'
+mutant siblings_not_cancelled executor/scope.c scope scope/first_error_cancels_the_others \
+	's/stop\(s, EXS_CAUSE_SIBLING\);/s->cause = EXS_CAUSE_SIBLING;/'
+mutant last_error_answered executor/scope.c scope scope/error_is_the_first_itself \
+	's/^\tif \(!s->error\)$/\tif (true)/'
+mutant failed_scope_takes_more executor/scope.c scope scope/failed_scope_takes_no_more \
+	's/^\tif \(!cause\)$/\tif (true)/; s/^\treturn !cause;/\treturn true;/'
+mutant batch_not_counted decorators/poll.c scope scope/poll_functions_are_awaited \
+	's/exsi_scope_(enter|leave)\(d->scope\);/;/'
+mutant late_member_not_tried_again executor/scope.c scope scope/closing_worker_runs_what_comes_late \
+	's/^\tif \(again\)$/\tif (false)/'
+mutant nudge_not_heard executor/scope.c scope scope/close_on_an_event_loop \
+	's/^\tif \(atomic_exchange\(&c->nudged, false\)\)$/\tif (false)/'
+mutant close_waits_for_itself executor/scope.c scope scope/close_from_within_is_refused \
+	's/^\tif \(would_deadlock\(s\)\)$/\tif (false)/'
+mutant poll_thread_waits_for_itself decorators/poll.c scope scope/close_in_the_batch_of_a_member \
+	's/holds = p->batch\.d\[i\]\.scope == scope;/holds = false;/'
+mutant submit_not_awaited executor/scope.c conformance conformance/scope_cancels_what_is_left \
+	'/^static exs_future \*submit/,/^}/{s/exsi_scope_(enter|leave)\(s\);/;/}'
+mutant no_room_for_the_rest executor/scope.c oom oom/scopes \
+	's/^\twhile \(\(n = next_untold\(s, calls, room\)\)\) \{/\tif ((n = next_untold(s, calls, room))) {/'
+mutant arena_counts_too_little executor/scope.c scope scope/arena \
+	's/^\tc->used \+= size;/\tc->used += size - ALIGN * (size > ALIGN);/'
