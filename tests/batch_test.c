@@ -669,8 +669,7 @@ TEST(batch, scope_waits_for_what_was_abandoned_below)
 	advance(s.clock, 10);
 	expect_code(exs_future_ref(s.f[0]), &exs_domain_exs, EXS_ETIMEDOUT);
 	pthread_t thread = thread_start(close_scope, &c);
-	for (int i = 0; i < 1000; i++)
-		sched_yield();
+	give_time();
 	CHECK(!c.closed && !s.jobs[0].freed);
 	sem_post(&s.service.open);
 	thread_join(thread);

@@ -164,8 +164,7 @@ static void slow_handler(void *arg)
 	struct scene *s = arg;
 
 	sem_post(&s->entered);
-	for (int i = 0; i < 2000; i++)
-		sched_yield(); /* time for whoever does not wait for it */
+	give_time(); /* for whoever does not wait for it */
 	atomic_store(&s->ended, 1);
 }
 

@@ -484,8 +484,7 @@ static void check_not_freed(struct job *job, exs_context *ctx)
 	struct freer *freer = job->more;
 
 	(void)ctx;
-	for (int i = 0; i < 1000; i++)
-		sched_yield();
+	give_time();
 	CHECK_INT(freer->freed, 0);
 }
 
