@@ -309,6 +309,28 @@ TEST(alloc, member_of_a_scope)
 	exs_clock_unref(clock);
 }
 
+/* A queue adds the block of the child, whatever waits. */
+TEST(alloc, queue)
+{
+	exs_queue_options options = {.order = EXS_BY_NICENESS, .series = 3};
+	exs_executor *pool = exs_thread_pool(1), *ex = exs_queue(&options);
+	exs_task full = {.fn = nothing, .name = "a name", .priority = 3, .series = 2, .place = EXS_DO_LAST};
+
+	begin_counting();
+	CHECK(exs_queue_attach(ex, exs_borrow(pool), NULL));
+	for (int i = 0; i < 3; i++) { /* the first warms up */
+		struct count before = count_now();
+		exs_future *f = exs_submit_with(ex, &full);
+		CHECK_INT(exs_future_wait(f, EXS_FOREVER), EXS_OK);
+		drop(f);
+		wait_idle(pool);
+		if (i)
+			check_since(before, 2);
+	}
+	exs_executor_free(ex);
+	exs_executor_free(pool);
+}
+
 /* A callback costs one, a waiter for several one; waiting for one and cancelling cost nothing. */
 TEST(alloc, around_a_future)
 {

@@ -189,17 +189,47 @@ static exs_executor *binds(exs_executor *ex)
 	return exs_with_flat_bind(exs_with_bind(ex, exs_bound), never);
 }
 
-/* A pool that a chain borrows, and another chain that borrows it too. */
+/* A queue over one or two executors. */
+static exs_executor *queue(exs_executor *a, exs_executor *b)
+{
+	exs_executor *ex = exs_with_clock(exs_queue(NULL), conformance_clock());
+
+	CHECK(exs_queue_attach(ex, a, NULL) == 1);
+	CHECK(!b || exs_queue_attach(ex, b, NULL) == 2);
+	return ex;
+}
+
+/* All at once: each call runs within its submit; or waits in what is attached. */
+static exs_executor *queue_all(exs_executor *only)
+{
+	exs_attach_options options = {.capacity = EXS_UNLIMITED};
+	exs_executor *ex = exs_with_clock(exs_queue(NULL), conformance_clock());
+
+	CHECK(exs_queue_attach(ex, only, &options) == 1);
+	return ex;
+}
+
+/* A pool or queue that a chain borrows, and another chain that borrows it too. */
 static exs_executor *shared, *sharer;
 
-static void share_pool(void)
+static void share(exs_executor *ex)
 {
-	shared = pool(2);
+	shared = ex;
 	sharer = retry(abandon(exs_borrow(shared)));
 	CHECK(sharer);
 }
 
-static void end_pool(void)
+static void share_pool(void)
+{
+	share(pool(2));
+}
+
+static void share_queue(void)
+{
+	share(queue(pool(2), pool(1)));
+}
+
+static void end_shared(void)
 {
 	struct job job;
 
@@ -305,9 +335,9 @@ static exs_executor *twenty_kinds(exs_executor *ex)
 	return deep(ex, layers, 10);
 }
 
-/* X(name, the chain), S(...) for those that borrow the pool `shared`, L(...) for those on an event loop, M(...) for those that
-   borrow the loop `shared`, E(...) for those that use `elsewhere`. */
-#define CHAINS(X, S, L, M, E)                                                                                          \
+/* X(name, the chain), S(...) for those that borrow the pool `shared`, Q(...) where that is a queue, L(...) for those on an event loop,
+   M(...) for those that borrow the loop `shared`, E(...) for those that use `elsewhere`. */
+#define CHAINS(X, S, Q, L, M, E)                                                                                       \
 	X(pool_1, pool(1))                                                                                             \
 	X(pool_4, pool(4))                                                                                             \
 	X(bounded, bounded_pool(EXS_FULL_BLOCK))                                                                       \
@@ -360,6 +390,17 @@ static exs_executor *twenty_kinds(exs_executor *ex)
 	X(batch_batch, gate(throttle(batch(throttle(batch(pool(2)))))))                                                \
 	S(batch_borrow, batch(exs_borrow(shared)))                                                                     \
 	S(gate_borrow, gate(retry(exs_borrow(shared))))                                                                \
+	X(queue_pool, queue(pool(1), NULL))                                                                            \
+	X(queue_pools, queue(pool(2), pool(1)))                                                                        \
+	X(queue_chains, retry(wait_(queue(pool(2), conformance_retry(pool(1), 1)))))                                   \
+	X(queue_retries, retry(queue(retry(pool(2)), retry(wait_(pool(2))))))                                          \
+	X(queue_inline, queue_all(inline_()))                                                                          \
+	X(queue_polls, queue(poll_(pool(2)), poll_(wait_(pool(1)))))                                                   \
+	X(poll_queue, poll_(abandon(queue(abandon(pool(2)), wait_(pool(2))))))                                         \
+	X(queue_queue, retry(queue(abandon(queue(pool(1), pool(1))), NULL)))                                           \
+	S(queue_borrow, wait_(queue(exs_borrow(shared), NULL)))                                                        \
+	Q(borrow_queue, retry(abandon(exs_borrow(shared))))                                                            \
+	Q(queue_borrow_queue, queue(exs_borrow(shared), NULL))                                                         \
 	S(poll_borrow, poll_(exs_borrow(shared)))                                                                      \
 	S(abandon_borrow, abandon(retry(exs_borrow(shared))))                                                          \
 	X(twenty_layers, twenty(pool(2)))                                                                              \
@@ -378,6 +419,8 @@ static exs_executor *twenty_kinds(exs_executor *ex)
 	L(throttle_loop, retry(throttle(loop_())))                                                                     \
 	L(batch_loop, retry(batch(loop_())))                                                                           \
 	L(three_calls_loop, abandon(poll_(abandon(loop_()))))                                                          \
+	L(queue_loop, wait_(queue_all(retry(loop_()))))                                                                \
+	L(queue_loop_and_pool, retry(queue(loop_(), pool(2))))                                                         \
 	M(usual_borrowed_loop, wait_(poll_(retry(exs_borrow(shared)))))                                                \
 	X(map_pool, map(pool(2)))                                                                                      \
 	X(map_retry_inline, map(retry(map(inline_()))))                                                                \
@@ -391,7 +434,9 @@ static exs_executor *twenty_kinds(exs_executor *ex)
 	E(later_usual, wait_(poll_(flat_later(retry(pool(2))))))                                                       \
 	E(retry_later, retry(flat_later(abandon(flat_later(pool(2))))))                                                \
 	X(binds_pool, binds(pool(2)))                                                                                  \
-	X(binds_abandon, binds(abandon(retry(binds(inline_())))))
+	X(binds_abandon, binds(abandon(retry(binds(inline_())))))                                                      \
+	E(later_queue, retry(flat_later(queue(pool(2), pool(1)))))                                                     \
+	X(queue_flat, queue(flat(abandon(pool(2))), map(pool(1))))
 
 #define DEFINE(id, expression)                                                                                         \
 	static exs_executor *id(void)                                                                                  \
@@ -399,12 +444,13 @@ static exs_executor *twenty_kinds(exs_executor *ex)
 		return expression;                                                                                     \
 	}
 #define ALONE(id, expression)	  {#expression, id, NULL, NULL},
-#define SHARING(id, expression)	  {#expression, id, share_pool, end_pool},
+#define SHARING(id, expression)	  {#expression, id, share_pool, end_shared},
+#define QUEUEING(id, expression)  {#expression, id, share_queue, end_shared},
 #define ELSEWHERE(id, expression) {#expression, id, begin_elsewhere, end_elsewhere},
 #define LOOP(id, expression)	  {#expression, id, NULL, end_loop},
 #define ON_LOOP(id, expression)	  {#expression, id, share_loop, end_shared_loop},
 
-CHAINS(DEFINE, DEFINE, DEFINE, DEFINE, DEFINE)
+CHAINS(DEFINE, DEFINE, DEFINE, DEFINE, DEFINE, DEFINE)
 
-const struct conformance_chain conformance_chains[] = {CHAINS(ALONE, SHARING, LOOP, ON_LOOP, ELSEWHERE)};
+const struct conformance_chain conformance_chains[] = {CHAINS(ALONE, SHARING, QUEUEING, LOOP, ON_LOOP, ELSEWHERE)};
 const size_t conformance_n = sizeof(conformance_chains) / sizeof(*conformance_chains);

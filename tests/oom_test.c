@@ -441,6 +441,37 @@ static void submit_children(void)
 	exs_executor_free(ex);
 }
 
+/* A second block for each call, and whatever is attached. */
+static void submit_queue(void)
+{
+	exs_queue_options options = {.levels = 3, .aging = 1, .series = 4, .name = "oom"};
+	unsigned all[] = {0, 1, 2, 3};
+	exs_attach_options attach = {.capacity = 2, .series = all, .n_series = 4};
+	exs_executor *ex = with_retry(exs_queue(&options), EXS_NONE);
+	exs_future *f[3] = {NULL};
+
+	if (made(ex)) {
+		for (int i = 0; i < 3; i++)
+			f[i] = submit(ex, i ? fail_once_more : answer_7, NULL, 0);
+		uint64_t first =
+			exs_queue_attach(ex, exs_with_timeout_mode(exs_thread_pool(1), 100, EXS_ABANDON), &attach);
+		CHECK(first || about_memory_or_threads(exs_last_error()));
+		uint64_t second = exs_queue_attach(ex, exs_inline(), NULL);
+		CHECK(second || about_memory_or_threads(exs_last_error()));
+		if (first)
+			CHECK_INT(exs_queue_detach(ex, first), EXS_OK);
+		for (int i = 0; i < 3; i++) {
+			if (!second && f[i])
+				exs_future_cancel(f[i]);
+			if (second || !f[i])
+				finish(f[i]);
+			else
+				exs_future_unref(f[i]);
+		}
+	}
+	exs_executor_free(ex);
+}
+
 static void call(void)
 {
 	exs_executor *ex = exs_thread_pool(1);
@@ -481,6 +512,7 @@ TEST(oom, submit)
 	everything_fails(submit_pool, 5, 1);
 	everything_fails(submit_many, 10, 1);
 	everything_fails(submit_children, 15, 2);
+	everything_fails(submit_queue, 20, 2);
 	everything_fails(call, 3, 1);
 	everything_fails(simulated, 20 + 20 + 8, 0);
 }

@@ -23,6 +23,7 @@ enum feature {
 	HAS_ELSEWHERE = 1024, /* a call may wait for another executor */
 	HAS_FAULTS = 2048,    /* a simulation that injects errors of its own */
 	HAS_NO_MEMORY = 4096, /* allocations fail */
+	HAS_QUEUE = 16384,
 	ENDS_NEVERS = 128     /* a descriptor that the poll function never resolves ends by a timeout */
 };
 

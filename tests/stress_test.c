@@ -745,9 +745,36 @@ static void make_shared(void)
 		  EXS_OK); /* it turns: from now on it may be freed */
 }
 
+/* One or two executors more, which come and go; the first two are always there: so a task
+   that waits on a thread that nobody stands in for (a loop, a pool without spares) does not wait for ever. */
+static exs_executor *pool_of_queue(void)
+{
+	exs_executor *ex = exs_thread_pool(1 + below(2));
+
+	return one_in(3) ? exs_with_timeout_mode(ex, 1000, EXS_ABANDON) : ex;
+}
+
+static exs_executor *new_queue(struct chain *c)
+{
+	exs_queue_options o = {.levels = 1 + below(3), .aging = one_in(2) ? 1e-3 : 0};
+	exs_attach_options some = {.capacity = below(4)};
+	exs_executor *queue = exs_queue(&o);
+
+	c->features = HAS_QUEUE;
+	c->below = &w.pool_shut;
+	CHECK_INT(exs_queue_attach(queue, exs_with_retry(exs_borrow(w.pool), &(exs_retry_options){.max_attempts = 1}),
+				   &some),
+		  1);
+	CHECK_INT(exs_queue_attach(queue, pool_of_queue(), NULL), 2);
+	return queue;
+}
+
 static exs_executor *new_leaf(struct chain *c)
 {
-	unsigned which = below(5);
+	unsigned which = below(6);
+
+	if (which == 5)
+		return new_queue(c);
 
 	if (which == 0) {
 		c->features = HAS_INLINE;
@@ -1075,7 +1102,12 @@ static void act_look(void)
 	exs_describe(c->ex, text, sizeof(text));
 	exs_timeout_abandoned(c->ex);
 	exs_executor_pending(c->ex);
-	CHECK_INT(exs_thread_pool_get_stats(c->ex, &stats) == EXS_OK, !(c->features & (HAS_INLINE | HAS_LOOP)));
+	CHECK_INT(exs_thread_pool_get_stats(c->ex, &stats) == EXS_OK,
+		  !(c->features & (HAS_INLINE | HAS_LOOP | HAS_QUEUE)));
+	if (c->features & HAS_QUEUE && one_in(3))
+		exs_queue_attach(c->ex, pool_of_queue(), NULL);
+	else if (c->features & HAS_QUEUE)
+		exs_queue_detach(c->ex, 3 + below(6));
 	leave(c);
 }
 

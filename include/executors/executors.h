@@ -19,6 +19,7 @@
 #include <executors/layer.h>
 #include <executors/map.h>
 #include <executors/poll.h>
+#include <executors/queue.h>
 #include <executors/result.h>
 #include <executors/retry.h>
 #include <executors/scope.h>

@@ -102,6 +102,8 @@ EXS_API exs_future *exs_slot_call(void *slot, exs_executor *ex);
 EXS_API void *exs_call_arg(exs_future *call);	     /* the task's argument; valid while the call is not done */
 EXS_API const char *exs_call_name(exs_future *call); /* or NULL */
 EXS_API int exs_call_priority(exs_future *call);
+EXS_API unsigned exs_call_series(exs_future *call);
+EXS_API exs_place exs_call_place(exs_future *call);
 
 /* How a call came to a layer's start: only the thread inside the submit may block or be rejected. */
 typedef enum exs_entry {

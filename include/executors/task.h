@@ -57,6 +57,13 @@ typedef struct exs_retry_options {
    run more than once (retry). pthread_exit, pthread_cancel and longjmp out of it are not supported. */
 typedef exs_result exs_task_fn(void *arg, exs_context *ctx);
 
+/* Where an ordering queue (queue.h) puts a call. */
+typedef enum exs_place {
+	EXS_IN_TURN = 0, /* by its priority */
+	EXS_DO_NEXT = 1, /* before all that are in turn */
+	EXS_DO_LAST = 2	 /* after all others */
+} exs_place;
+
 /* Options of one call; 0 or NULL is the default. */
 typedef struct exs_task {
 	exs_task_fn *fn;
@@ -67,6 +74,8 @@ typedef struct exs_task {
 	int priority;	   /* for executors that order their queue; 0 is the middle, smaller is more urgent */
 	double timeout;	   /* seconds; instead of the outermost timeout layer's own */
 	const exs_retry_options *retry; /* instead of the outermost retry layer's own; copied */
+	unsigned series;		/* of a queue: which of its attached executors may run it; from 0 */
+	exs_place place;		/* in a queue */
 } exs_task;
 
 #ifdef __cplusplus

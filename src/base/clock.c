@@ -294,7 +294,7 @@ static bool caller_concerns(struct exsi_worker *w, exs_future *future)
 static void caller_main(void *arg)
 {
 	exs_clock *c = arg;
-	struct exsi_worker worker = {caller_help, caller_concerns, caller_block, caller_unblock, NULL, NULL};
+	struct exsi_worker worker = {caller_help, caller_concerns, caller_block, caller_unblock, NULL, NULL, NULL};
 
 	on_callback_thread = true;
 	exsi_self()->worker = &worker;

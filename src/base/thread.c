@@ -36,7 +36,21 @@ void exsi_frame_pop(struct exsi_frame *frame)
 
 int exsi_block(bool concerned, const struct exsi_nudge *nudge)
 {
-	return self.worker ? self.worker->block(self.worker, concerned, nudge) : EXS_OK;
+	struct exsi_worker *worker = self.worker;
+	int rc = worker ? worker->block(worker, concerned, nudge) : EXS_OK;
+
+	if (rc)
+		return rc;
+	if (!self.blocks++ && self.lend && (!worker || !worker->replaced || worker->replaced(worker))) {
+		self.lent = true;
+		self.lend(true);
+	}
+	return EXS_OK;
+}
+
+bool exsi_help(exs_future *future)
+{
+	return (self.worker && self.worker->help(self.worker, future)) || (self.hurry && self.hurry(future));
 }
 
 bool exsi_concerns(exs_future *future)
@@ -46,6 +60,10 @@ bool exsi_concerns(exs_future *future)
 
 void exsi_unblock(void)
 {
+	if (!--self.blocks && self.lent) {
+		self.lent = false;
+		self.lend(false);
+	}
 	if (self.worker)
 		self.worker->unblock(self.worker);
 }

@@ -55,6 +55,8 @@ struct exsi_worker {
 	bool (*holds)(struct exsi_worker *worker, const void *scope);
 	/* What was made on this thread for tasks like the one of future, or NULL. The hook may be NULL. */
 	void *(*state)(struct exsi_worker *worker, exs_future *future);
+	/* It is blocked: does another thread stand in for it, or could one? NULL: yes. */
+	bool (*replaced)(struct exsi_worker *worker);
 };
 
 /* The work of a library thread, as steps that a turner does in its place. */
@@ -85,9 +87,13 @@ struct exsi_frame;
 struct exsi_self {
 	struct exsi_turner *turner; /* or NULL: it blocks */
 	struct exsi_worker *worker; /* innermost, or NULL */
-	void (*drain)(
-		bool wait); /* runs what this thread has put off: before a wait, or as far as the stack allows; or NULL */
-	struct exsi_frame *frame; /* innermost, or NULL */
+	/* Runs what this thread has put off: before a wait, or as far as the stack allows; or NULL. */
+	void (*drain)(bool wait);
+	struct exsi_frame *frame;  /* innermost, or NULL */
+	void (*lend)(bool begins); /* while this thread blocks and is replaced; or NULL */
+	unsigned blocks;	   /* that it is in the middle of */
+	bool lent;
+	bool (*hurry)(exs_future *future); /* may start what future waits for in a queue; or NULL */
 };
 struct exsi_self *exsi_self(void);
 
@@ -104,6 +110,7 @@ void exsi_frame_pop(struct exsi_frame *frame);
 /* Before and after anything that may block for long on this thread. */
 int exsi_block(bool concerned, const struct exsi_nudge *nudge); /* nudge may be NULL */
 bool exsi_concerns(exs_future *future);
+bool exsi_help(exs_future *future); /* part of what future waits for was done or started here */
 void exsi_unblock(void);
 
 /* Now, for the deadline of a wait on this thread: ns on CLOCK_MONOTONIC, or the turner's. */

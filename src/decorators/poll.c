@@ -511,14 +511,13 @@ static bool poll_help(struct exsi_worker *w, exs_future *f)
 
 static bool goes_through(exs_future *f, void *layer)
 {
-	const exs_executor *x = NULL;
+	bool through = false;
 
 	exsi_pin();
 	if (!exs_future_is_done(f) && f->source->time_left) /* not a promise */
-		for (x = exsi_top(f); x && x != layer;)
-			x = x->inner;
+		through = exsi_uses(exsi_top(f), layer);
 	exsi_unpin();
-	return x;
+	return through;
 }
 
 /* Is f a call that this thread has to poll? */
@@ -613,15 +612,20 @@ static bool is_poll(const exs_executor *x)
 	return x->ops.cancel == poll_cancel;
 }
 
-void exs_poll_notify(exs_executor *x)
+static bool notify(exs_executor *x, bool owned, void *arg)
 {
-	for (; x; x = x->inner) {
-		if (!is_poll(x))
-			continue;
+	(void)owned, (void)arg;
+	if (is_poll(x)) {
 		struct poll *p = exsi_state(x);
 		atomic_store(&p->due, true);
 		ring(p);
 	}
+	return false;
+}
+
+void exs_poll_notify(exs_executor *x)
+{
+	exsi_walk(x, true, notify, NULL);
 }
 
 /* --- the other hooks --- */
@@ -741,7 +745,7 @@ exs_executor *exs_with_poll_sized(exs_executor *ex, exs_poll_fn *poll_fn, exs_ca
 	p->cancel_fn = cancel_fn;
 	p->ctx = ctx;
 	p->options = o;
-	p->worker = (struct exsi_worker){poll_help, poll_concerns, poll_block, poll_unblock, poll_holds, NULL};
+	p->worker = (struct exsi_worker){poll_help, poll_concerns, poll_block, poll_unblock, poll_holds, NULL, NULL};
 	p->chore = (struct exsi_chore){.ready = poll_ready, .turn = poll_turn};
 	p->kind.expire = poll_expire;
 	p->timer.kind = &p->kind;

@@ -1,6 +1,6 @@
 /* The call: one block per submit, driven through its layers by one loop. */
 #include "base/memory.h"
-#include "executor/executor.h"
+#include "executor/child.h"
 
 #include <executors/scope.h>
 #include <limits.h>
@@ -17,35 +17,34 @@ static _Thread_local struct {
 	const struct exsi_frame *before; /* innermost frame when the submit began */
 } me;
 
-static bool uses(const exs_executor *x, const exs_executor *layer)
+static bool is_owned_and_used(exs_executor *layer, bool owned, void *by)
 {
-	while (x && x != layer)
-		x = x->inner;
-	return x;
+	return owned && exsi_uses(by, layer);
 }
 
 /* A call for many is at work: so for every chain that stands on its relay. */
-static bool is_relay_of(const exs_executor *relay, const exs_executor *x)
+static bool is_relay_of(const exs_executor *relay, exs_executor *x)
 {
-	return relay && relay->parent && uses(x, relay);
+	return relay && relay->parent && exsi_uses(x, relay);
 }
 
-static bool inside(const struct exsi_frame *frame, const exs_executor *x)
+static bool inside(const struct exsi_frame *frame, exs_executor *x)
 {
-	for (; frame; frame = frame->prev)
-		for (const exs_executor *layer = x; layer; layer = layer->borrow ? NULL : layer->inner)
-			if (uses(frame->executor, layer) || (frame->layer && uses(x, frame->layer)) ||
-			    is_relay_of(frame->executor, x))
-				return true;
+	for (; frame; frame = frame->prev) {
+		if (exsi_walk(x, true, is_owned_and_used, (void *)(uintptr_t)frame->executor))
+			return true;
+		if ((frame->layer && exsi_uses(x, frame->layer)) || is_relay_of(frame->executor, x))
+			return true;
+	}
 	return false;
 }
 
-bool exsi_inside(const exs_executor *x)
+bool exsi_inside(exs_executor *x)
 {
 	return inside(exsi_self()->frame, x);
 }
 
-bool exsi_inside_before_submit(const exs_executor *x)
+bool exsi_inside_before_submit(exs_executor *x)
 {
 	return inside(me.before, x);
 }
@@ -73,12 +72,12 @@ static void push_frame(struct exsi_frame *frame, exs_future *f)
 	frame->scope = exsi_scope(root);
 }
 
-/* The call ends. Its last touch of the executors is the counts; a child keeps its root's, which keeps all below. The scope comes
-   last: once it is closed, all that its calls used may go. */
+/* The call ends. Its last touch of the executors is the counts; a child keeps those of all its parents. The scope comes last: once
+   it is closed, all that its calls used may go. */
 static void finish(exs_future *f, exs_executor *top, exs_result *r, struct exsi_frame *frame)
 {
 	exs_free_fn *arg_free = f->arg_free;
-	exs_executor *root_top = (exs_executor *)(uintptr_t)frame->executor;
+	exs_future *parent = exsi_parent(f);
 	exs_scope *scope = (exs_scope *)(uintptr_t)frame->scope;
 
 	if (atomic_load(&top->closing) == EXSI_TIME_IS_UP)
@@ -87,10 +86,11 @@ static void finish(exs_future *f, exs_executor *top, exs_result *r, struct exsi_
 	if (arg_free)
 		arg_free(f->arg);
 	exsi_complete(f, r);
-	exsi_frame_pop(frame);
+	if (!parent)
+		exsi_frame_pop(frame);
 	exsi_count_done(top);
-	if (root_top != top)
-		exsi_count_child_done(root_top);
+	if (parent)
+		exsi_parents_drop(parent, frame);
 	if (scope)
 		exsi_scope_leave(scope);
 }
@@ -195,10 +195,14 @@ static unsigned parked_at(unsigned s, const exs_executor *x)
 	return (s & ~(EXSI_LEVELS << EXSI_AT_SHIFT | EXSI_RUNNING)) | EXSI_PARKED | x->depth << EXSI_AT_SHIFT;
 }
 
-/* A closing chain takes nothing in: not at a layer that closes, nor for a top that does. */
+/* A closing chain takes nothing in: not at a layer that closes, nor for a top that does, its own or a parent's. */
 static bool closed_to(exs_future *f, exs_executor *x)
 {
-	return atomic_load(&x->closing) >= EXS_CANCEL_QUEUED || atomic_load(&exsi_top(f)->closing) >= EXS_CANCEL_QUEUED;
+	bool closed = atomic_load(&x->closing) >= EXS_CANCEL_QUEUED;
+
+	for (; f && !closed; f = exsi_parent(f))
+		closed = atomic_load(&exsi_top(f)->closing) >= EXS_CANCEL_QUEUED;
+	return closed;
 }
 
 static bool park(exs_future *f, exs_executor *x, bool refuse)
@@ -262,7 +266,8 @@ bool exsi_call_set_running(exs_future *f)
 	do {
 		if (!(s & EXSI_PARKED))
 			return false;
-	} while (!atomic_compare_exchange_weak(&f->state, &s, s | EXSI_RUNNING));
+	} while (!atomic_compare_exchange_weak(&f->state, &s, s | EXSI_RUNNING | EXSI_BEGUN));
+	exsi_parents_begun(f);
 	return true;
 }
 
@@ -281,7 +286,7 @@ bool exsi_call_claim_run(exs_future *f)
 	do {
 		if (!(s & EXSI_PARKED) || exsi_at(s))
 			return false;
-	} while (!atomic_compare_exchange_weak(&f->state, &s, (s & ~EXSI_PARKED) | EXSI_RUNNING));
+	} while (!atomic_compare_exchange_weak(&f->state, &s, (s & ~EXSI_PARKED) | EXSI_RUNNING | EXSI_BEGUN));
 	return true;
 }
 
@@ -308,11 +313,14 @@ void exs_call_run(exs_future *f, exs_result *r)
 {
 	void *arg = exs_call_arg(f);
 	struct exsi_frame frame;
+	struct exsi_run run;
 
-	if (!(atomic_load(&f->state) & EXSI_RUNNING))
-		atomic_fetch_or(&f->state, EXSI_RUNNING);
+	if (!(atomic_load(&f->state) & EXSI_RUNNING) || !(atomic_load(&f->state) & EXSI_BEGUN))
+		atomic_fetch_or(&f->state, EXSI_RUNNING | EXSI_BEGUN);
 	push_frame(&frame, f);
+	exsi_run_begin(&run, f);
 	*r = f->fn(arg, (exs_context *)(void *)f);
+	exsi_run_end(&run);
 	exsi_frame_pop(&frame);
 	exsi_check_result(r, "the task");
 	if (atomic_load(&f->state) & EXSI_INSISTED) /* it was asked, and has answered; whoever insisted needs no more */
@@ -355,6 +363,20 @@ int exs_call_priority(exs_future *f)
 	return extra ? extra->priority : 0;
 }
 
+unsigned exs_call_series(exs_future *f)
+{
+	struct exsi_extra *extra = exsi_extra(exsi_root(f));
+
+	return extra ? extra->series : 0;
+}
+
+exs_place exs_call_place(exs_future *f)
+{
+	struct exsi_extra *extra = exsi_extra(exsi_root(f));
+
+	return extra ? extra->place : EXS_IN_TURN;
+}
+
 exs_entry exs_call_entry(exs_future *f)
 {
 	return me.entering == f ? me.entry : EXS_ENTRY_RESTART;
@@ -372,13 +394,6 @@ exs_future *exsi_root(exs_future *f)
 exs_scope *exsi_scope_of(exs_future *f)
 {
 	return exsi_scope(exsi_top(f)->parent ? exsi_root(f) : f);
-}
-
-void exsi_child_begin(exs_future *root)
-{
-	atomic_fetch_add(&exsi_top(root)->children, 1);
-	if (exsi_scope(root))
-		exsi_scope_enter(exsi_scope(root));
 }
 
 static const exs_executor *outermost(const exs_executor *x, exs_option option)
@@ -425,7 +440,7 @@ void exsi_arg_drop(void *arg)
 /* The options at the end of the block, with what they point to: the retry options, the member, the name. */
 static size_t extra_size(const exs_task *t, const exs_scope *scope)
 {
-	if (!t->name && !t->priority && t->timeout == 0 && !t->retry && !scope)
+	if (!t->name && !t->priority && t->timeout == 0 && !t->retry && !t->series && !t->place && !scope)
 		return 0;
 	return sizeof(struct exsi_extra) + (t->retry ? sizeof(*t->retry) : 0) +
 	       (scope ? sizeof(struct exsi_member) : 0) + (t->name ? strlen(t->name) + 1 : 0);
@@ -437,7 +452,8 @@ static void put_extra(exs_future *f, size_t at, const exs_task *t, exs_scope *sc
 	void *rest = e + 1;
 
 	f->extra = (uint32_t)at;
-	*e = (struct exsi_extra){.priority = t->priority, .timeout = t->timeout};
+	*e = (struct exsi_extra){
+		.priority = t->priority, .series = t->series, .place = t->place, .timeout = t->timeout};
 	if (t->retry) {
 		exs_retry_options *retry = rest;
 		*retry = *t->retry;

@@ -23,19 +23,39 @@ static double time_left(exs_future *f)
 	return least;
 }
 
-static exs_future *parent(exs_future *f)
+exs_executor *exsi_parked_at(exs_future *f)
 {
+	unsigned s = atomic_load(&f->state);
 	exs_executor *x = exsi_top(f);
 
-	return x->parent ? x->parent(x, f) : NULL;
+	if (!(s & EXSI_PARKED))
+		return NULL;
+	while (x && x->depth != exsi_at(s))
+		x = x->inner;
+	return x;
+}
+
+/* With a pin: is it a call, not done? */
+static bool is_call(exs_future *f)
+{
+	return !exs_future_is_done(f) && f->source->time_left; /* not a promise */
 }
 
 bool exsi_stands_on(exs_future *f, const exs_executor *leaf)
 {
 	exsi_pin();
-	bool stands = !exs_future_is_done(f) && f->source->time_left /* not a promise */ && exsi_top(f)->leaf == leaf;
+	bool stands = is_call(f) && exsi_top(f)->leaf == leaf;
 	exsi_unpin();
 	return stands;
+}
+
+bool exsi_needs(exs_future *f, const exs_executor *leaf)
+{
+	exsi_pin();
+	exs_executor *own = is_call(f) ? exsi_top(f)->leaf : NULL;
+	bool needs = own && own->needs && own->needs(own, f, leaf);
+	exsi_unpin();
+	return needs;
 }
 
 static void hold_child(exs_future *child, void *held)
@@ -44,27 +64,14 @@ static void hold_child(exs_future *child, void *held)
 	*(exs_future **)held = child;
 }
 
-/* With a pin. */
-static exs_future *child_of(exs_future *f)
-{
-	exs_future *child = NULL;
-	unsigned s = atomic_load(&f->state);
-	exs_executor *x = exsi_top(f);
-
-	if (!(s & EXSI_PARKED))
-		return NULL;
-	while (x && x->depth != exsi_at(s))
-		x = x->inner;
-	if (x && x->ops.child)
-		x->ops.child(x, f, exsi_slot(f, x), hold_child, &child);
-	return child;
-}
-
 exs_future *exsi_child(exs_future *f)
 {
+	exs_future *child = NULL;
+
 	exsi_pin();
-	bool looks = !exs_future_is_done(f) && f->source->time_left; /* not a promise */
-	exs_future *child = looks ? child_of(f) : NULL;
+	exs_executor *x = is_call(f) ? exsi_parked_at(f) : NULL;
+	if (x && x->ops.child)
+		x->ops.child(x, f, exsi_slot(f, x), hold_child, &child);
 	exsi_unpin();
 	return child;
 }
@@ -148,6 +155,39 @@ static void source_cancel_many(exs_future **calls, size_t n, exs_cause cause)
 	}
 }
 
+/* --- its layers --- */
+
+static bool walk_attached(exs_executor *leaf, bool owned, exsi_layer_fn *visit, void *arg)
+{
+	uint64_t cursor = 0;
+	bool found = false;
+
+	for (exs_executor *x; !found && (x = leaf->attached(leaf, &cursor)); exsi_executor_unref_within(x))
+		found = exsi_walk(x, owned, visit, arg);
+	return found;
+}
+
+bool exsi_walk(exs_executor *x, bool owned, exsi_layer_fn *visit, void *arg)
+{
+	for (; x; x = x->inner) {
+		if (visit(x, owned, arg) || (x->attached && walk_attached(x, owned, visit, arg)))
+			return true;
+		owned = owned && !x->borrow;
+	}
+	return false;
+}
+
+static bool is_layer(exs_executor *layer, bool owned, void *arg)
+{
+	(void)owned;
+	return layer == arg;
+}
+
+bool exsi_uses(exs_executor *x, const exs_executor *layer)
+{
+	return exsi_walk(x, false, is_layer, (void *)(uintptr_t)layer);
+}
+
 /* --- made --- */
 
 static bool check(const exs_layer_ops *ops, const exs_executor *inner, size_t slot_size)
@@ -204,7 +244,7 @@ static exs_executor *layer_new(const exs_layer_ops *ops, exs_executor *inner, si
 	if (!x)
 		return exsi_fail_null(EXS_ENOMEM, "%s: out of memory", known.type);
 	exsi_fork_watch();
-	x->source = (struct exsi_source){source_cancel, source_cancel_many, time_left, parent};
+	x->source = (struct exsi_source){source_cancel, source_cancel_many, time_left, exsi_parent, false};
 	x->ops = known;
 	x->size = (uint32_t)(slot_size + 7) / 8 * 8;
 	atomic_init(&x->refs, 1);
@@ -329,21 +369,63 @@ const char *exs_executor_name(exs_executor *x)
 	return x ? x->name : "";
 }
 
+/* What is written so far; n counts on when there is no more room. */
+struct text {
+	char *buf;
+	size_t size, n;
+};
+
+static void put(struct text *t, const char *a, const char *b, const char *c)
+{
+	const char *const parts[] = {a, b, c};
+
+	for (int i = 0; i < 3; i++) {
+		size_t left = t->n < t->size ? t->size - t->n : 0;
+		t->n += (size_t)snprintf(left ? t->buf + t->n : NULL, left, "%s", parts[i]);
+	}
+}
+
+static void describe(struct text *t, exs_executor *x);
+
+static void describe_attached(struct text *t, exs_executor *leaf)
+{
+	uint64_t cursor = 0;
+
+	const char *before = "";
+
+	put(t, "[", "", "");
+	for (exs_executor *x; (x = leaf->attached(leaf, &cursor)); exsi_executor_unref_within(x)) {
+		put(t, before, "", "");
+		describe(t, x);
+		before = " | ";
+	}
+	put(t, "]", "", "");
+}
+
+static void describe(struct text *t, exs_executor *x)
+{
+	for (; x; x = x->inner) {
+		char args[128] = "";
+		if (x->parent)
+			continue; /* a relay is part of the layer above it */
+		if (x->attached) {
+			describe_attached(t, x);
+			continue;
+		}
+		bool has = x->ops.describe && x->ops.describe(x, args, sizeof(args)) >= 0;
+		put(t, x->ops.type, has ? "(" : "", args);
+		put(t, has ? ")" : "", x->inner ? " > " : "", "");
+	}
+}
+
 size_t exs_describe(exs_executor *x, char *buf, size_t size)
 {
-	size_t n = 0;
+	struct text t = {.buf = buf, .size = size};
 
 	if (size)
 		*buf = '\0';
-	for (; x; x = x->inner) {
-		if (x->parent)
-			continue; /* a relay is part of the layer above it */
-		char args[128] = "";
-		bool has = x->ops.describe && x->ops.describe(x, args, sizeof(args)) >= 0;
-		n += (size_t)snprintf(n < size ? buf + n : NULL, n < size ? size - n : 0, "%s%s%s%s%s", x->ops.type,
-				      has ? "(" : "", args, has ? ")" : "", x->inner ? " > " : "");
-	}
-	return n;
+	describe(&t, x);
+	return t.n;
 }
 
 size_t exs_executor_pending(exs_executor *x)

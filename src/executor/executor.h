@@ -31,8 +31,15 @@ struct exs_executor {
 	atomic_uint refs;		    /* its owner (or the layer around it), and its borrows */
 	atomic_int closing;		    /* 0 or an exs_mode; only grows */
 	atomic_size_t submitted, completed; /* calls with this as top; completed is the last touch of each */
-	atomic_size_t children; /* calls made for calls of this as top, not yet ended: they look at it; keeps */
+	/* calls made for calls of this as top, or for their children, not yet ended: they look at it; keeps */
+	atomic_size_t children;
 	exs_executor *next_unreaped;
+	/* Of a leaf that has executors attached to it, each the top of a chain of its own: the first one after *cursor (0 to begin with,
+	   moved on), with a reference (exsi_executor_unref_within), or NULL. */
+	exs_executor *(*attached)(exs_executor *leaf, uint64_t *cursor);
+	/* Of such a leaf: has a call of it no other way on than through this other one? */
+	bool (*needs)(exs_executor *leaf, exs_future *call, const exs_executor *other);
+	unsigned workers; /* of a leaf: threads of its own that run calls; 0: it has none */
 };
 
 static inline exs_executor *exsi_top(exs_future *f)
@@ -73,11 +80,22 @@ bool exsi_executor_try_ref(exs_executor *x);
 /* Releases one reference; with the last, ends the layer and goes on to what it wraps. Blocks until its calls have ended. */
 void exsi_executor_unref(exs_executor *x);
 
+/* The same without blocking: the last reference goes to a reaper. */
+void exsi_executor_unref_within(exs_executor *x);
+
+/* Calls visit for each layer of x's chain from the top, and of those attached to it, until it answers true, which is the answer.
+   owned: by x, if the first is. No lock is held. */
+typedef bool exsi_layer_fn(exs_executor *layer, bool owned, void *arg);
+bool exsi_walk(exs_executor *x, bool owned, exsi_layer_fn *visit, void *arg);
+
+/* Is layer in x's chain, or in one attached to it? */
+bool exsi_uses(exs_executor *x, const exs_executor *layer);
+
 /* Is this thread in the middle of something that uses a layer that x owns? */
-bool exsi_inside(const exs_executor *x);
+bool exsi_inside(exs_executor *x);
 
 /* The same of when this thread began the submit that it is in. */
-bool exsi_inside_before_submit(const exs_executor *x);
+bool exsi_inside_before_submit(exs_executor *x);
 
 /* --- calls --- */
 
@@ -88,6 +106,14 @@ struct exsi_shared_arg {
 	exs_free_fn *arg_free;
 	exs_future *owner;
 };
+/* The call that f does the work of, or NULL. */
+static inline exs_future *exsi_parent(exs_future *f)
+{
+	exs_executor *top = exsi_top(f);
+
+	return top->parent ? top->parent(top, f) : NULL;
+}
+
 /* The call that the user made, of which f may be a child: its options count for all. */
 exs_future *exsi_root(exs_future *f);
 
@@ -112,9 +138,6 @@ void exsi_arg_drop(void *shared);
    NULL: no memory, and nothing was taken. */
 exs_future *exsi_submit_relayed(exs_executor *x, const exs_task *task, exs_entry entry,
 				void (*init)(void *slot, void *), void *init_arg);
-
-/* root gets a child, which its chain and its scope wait for until the child's driver has done with it. */
-void exsi_child_begin(exs_future *root);
 
 /* A call on x that does the work of another; it may be cancelled at once, and must be entered. NULL: no memory, and nothing was
    taken. */
@@ -174,6 +197,15 @@ bool exsi_stands_on(exs_future *f, const exs_executor *leaf);
 exs_future *exsi_child(exs_future *f);
 /* Does test hold for f, for what does its work, for what does the work of that, and so on? */
 bool exsi_find_work(exs_future *f, bool (*test)(exs_future *, void *), void *arg);
+/* Is it one that waits in a queue from which nothing but this leaf can take it? */
+bool exsi_needs(exs_future *f, const exs_executor *leaf);
+/* Where f is parked, or NULL; with a pin, f a call and not done. */
+exs_executor *exsi_parked_at(exs_future *f);
+/* Is a call parked at x where its work is a call of its own, in another block? */
+static inline bool exsi_has_children(const exs_executor *x)
+{
+	return x->new_block || x->attached;
+}
 
 /* Wakes those who wait for x's calls to end, if there are any. */
 void exsi_count_done(exs_executor *x);

@@ -438,6 +438,7 @@ exs_scope *exs_scope_new(void)
 struct closer {
 	exs_scope *scope;
 	struct exsi_worker *worker;
+	bool helps;	/* it can run members, or a queue that it runs in can */
 	bool concerned; /* a member may need its kind */
 	bool sure;	/* stuck, though all have been tried once more */
 	bool given_up;
@@ -479,7 +480,7 @@ static exs_future *next_untried(exs_scope *s, bool *in_time)
 	return f;
 }
 
-/* A worker runs what has not begun. false: there was nothing to try. */
+/* A worker runs what has not begun, or a task of a queue starts it. false: there was nothing to try. */
 static bool help(struct closer *c)
 {
 	bool in_time = false; /* otherwise it will be to try again */
@@ -487,7 +488,7 @@ static bool help(struct closer *c)
 
 	if (!f)
 		return false;
-	while (!exs_future_is_done(f) && c->worker->help(c->worker, f))
+	while (!exs_future_is_done(f) && exsi_help(f))
 		;
 	c->concerned = c->concerned || (in_time && exsi_concerns(f));
 	exsi_drop(f);
@@ -523,7 +524,7 @@ static bool has_news(void *closer)
 	struct closer *c = closer;
 	unsigned left = atomic_load(&c->scope->left);
 
-	return !(left & ~LISTENS) || (c->worker && !(left & LISTENS));
+	return !(left & ~LISTENS) || (c->helps && !(left & LISTENS));
 }
 
 /* May return for no reason. false: there will never be news. */
@@ -534,7 +535,7 @@ static bool sleep_for_news(struct closer *c)
 
 	if (turner)
 		return turner->until(turner, has_news, c, EXSI_NEVER) != EXS_EDEADLK;
-	if (left & ~LISTENS && (!c->worker || left & LISTENS))
+	if (left & ~LISTENS && (!c->helps || left & LISTENS))
 		exsi_park(&c->scope->left, left, EXSI_NEVER);
 	return true;
 }
@@ -566,12 +567,13 @@ static bool go_on_stuck(struct closer *c)
 static bool wait_for_all(exs_scope *s)
 {
 	struct closer c = {.scope = s, .worker = exsi_self()->worker};
+	c.helps = c.worker || exsi_self()->hurry;
 	struct exsi_nudge nudge = {nudge_closer, &c};
 	bool goes_on = true;
 
 	while (goes_on && !is_over(s)) {
 		exsi_drain();
-		if (c.worker)
+		if (c.helps)
 			help_all(&c);
 		if (spin(s))
 			break;

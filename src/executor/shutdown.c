@@ -224,26 +224,31 @@ static void sweep_layer(exs_executor *layer, struct harvest h)
 		exsi_free(h.calls);
 }
 
+/* The calls parked where their work is a child's, in a block of its own, are told through the child, if one can't see from them
+   what it does. */
+static bool sweep_one(exs_executor *layer, bool owned, void *harvest)
+{
+	struct harvest h = *(struct harvest *)harvest;
+
+	h.owned = owned;
+	if (layer->ops.each && (h.force || !exsi_has_children(layer) || layer->marks_running))
+		sweep_layer(layer, h);
+	return false;
+}
+
 void exsi_sweep(exs_executor *x, bool only_parked, bool force)
 {
-	struct harvest h = {.x = x, .owned = true, .only_parked = only_parked, .force = force};
-
+	struct harvest h = {.x = x, .only_parked = only_parked, .force = force};
 	struct exsi_frame frame;
+
 	exsi_frame_push(&frame, x); /* callbacks run in here */
-	/* The calls parked where their work is a child's, in the block below, are told through the child, if one can't see from them
-	   what it does. */
-	for (exs_executor *layer = x; layer; layer = layer->inner) {
-		if (layer->ops.each && (force || !layer->new_block || layer->marks_running))
-			sweep_layer(layer, h);
-		h.owned = h.owned && !layer->borrow;
-	}
+	exsi_walk(x, true, sweep_one, &h);
 	exsi_frame_pop(&frame);
 }
 
 static void hand_to_reaper(exs_executor *x);
 
-/* On a thread that must not wait for x's calls: the last reference goes to a reaper. */
-static void unref_within(exs_executor *x)
+void exsi_executor_unref_within(exs_executor *x)
 {
 	unsigned refs = atomic_load(&x->refs);
 
@@ -257,18 +262,20 @@ static void unref_within(exs_executor *x)
 
 /* --- shutdown --- */
 
+static bool close_one(exs_executor *x, bool owned, void *arg)
+{
+	int mode = *(int *)arg, now = owned ? atomic_load(&x->closing) : mode;
+
+	while (now < mode && !atomic_compare_exchange_weak(&x->closing, &now, mode))
+		;
+	if (x->ops.closing) /* of borrowed ones too: submitters of this chain may block there */
+		x->ops.closing(x);
+	return false;
+}
+
 static void begin_closing(exs_executor *x, int mode)
 {
-	bool owned = true;
-
-	for (; x; x = x->inner) {
-		int now = owned ? atomic_load(&x->closing) : mode;
-		while (now < mode && !atomic_compare_exchange_weak(&x->closing, &now, mode))
-			;
-		if (x->ops.closing) /* of borrowed ones too: submitters of this chain may block there */
-			x->ops.closing(x);
-		owned = owned && !x->borrow;
-	}
+	exsi_walk(x, true, close_one, &mode);
 }
 
 static void close_down(exs_executor *x, exs_mode mode)
@@ -305,7 +312,7 @@ size_t exs_shutdown(exs_executor *x, exs_mode mode, double seconds)
 	size_t left =
 		all_ended ? 0 : exs_executor_pending(x); /* by now it may count a submit that is just being refused */
 	if (within)
-		unref_within(x);
+		exsi_executor_unref_within(x);
 	else
 		exsi_executor_unref(x);
 	return left;

@@ -44,14 +44,22 @@ unsigned exs_context_attempt(exs_context *ctx)
 	return attempt;
 }
 
-/* What a child may start its parent counts among its own. */
+static unsigned times(unsigned a, unsigned b)
+{
+	return b >= EXS_UNLIMITED / a ? EXS_UNLIMITED : a * b;
+}
+
+/* What a child may start its parent counts among its own, or not (extra_starts). */
 unsigned exs_context_max_attempts(exs_context *ctx)
 {
-	exs_future *f = of(ctx), *up;
+	unsigned max = 1;
 
-	while ((up = parent(f)))
-		f = up;
-	return exsi_story(f) ? atomic_load(&exsi_story(f)->max) : 1;
+	for (exs_future *f = of(ctx), *up; f; f = up) {
+		up = parent(f);
+		if (exsi_story(f) && (!up || f->source->extra_starts))
+			max = times(max, atomic_load(&exsi_story(f)->max));
+	}
+	return max;
 }
 
 const char *exs_context_name(exs_context *ctx)

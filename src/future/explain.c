@@ -44,6 +44,8 @@ size_t exs_future_explain(exs_future *f, char *buf, size_t size)
 
 	unsigned max = story ? atomic_load(&story->max) : 0;
 
+	if (attempt == 1 && max == 1)
+		attempt = 0; /* a chain that only may count */
 	if (attempt && max == EXS_UNLIMITED)
 		snprintf(part, sizeof(part), "attempt %u: ", attempt);
 	else if (attempt)

@@ -300,6 +300,18 @@ static void cancel_claimed(exs_future *f, exs_cause cause)
 	passed_on = p.outer;
 }
 
+void exsi_cancel_unbegun(exs_future *f, unsigned depth)
+{
+	unsigned s = atomic_load(&f->state), next;
+
+	do {
+		if (!(s & EXSI_PARKED) || exsi_at(s) != depth || s & (EXSI_BEGUN | EXSI_DONE))
+			return;
+		next = exsi_with_stop(s & ~EXSI_PARKED, EXSI_STOP_ALL, EXS_CAUSE_SHUTDOWN);
+	} while (!atomic_compare_exchange_weak(&f->state, &s, next));
+	cancel_claimed(f, EXS_CAUSE_SHUTDOWN);
+}
+
 bool exsi_force(exs_future *f)
 {
 	unsigned s = atomic_load(&f->state), next;

@@ -28,6 +28,7 @@
 #define EXSI_LEVELS	 0x3ffu /* 10 bits each */
 #define EXSI_STOP_ALL	 EXSI_LEVELS
 #define EXSI_MAX_DEPTH	 (EXSI_STOP_ALL - 1)
+#define EXSI_BEGUN	 (1u << 31) /* the user's function has been started, here or in a child */
 
 static inline unsigned exsi_at(unsigned state)
 {
@@ -65,6 +66,7 @@ struct exsi_source {
 	void (*cancel_many)(exs_future **futures, size_t n, exs_cause cause);
 	double (*time_left)(exs_future *future);   /* task's thread only; seconds, EXS_FOREVER */
 	exs_future *(*parent)(exs_future *future); /* task's thread only; the call this one does the work of, or NULL */
+	bool extra_starts; /* of a child: what it may start its parent does not count in its max */
 };
 
 /* Counts the starts of a call, where the chain can start more than once; lies in the block. */
@@ -80,6 +82,8 @@ struct exsi_member;
 struct exsi_extra {
 	const char *name; /* or NULL */
 	int priority;
+	unsigned series;
+	exs_place place;
 	double timeout; /* 0: none */
 	const struct exs_retry_options *retry;
 	struct exsi_member *member; /* NULL: of no scope */
@@ -141,6 +145,9 @@ void exsi_cancel_next(exs_future *f, exs_cause cause);
 
 /* Notes who asked, where nobody has been noted: a part of the call was cancelled on its own. */
 void exsi_note_cause(exs_future *f, exs_cause cause);
+
+/* Cancels it (cause: shutdown) if its function has not been started and it is parked at this depth; otherwise does nothing. */
+void exsi_cancel_unbegun(exs_future *f, unsigned depth);
 
 /* Takes a stop at exactly this level back. */
 void exsi_stop_clear(exs_future *f, unsigned level);

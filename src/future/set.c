@@ -284,20 +284,20 @@ static exs_future *walk_on(exs_set *set, struct walk *walk)
 	return f;
 }
 
-/* For a worker: does work of a member on this thread (false: there is none); *concerned: a member may need its kind. */
+/* Where this thread can help: does work of a member on this thread (false: there is none); *concerned: a member may need its kind. */
 static bool help(exs_set *set, bool *concerned)
 {
-	struct exsi_worker *worker = exsi_self()->worker;
+	bool can = exsi_self()->worker || exsi_self()->hurry;
 	struct walk walk = {.at = NULL};
 	bool helped = false;
 
 	*concerned = false;
-	while (worker && !helped) {
+	while (can && !helped) {
 		exs_future *f = walk_on(set, &walk);
 		if (!f)
 			break;
-		helped = worker->help(worker, f);
-		*concerned = *concerned || (!helped && worker->concerns(worker, f));
+		helped = exsi_help(f);
+		*concerned = *concerned || (!helped && exsi_concerns(f));
 		exs_future_unref(f);
 	}
 	return helped;

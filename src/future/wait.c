@@ -95,12 +95,11 @@ static bool spin(exs_future *f)
 /* Or EXSI_AGAIN. */
 static int help_or_sleep(exs_future *f, uint64_t deadline)
 {
-	struct exsi_worker *worker = exsi_self()->worker;
 	struct sleeper sleeper = {f, false};
 	struct exsi_nudge nudge = {nudge_sleeper, &sleeper};
 
 	exsi_drain();
-	while (worker && !is_done(f) && worker->help(worker, f))
+	while (!is_done(f) && exsi_help(f))
 		;
 	if (is_done(f) || (!exsi_self()->turner && spin(f)))
 		return EXS_OK;
@@ -265,10 +264,10 @@ static void unwatch_all(struct waiter *w, exs_future *const *futures, size_t wat
 /* Does work of the futures on this thread; false: nobody needs help. */
 static bool help_any(exs_future *const *futures, size_t n)
 {
-	struct exsi_worker *worker = exsi_self()->worker;
+	bool can = exsi_self()->worker || exsi_self()->hurry;
 
-	for (size_t i = 0; worker && i < n; i++)
-		if (worker->help(worker, futures[i]))
+	for (size_t i = 0; can && i < n; i++)
+		if (exsi_help(futures[i]))
 			return true;
 	return false;
 }

@@ -301,6 +301,7 @@ static bool loop_concerns(struct exsi_worker *w, exs_future *f)
 	bool concerns =
 		exsi_stands_on(call, l->x) && (l->depth >= MAX_HELP || exs_future_state(call) == EXS_STATE_RUNNING);
 
+	concerns = concerns || exsi_needs(call, l->x);
 	exsi_drop(call);
 	return concerns;
 }
@@ -365,6 +366,12 @@ static void loop_unblock(struct exsi_worker *w)
 	unhook(l);
 	if (l->outer)
 		l->outer->unblock(l->outer);
+}
+
+static bool loop_replaced(struct exsi_worker *w)
+{
+	(void)w;
+	return false;
 }
 
 /* --- turning --- */
@@ -687,6 +694,7 @@ exs_executor *exs_event_loop(void)
 	l->running.next = l->running.prev = &l->running;
 	l->event.read_fd = l->event.write_fd = -1;
 	l->owner = pthread_self();
-	l->worker = (struct exsi_worker){loop_help, loop_concerns, loop_block, loop_unblock, NULL, NULL};
+	l->worker =
+		(struct exsi_worker){loop_help, loop_concerns, loop_block, loop_unblock, NULL, NULL, loop_replaced};
 	return x;
 }

@@ -326,6 +326,6 @@ exs_executor *exs_sim_pool(exs_sim *sim, unsigned workers)
 	*sim->last_pool = p;
 	sim->last_pool = &p->next;
 	sim->refs++;
-	sim->worker = (struct exsi_worker){exsi_sim_pool_help, concerns, block, unblock, NULL, NULL};
+	sim->worker = (struct exsi_worker){exsi_sim_pool_help, concerns, block, unblock, NULL, NULL, NULL};
 	return exs_with_clock(x, sim->clock);
 }

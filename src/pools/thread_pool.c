@@ -370,6 +370,7 @@ exs_executor *exs_thread_pool_sized(const exs_thread_pool_options *options, size
 	exs_with_name(x, o.name);
 	struct exsi_pool *p = exsi_state(x);
 	pool_init(p, x, &o);
+	x->workers = o.workers;
 	p->idle_ns = idle_ns;
 	p->block_ns = block_ns;
 	return x;

@@ -241,6 +241,7 @@ static bool worker_concerns(struct exsi_worker *w, exs_future *f);
 static int worker_block(struct exsi_worker *w, bool concerned, const struct exsi_nudge *nudge);
 static void worker_unblock(struct exsi_worker *w);
 static void *worker_state(struct exsi_worker *w, exs_future *f);
+static bool worker_replaced(struct exsi_worker *w);
 
 static int launch(struct exsi_pool *p, unsigned number)
 {
@@ -249,7 +250,8 @@ static int launch(struct exsi_pool *p, unsigned number)
 
 	if (!w)
 		return ENOMEM;
-	w->base = (struct exsi_worker){worker_help, worker_concerns, worker_block, worker_unblock, NULL, worker_state};
+	w->base = (struct exsi_worker){worker_help, worker_concerns, worker_block,   worker_unblock,
+				       NULL,	    worker_state,    worker_replaced};
 	w->pool = p;
 	w->number = number;
 	exsi_cond_init(&w->wake);
@@ -327,7 +329,9 @@ static void *worker_state(struct exsi_worker *w, exs_future *f)
 
 static bool needs_pool(exs_future *f, void *p)
 {
-	return exsi_stands_on(f, ((struct exsi_pool *)p)->x);
+	exs_executor *x = ((struct exsi_pool *)p)->x;
+
+	return exsi_stands_on(f, x) || exsi_needs(f, x);
 }
 
 static bool worker_concerns(struct exsi_worker *w, exs_future *f)
@@ -346,7 +350,7 @@ static bool take_over(exs_future *f, void *arg)
 	struct help *help = arg;
 	struct exsi_pool *p = help->pool;
 
-	if (!needs_pool(f, p))
+	if (!exsi_stands_on(f, p->x))
 		return false;
 	pthread_mutex_lock(&p->lock);
 	bool mine = exsi_call_claim_run(f);
@@ -399,4 +403,14 @@ static void worker_unblock(struct exsi_worker *w)
 	p->stats.waiting--;
 	look_at_oldest(p); /* of a surplus, it leaves; if none is idle, the next that ends its task */
 	pthread_mutex_unlock(&p->lock);
+}
+
+static bool worker_replaced(struct exsi_worker *w)
+{
+	struct exsi_pool *p = worker_of(w)->pool;
+
+	pthread_mutex_lock(&p->lock);
+	bool replaced = exsi_pool_runnable(p) || exsi_pool_may_grow(p);
+	pthread_mutex_unlock(&p->lock);
+	return replaced;
 }

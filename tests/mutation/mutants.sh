@@ -165,18 +165,48 @@ mutant timeout_as_a_cancel decorators/timeout.c timeout timeout/of_a_queued_call
 	's/if \(r->kind == EXS_KIND_CANCELLED && .*/if (false)/'
 mutant late_outcome_goes_up_twice decorators/timeout.c stress stress/random_schedules \
 	's/^\t\t\treturn EXS_HELD;/\t\t\treturn EXS_UP;/'
-mutant childs_parent_not_cleared decorators/abandon.c timeout timeout/abandon_fails_at_once \
-	's/^\t\(\(struct kid \*\)exsi_slot\(child, a->relay\)\)->parent = NULL;//'
-mutant shared_arg_not_counted decorators/abandon.c timeout timeout/abandon_under_retry \
-	's/^\tatomic_fetch_add\(&(s->arg\.|arg->)users, 1\);//'
-mutant abandoned_one_not_stopped decorators/abandon.c timeout timeout/abandon_wakes_a_polite_task \
-	's/exsi_cancel\(child, EXSI_STOP_ALL, EXS_CAUSE_TIMEOUT\);/;/'
+mutant child_not_marked_as_left executor/child.c timeout timeout/abandon_fails_at_once \
+	's/^\t\(\(struct kid \*\)exsi_slot\(d\.child, relay->relay\)\)->left = true;//'
+mutant shared_arg_not_counted executor/child.c timeout timeout/abandon_under_retry \
+	's/^\tatomic_fetch_add\(&arg->users, 1\);//'
+mutant abandoned_one_not_stopped executor/child.c timeout timeout/abandon_wakes_a_polite_task \
+	's/exsi_cancel\(d\.child, EXSI_STOP_ALL, EXS_CAUSE_TIMEOUT\);/;/'
 mutant nested_abandon_frees_the_arg executor/call.c stress stress/random_schedules \
 	's/, \.arg_free = exsi_arg_drop\}/}/'
-mutant parent_not_parked decorators/abandon.c timeout timeout/abandon_cancels_an_inline_child \
-	's/^\tpark\(a, f, s\);//'
-mutant early_stop_not_passed_on decorators/abandon.c stress stress/random_schedules \
-	'/^static void park/,/^}/s/tell_child\(f, s\);//'
+mutant parent_not_parked executor/child.c timeout timeout/abandon_cancels_an_inline_child \
+	's/^\tpark\(relay, f\);//'
+mutant early_stop_not_passed_on executor/child.c stress stress/random_schedules \
+	'/^static void park/,/^}/s/tell_child\(relay, f\);//'
+mutant child_without_memory_leaks executor/child.c oom oom/submit \
+	's/^\t\texsi_parents_drop\(f\);/\t\t;/'
+mutant only_the_root_is_kept executor/child.c queue queue/detached_with_a_child_of_a_child \
+	's/^\t\tatomic_fetch_add\(&exsi_top\(f\)->children, 1\);/\t\tif (!exsi_parent(f)) atomic_fetch_add(\&exsi_top(f)->children, 1);/; s/^\t\texsi_count_child_done\(top\);/\t\tif (!up) exsi_count_child_done(top);/'
+mutant begun_one_recalled future/future.c queue queue/detach_leaves_what_has_begun \
+	's/s & \(EXSI_BEGUN \| EXSI_DONE\)/false/'
+
+# --- the queue ---
+mutant levels_upside_down pools/queue.c queue queue/first_in_first_out_in_a_level \
+	's/now \+ s->level \* q->aging : s->level;/now + s->level * q->aging : 64 - s->level;/'
+mutant aging_forgotten pools/queue.c queue queue/aging \
+	's/^\t\tkey = q->aging \?/\t\tkey = false ?/'
+mutant series_not_looked_at pools/queue.c queue queue/series_without_a_worker \
+	's/^\treturn w->all;$/\treturn true;/'
+mutant place_not_freed pools/queue.c queue queue/fast_and_slow_two_to_one \
+	's/^\tw->busy--;$//'
+mutant given_back_behind_the_others pools/queue.c queue queue/detach_gives_back \
+	's/^\tq->stats\.given_back \+= back;/&\n\ts->node.order = back ? q->arrivals++ : s->node.order;/'
+mutant detach_misses_one_on_its_way pools/queue.c queue queue/detach_when_the_next_is_on_its_way \
+	's/^\tp->recalled = is_detached\(q, w\);/\tp->recalled = false;/'
+mutant waiter_does_not_hurry pools/queue.c queue queue/wait_in_a_task \
+	's/x == w->q->x && take_out_of_turn\(w, f\)/false/'
+mutant place_not_lent pools/queue.c queue queue/a_waiting_task_lends_its_place \
+	's/^\tw->lent \+= begins \? 1 : .*/\t;/'
+mutant queued_call_not_unlinked pools/queue.c queue queue/cancel_at_each_stage \
+	'/^static exs_step queue_cancel/,/^}/s/^\t\tpull\(q, s\);/\t\t;/'
+mutant attach_while_closing pools/queue.c queue queue/shutdown_in_each_mode \
+	's/^\tbool closing =$/\tbool closing = false \&\&/'
+mutant heap_order_forgotten base/heap.c heap heap/random_adds_and_removes \
+	's/a->order < b->order/false/'
 
 # --- throttle, cancel on shutdown ---
 mutant throttle_lets_one_more_in decorators/throttle.c throttle throttle/reaches_its_limit_and_keeps_it \
