@@ -86,9 +86,10 @@ static exs_future *part(exs_batch_item *item, unsigned hands)
 	item->batch->wanted -= !item->stopped;
 	if (item->listed > hands) {
 		exs_future *root = exsi_root(f);
-		exsi_child_begin(root);
-		item->top = exsi_top(root);
+		exsi_keep(item->top = exsi_top(root));
 		item->scope = exsi_scope(root);
+		if (item->scope)
+			exsi_scope_enter(item->scope);
 		return f;
 	}
 	exsi_arg_drop(item->arg); /* not the last user: that is the call */
@@ -236,7 +237,7 @@ static void batch_free(void *arg)
 		if (!batch->items[i].top)
 			continue;
 		exsi_arg_drop(batch->items[i].arg);
-		exsi_count_child_done(batch->items[i].top);
+		exsi_unkeep(batch->items[i].top);
 		if (batch->items[i].scope)
 			exsi_scope_leave(batch->items[i].scope);
 	}

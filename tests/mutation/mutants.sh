@@ -243,7 +243,7 @@ mutant canceller_left_behind decorators/batch.c batch batch/races \
 mutant batch_argument_freed_early decorators/batch.c batch batch/abandoned_below \
 	's/if \(item->listed > hands\)/if (false)/'
 mutant scope_forgets_what_was_left_behind decorators/batch.c batch batch/scope_waits_for_what_was_abandoned_below \
-	's/^\t\texsi_child_begin\(root\);/\t\texsi_keep(exsi_top(root));/; s/item->scope = exsi_scope\(root\);/;/'
+	's/item->scope = exsi_scope\(root\);/;/'
 mutant gathered_ones_not_swept decorators/batch.c batch batch/shutdown_cancels_what_was_gathered \
 	's/x->marks_running = true;/x->marks_running = false;/'
 mutant yields_resumed_in_place decorators/batch.c stack stack/retries_through_batches \
