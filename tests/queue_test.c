@@ -768,6 +768,56 @@ static void *submit_waiter(void *arg)
 	return NULL;
 }
 
+/* However deep on the stack: what comes back meanwhile has been put off, and is taken up before the thread sleeps. */
+struct deep {
+	exs_executor *inline_ex, *queue;
+	struct nested *n;
+	unsigned depth;
+};
+
+static exs_result go_deeper(void *arg, exs_context *ctx)
+{
+	struct deep *d = arg;
+
+	(void)ctx;
+	if (!d->depth--)
+		run_nested(d->n, d->queue);
+	else
+		CHECK_INT(exs_call(d->inline_ex, go_deeper, d, EXS_FOREVER, NULL), EXS_OK);
+	return exs_ok(NULL, NULL);
+}
+
+TEST(queue, wait_deep_on_the_stack)
+{
+	exs_executor *inline_ex = exs_inline(), *queue = nice_queue(2), *pool = no_spares(1);
+	unsigned one = 1;
+	exs_attach_options for_one = {.capacity = 2, .series = &one, .n_series = 1};
+	struct job gate;
+	struct nested n;
+
+	job_init(&gate);
+	gate.gated = true;
+	exs_future *f = job_submit(pool, &gate);
+	sem_take(&gate.entered);
+	CHECK_INT(exs_queue_attach(queue, exs_inline(), NULL), 1);
+	CHECK_INT(exs_queue_attach(queue, exs_borrow(pool), &for_one), 2);
+	for (unsigned depth = 0; depth < 20; depth++) {
+		nested_init(&n, queue);
+		n.options.series = 1; /* to the pool, which is not at it when the task waits */
+		CHECK_INT(
+			exs_call(inline_ex, go_deeper, &(struct deep){inline_ex, queue, &n, depth}, EXS_FOREVER, NULL),
+			EXS_OK);
+		check_waited(&n);
+		job_fini(&n.job);
+	}
+	sem_post(&gate.open);
+	expect_value(f, &gate);
+	exs_executor_free(queue);
+	exs_executor_free(pool);
+	exs_executor_free(inline_ex);
+	job_fini(&gate);
+}
+
 TEST(queue, wait_for_one_that_is_tried_again)
 {
 	for (int kind = 0; kind < 2; kind++) {

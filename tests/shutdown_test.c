@@ -291,6 +291,41 @@ TEST(shutdown, quiesce_waits_for_what_was_freed_from_within)
 	job_fini(&job);
 }
 
+static void note_released(void *released)
+{
+	sem_post(released);
+}
+
+/* The last that was freed can be released first. */
+TEST(shutdown, freed_from_within_holds_up_no_other)
+{
+	int threads = harness_threads();
+	struct job jobs[9];
+	exs_future *f[9];
+	sem_t released[9];
+
+	for (int i = 0; i < 9; i++) {
+		CHECK(!sem_init(&released[i], 0, 0));
+		job_init(&jobs[i]);
+		jobs[i].inside = free_own;
+		jobs[i].more = exs_with_map(exs_thread_pool(1), NULL, NULL, &released[i], note_released);
+		f[i] = job_submit(jobs[i].more, &jobs[i]);
+		sem_take(&jobs[i].entered);
+	}
+	for (int i = 8; i >= 0; i--) {
+		CHECK(!sem_taken(&released[i]));
+		sem_post(&jobs[i].open);
+		sem_take(&released[i]);
+	}
+	CHECK_INT(exs_quiesce(EXS_FOREVER), EXS_OK);
+	for (int i = 0; i < 9; i++) {
+		expect_value(f[i], &jobs[i]);
+		job_fini(&jobs[i]);
+		sem_destroy(&released[i]);
+	}
+	harness_wait_threads(threads);
+}
+
 /* On the callback thread free does not wait either, whatever the chain: that thread serves them all. */
 static void free_on_callback_thread(exs_future *f, void *arg)
 {

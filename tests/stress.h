@@ -24,7 +24,7 @@ enum feature {
 	HAS_FAULTS = 2048,    /* a simulation that injects errors of its own */
 	HAS_NO_MEMORY = 4096, /* allocations fail */
 	HAS_QUEUE = 16384,
-	ENDS_NEVERS = 128     /* a descriptor that the poll function never resolves ends by a timeout */
+	ENDS_NEVERS = 128 /* a descriptor that the poll function never resolves ends by a timeout */
 };
 
 /* What has happened to a token. Those that allow an outcome are noted before it can come of them, the others afterwards. */

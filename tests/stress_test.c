@@ -760,7 +760,7 @@ static exs_executor *new_queue(struct chain *c)
 	exs_attach_options some = {.capacity = below(4)};
 	exs_executor *queue = exs_queue(&o);
 
-	c->features = HAS_QUEUE;
+	c->features = HAS_QUEUE | (w.pool_features & (unsigned)DROPS);
 	c->below = &w.pool_shut;
 	CHECK_INT(exs_queue_attach(queue, exs_with_retry(exs_borrow(w.pool), &(exs_retry_options){.max_attempts = 1}),
 				   &some),

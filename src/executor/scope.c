@@ -489,7 +489,7 @@ static bool help(struct closer *c)
 	if (!f)
 		return false;
 	while (!exs_future_is_done(f) && exsi_help(f))
-		;
+		exsi_drain();
 	c->concerned = c->concerned || (in_time && exsi_concerns(f));
 	exsi_drop(f);
 	return true;

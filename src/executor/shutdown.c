@@ -384,10 +384,12 @@ static void free_now(exs_executor *x)
 		reap_later(x);
 }
 
-/* Reapers: threads that release what was freed from within. unreaped (under `lock`): no thread could be made for these yet. */
+/* Reapers: threads that release what was freed from within. Under `lock`: what waits for one, from the first, and how many are on
+   their way to take one. Unless no thread could be made, one is on its way as long as any waits: none waits for a release that blocks. */
 static struct exsi_crew reapers;
 static pthread_once_t reapers_once = PTHREAD_ONCE_INIT;
-static exs_executor *unreaped;
+static exs_executor *unreaped, **unreaped_end = &unreaped;
+static unsigned coming;
 
 static void reapers_init(void)
 {
@@ -401,6 +403,56 @@ static void reap(void *arg)
 	exsi_tell_waiters();
 }
 
+/* Under the lock. */
+static exs_executor *take_unreaped(void)
+{
+	exs_executor *x = unreaped;
+
+	if (x)
+		unreaped = x->next_unreaped;
+	if (!unreaped)
+		unreaped_end = &unreaped;
+	return x;
+}
+
+static void start_reaper(void);
+
+static void reap_what_waits(void *unused)
+{
+	exs_executor *x;
+
+	(void)unused;
+	for (;;) {
+		pthread_mutex_lock(&lock);
+		x = take_unreaped();
+		bool last = unreaped && coming == 1;
+		coming -= !last;
+		pthread_mutex_unlock(&lock);
+		if (!x)
+			return;
+		if (last)
+			start_reaper();
+		reap(x);
+		pthread_mutex_lock(&lock);
+		coming++;
+		pthread_mutex_unlock(&lock);
+	}
+}
+
+/* It counts as coming already. */
+static void start_reaper(void)
+{
+	pthread_once(&reapers_once, reapers_init);
+	int rc = exsi_crew_start(&reapers, "exs-reaper", 0, reap_what_waits, NULL);
+
+	if (!rc)
+		return;
+	exsi_log(EXS_LOG_WARNING, "", "no thread to release chains (error %d): they are released later", rc);
+	pthread_mutex_lock(&lock);
+	coming--;
+	pthread_mutex_unlock(&lock);
+}
+
 static void hand_to_reaper(exs_executor *x)
 {
 	if (exsi_self()->turner) {
@@ -408,15 +460,15 @@ static void hand_to_reaper(exs_executor *x)
 		return;
 	}
 	atomic_fetch_add(&unfinished, 1);
-	pthread_once(&reapers_once, reapers_init);
-	int rc = exsi_crew_start(&reapers, "exs-reaper", 0, reap, x);
-	if (!rc)
-		return;
-	exsi_log(EXS_LOG_WARNING, x->name, "no thread to release the chain (error %d): it is released later", rc);
+	x->next_unreaped = NULL;
 	pthread_mutex_lock(&lock);
-	x->next_unreaped = unreaped;
-	unreaped = x;
+	*unreaped_end = x;
+	unreaped_end = &x->next_unreaped;
+	bool first = !coming;
+	coming += first;
 	pthread_mutex_unlock(&lock);
+	if (first)
+		start_reaper();
 }
 
 exs_executor *exsi_reapable(void)
@@ -452,14 +504,12 @@ void exsi_reap_none(void)
 	}
 }
 
-/* On a thread that may block: what could not be given to a reaper. */
+/* On a thread that may block: what no reaper could be made for. */
 static void reap_leftovers(void)
 {
 	for (;;) {
 		pthread_mutex_lock(&lock);
-		exs_executor *x = unreaped;
-		if (x)
-			unreaped = x->next_unreaped;
+		exs_executor *x = coming ? NULL : take_unreaped();
 		pthread_mutex_unlock(&lock);
 		if (!x)
 			return;

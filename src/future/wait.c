@@ -98,9 +98,9 @@ static int help_or_sleep(exs_future *f, uint64_t deadline)
 	struct sleeper sleeper = {f, false};
 	struct exsi_nudge nudge = {nudge_sleeper, &sleeper};
 
-	exsi_drain();
-	while (!is_done(f) && exsi_help(f))
-		;
+	do /* what has been done may have put off more */
+		exsi_drain();
+	while (!is_done(f) && exsi_help(f));
 	if (is_done(f) || (!exsi_self()->turner && spin(f)))
 		return EXS_OK;
 	int rc = exsi_block(exsi_concerns(f), &nudge);

@@ -694,7 +694,6 @@ exs_executor *exs_event_loop(void)
 	l->running.next = l->running.prev = &l->running;
 	l->event.read_fd = l->event.write_fd = -1;
 	l->owner = pthread_self();
-	l->worker =
-		(struct exsi_worker){loop_help, loop_concerns, loop_block, loop_unblock, NULL, NULL, loop_replaced};
+	l->worker = (struct exsi_worker){loop_help, loop_concerns, loop_block, loop_unblock, NULL, NULL, loop_replaced};
 	return x;
 }

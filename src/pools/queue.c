@@ -2,6 +2,7 @@
 #include "base/heap.h"
 #include "base/memory.h"
 #include "executor/child.h"
+#include "future/wait.h"
 
 #include <executors/queue.h>
 #include <stdio.h>
@@ -508,8 +509,11 @@ static void worker_lend(struct exsi_relay *relay, bool begins)
 	sort_in(w);
 	struct waiting *next = w->threads ? next_for(q, w) : NULL;
 	pthread_mutex_unlock(&q->lock);
-	if (next)
-		exs_call_resume(call_of(q, next), q->x, EXS_DOWN, &r);
+	if (!next)
+		return;
+	exs_call_resume(call_of(q, next), q->x, EXS_DOWN, &r);
+	if (begins)
+		exsi_drain(); /* nobody looks at what this has put off before the thread sleeps */
 }
 
 /* A task of w waits for f, which is queued: it is claimed and assigned to w, which is full perhaps. */
@@ -555,6 +559,7 @@ static bool recall_for(struct worker *w, exs_future *f, exs_future *child)
 	struct exsi_parent *p = exsi_slot(f, q->leaf);
 
 	exsi_child_cancel_unbegun(child);
+	exsi_drain(); /* the call comes back, perhaps */
 	pthread_mutex_lock(&q->lock);
 	bool mine = s->to == w;
 	s->wanted = NULL;

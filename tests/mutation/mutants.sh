@@ -49,7 +49,7 @@ mutant park_not_refused_when_stopped executor/call.c races races/stop_request_du
 mutant park_again_though_insisted executor/call.c races races/timeout_while_a_cancel_is_being_refused \
 	's/if \(s & EXSI_INSISTED\)/if (false)/'
 mutant closing_not_looked_at executor/call.c races races/value_that_comes_after_the_sweep \
-	's/^\treturn atomic_load\(&x->closing\) >= EXS_CANCEL_QUEUED.*/\treturn false;/'
+	'/^static bool closed_to/,/^}/s/return closed;/return false;/'
 mutant submit_after_shutdown executor/call.c conformance 'conformance/*' \
 	's/^\tif \(atomic_load\(&x->closing\)\)/\tif (false)/'
 mutant task_has_no_frame executor/call.c shutdown shutdown/quiesce_waits_for_what_was_freed_from_within \
@@ -177,14 +177,16 @@ mutant parent_not_parked executor/child.c timeout timeout/abandon_cancels_an_inl
 	's/^\tpark\(relay, f\);//'
 mutant early_stop_not_passed_on executor/child.c stress stress/random_schedules \
 	'/^static void park/,/^}/s/tell_child\(relay, f\);//'
-mutant child_without_memory_leaks executor/child.c oom oom/submit \
-	's/^\t\texsi_parents_drop\(f\);/\t\t;/'
 mutant only_the_root_is_kept executor/child.c queue queue/detached_with_a_child_of_a_child \
 	's/^\t\tatomic_fetch_add\(&exsi_top\(f\)->children, 1\);/\t\tif (!exsi_parent(f)) atomic_fetch_add(\&exsi_top(f)->children, 1);/; s/^\t\texsi_count_child_done\(top\);/\t\tif (!up) exsi_count_child_done(top);/'
 mutant begun_one_recalled future/future.c queue queue/detach_leaves_what_has_begun \
 	's/s & \(EXSI_BEGUN \| EXSI_DONE\)/false/'
 
 # --- the queue ---
+mutant put_off_before_it_sleeps pools/queue.c queue queue/wait_deep_on_the_stack \
+	's/^\t*exsi_drain\(\);.*/\t;/'
+mutant one_reaper_for_all executor/shutdown.c shutdown shutdown/freed_from_within_holds_up_no_other \
+	's/^\tcoming \+= first;/\tcoming = 1;/; s/bool last = unreaped \&\& coming == 1;/bool last = false;/'
 mutant levels_upside_down pools/queue.c queue queue/first_in_first_out_in_a_level \
 	's/now \+ s->level \* q->aging : s->level;/now + s->level * q->aging : 64 - s->level;/'
 mutant aging_forgotten pools/queue.c queue queue/aging \
@@ -295,7 +297,7 @@ mutant end_of_inner_not_noted executor/adopt.c stress stress/random_schedules \
 mutant insistence_ignored executor/call.c flat_map flat_map/cancel_and_timeout_while_the_function_runs \
 	's/cause = first > EXS_CAUSE_USER \? first : EXS_CAUSE_TIMEOUT;/;/'
 mutant adopted_calls_not_swept executor/shutdown.c flat_map flat_map/shutdown_of_a_pending_inner_future \
-	's/!layer->new_block \|\| layer->marks_running/!layer->ops.child || layer->marks_running/'
+	's/!exsi_has_children\(layer\) \|\| layer->marks_running/!layer->ops.child || layer->marks_running/'
 mutant stops_recurse future/future.c stack stack/flat_maps_that_wait_for_each_other \
 	's/if \(p && p->n < p->room && p->cause == cause\)/if (false)/'
 mutant stops_not_together future/future.c flat_map flat_map/cancelled_together \
