@@ -1322,7 +1322,7 @@ static void *attach_and_detach(void *arg)
 	uint64_t random = storm_seed(s), numbers[EXECUTORS] = {0};
 	unsigned series[] = {0, 1};
 
-	while (!atomic_load(&s->over)) {
+	for (unsigned n = 0; n < EACH && !atomic_load(&s->over); n++) {
 		unsigned i = (unsigned)harness_below(&random, EXECUTORS);
 		exs_attach_options options = {.capacity = (unsigned)harness_below(&random, 4)};
 		if (harness_below(&random, 2)) {
