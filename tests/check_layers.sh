@@ -12,8 +12,6 @@ declare -A below=(
 	[decorators]="base future executor"
 	[http]="http"
 )
-# One decorator in two files: the second counts as the first.
-declare -A part_of=([decorators/abandon]=decorators/timeout)
 status=0
 complain() {
 	echo "$1 includes $2"
@@ -32,12 +30,18 @@ resolve() {
 	fi
 }
 
+# layer/NAME of decorators/NAME_part, where there is a decorators/NAME.c: the parts of a decorator are one.
+whole() {
+	local name=${1#decorators/}
+	[[ $1 == decorators/* && -e src/decorators/${name%%_*}.c ]] && echo "decorators/${name%%_*}" || echo "$1"
+}
+
 while read -r file include; do
 	layer=${file#src/} layer=${layer%%/*}
-	own=${file#src/} own=${own%.*} own=${part_of[$own]-$own}
+	own=${file#src/} own=$(whole "${own%.*}")
 	[[ -n ${below[$layer]-} ]] || { complain "$file" "nothing: no layer is called $layer"; continue; }
 	[[ $layer != http || $include != executors/* ]] || continue
-	target=$(resolve "$include")
+	target=$(whole "$(resolve "$include")")
 	[[ $target && $target != "$own" ]] || continue
 	[[ " ${below[$layer]} " == *" ${target%%/*} "* ]] || complain "$file" "$include"
 done < <(grep -rHE '^ *# *include +("|<executors/)' src --include='*.[ch]' |

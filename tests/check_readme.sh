@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A code block of a Markdown file that follows a line <!-- from FILE --> or <!-- from FILE [NAME] --> equals that file, or its
 # region between the lines /* [NAME] */ and /* [NAME] end */, less the region's own indentation. The README's table of decorators
-# gives the lines that each has.
+# gives the lines of each.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 work=$(mktemp -d)
@@ -40,6 +40,23 @@ for page in *.md docs/*.md; do
 	done
 done
 
-counted=$(cd src/decorators && wc -l *.c | awk '$2 != "total" { print "| " $2 " | " $1 " |" }')
-diff -u --label "wc -l" --label README.md <(echo "$counted") <(grep -E '^\| [a-z_]+\.c \| [0-9]+ \|$' README.md) || status=1
+# Lines: | NAME | the files that have an operations table | its other parts |. A part of NAME.c is called NAME_part.c.
+decorators() {
+	local file name part own parts
+	for file in *.c; do
+		name=${file%.c} own='' parts=''
+		[[ $name == "${name%%_*}" || ! -e ${name%%_*}.c ]] || continue
+		for part in "$name".c $(compgen -G "${name}_*.c"); do
+			if grep -q '^static const exs_layer_ops' "$part"; then
+				own+=", $part $(wc -l <"$part")"
+			else
+				parts+=", $part $(wc -l <"$part")"
+			fi
+		done
+		echo "| $name | ${own#, } | ${parts#, } |"
+	done
+}
+
+diff -u --label "wc -l" --label README.md <(cd src/decorators && decorators) <(grep -E '^\| [a-z_]+ \| [a-z_]+\.c [0-9]+' README.md) ||
+	status=1
 exit $status

@@ -29,11 +29,8 @@ static const exs_layer_ops bind_ops = {
 
 exs_executor *exs_with_bind(exs_executor *ex, exs_task_fn *fn)
 {
-	if (ex && !fn) {
-		exs_executor_free(ex);
-		return exsi_fail_null(EXS_EINVAL, "exs_with_bind: fn is NULL");
-	}
-	exs_executor *x = ex ? exs_layer_new(&bind_ops, ex, sizeof(struct bind), 0) : NULL;
+	ex = exsi_checked(ex, "exs_with_bind", true, fn ? NULL : "fn is NULL");
+	exs_executor *x = exsi_wrap(&bind_ops, ex, sizeof(struct bind), 0);
 	if (x)
 		((struct bind *)exsi_state(x))->fn = fn;
 	return x;

@@ -1,43 +1,25 @@
 /* Cancel on shutdown: keeps a list of the calls below it, and cancels them when it is shut down. */
+#include "base/list.h"
 #include "base/memory.h"
 #include "executor/executor.h"
 
 #include <executors/cancel_on_shutdown.h>
 
-struct slot {
-	struct slot *next, *prev;
-};
-
-/* lock guards all that follows it. The lists hold the calls that went down from here and have not come back. Who closes sets
+/* lock guards all that follows it. The lists hold the calls that went down from here and have not come back: a call's slot is its node. Who closes sets
    x->closing, then takes the calls from the list; who enters looks at x->closing under the lock: so no call is missed. */
 struct gate {
 	pthread_mutex_t lock;
-	struct slot below, told; /* sentinels */
+	struct exsi_list below, told;
 };
-
-static void append(struct slot *list, struct slot *s)
-{
-	s->next = list;
-	s->prev = list->prev;
-	s->prev->next = s;
-	list->prev = s;
-}
-
-static void unlink_slot(struct slot *s)
-{
-	s->prev->next = s->next;
-	s->next->prev = s->prev;
-}
 
 static exs_step gate_start(exs_executor *x, exs_future *f, void *slot, exs_result *r)
 {
 	struct gate *g = exsi_state(x);
-	struct slot *s = slot;
 
 	pthread_mutex_lock(&g->lock);
 	bool closed = atomic_load(&x->closing);
 	if (!closed)
-		append(&g->below, s);
+		exsi_list_append(&g->below, slot);
 	pthread_mutex_unlock(&g->lock);
 	if (!closed)
 		return EXS_DOWN;
@@ -49,11 +31,10 @@ static exs_step gate_start(exs_executor *x, exs_future *f, void *slot, exs_resul
 static exs_step gate_done(exs_executor *x, exs_future *f, void *slot, exs_result *r)
 {
 	struct gate *g = exsi_state(x);
-	struct slot *s = slot;
 
 	(void)f, (void)r;
 	pthread_mutex_lock(&g->lock);
-	unlink_slot(s);
+	exsi_list_remove(slot);
 	pthread_mutex_unlock(&g->lock);
 	return EXS_UP;
 }
@@ -66,13 +47,13 @@ enum { FEW = 64 };
 static size_t take(exs_executor *x, exs_future **calls, size_t room)
 {
 	struct gate *g = exsi_state(x);
-	struct slot *s;
 	size_t n = 0;
 
 	pthread_mutex_lock(&g->lock);
-	while (n < room && (s = g->below.prev) != &g->below) {
-		unlink_slot(s);
-		append(&g->told, s);
+	while (n < room && !exsi_list_is_empty(&g->below)) {
+		struct exsi_list *s = g->below.prev;
+		exsi_list_remove(s);
+		exsi_list_append(&g->told, s);
 		calls[n] = exsi_slot_call(s, x);
 		exsi_hold(calls[n++]);
 	}
@@ -86,7 +67,7 @@ static size_t count(exs_executor *x)
 	size_t n = 0;
 
 	pthread_mutex_lock(&g->lock);
-	for (struct slot *s = g->below.next; s != &g->below; s = s->next)
+	for (struct exsi_list *s = g->below.next; s != &g->below; s = s->next)
 		n++;
 	pthread_mutex_unlock(&g->lock);
 	return n;
@@ -136,13 +117,13 @@ static const exs_layer_ops gate_ops = {
 
 exs_executor *exs_with_cancel_on_shutdown(exs_executor *ex)
 {
-	exs_executor *x = ex ? exs_layer_new(&gate_ops, ex, sizeof(struct gate), sizeof(struct slot)) : NULL;
+	exs_executor *x = exsi_wrap(&gate_ops, ex, sizeof(struct gate), sizeof(struct exsi_list));
 
 	if (!x)
 		return NULL;
 	struct gate *g = exsi_state(x);
 	pthread_mutex_init(&g->lock, NULL);
-	g->below.next = g->below.prev = &g->below;
-	g->told.next = g->told.prev = &g->told;
+	exsi_list_init(&g->below);
+	exsi_list_init(&g->told);
 	return x;
 }

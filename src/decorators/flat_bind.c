@@ -84,11 +84,8 @@ static const exs_layer_ops flat_bind_ops = {
 
 exs_executor *exs_with_flat_bind(exs_executor *ex, exs_flat_bind_fn *fn)
 {
-	if (ex && !fn) {
-		exs_executor_free(ex);
-		return exsi_fail_null(EXS_EINVAL, "exs_with_flat_bind: fn is NULL");
-	}
-	exs_executor *x = ex ? exs_layer_new(&flat_bind_ops, ex, sizeof(struct flat_bind), sizeof(struct slot)) : NULL;
+	ex = exsi_checked(ex, "exs_with_flat_bind", true, fn ? NULL : "fn is NULL");
+	exs_executor *x = exsi_wrap(&flat_bind_ops, ex, sizeof(struct flat_bind), sizeof(struct slot));
 	if (!x)
 		return NULL;
 	struct flat_bind *b = exsi_state(x);

@@ -8,7 +8,6 @@ struct flat_map {
 	struct exsi_adopter adopter;	/* first; all else is constant */
 	exs_flat_map_fn *fn, *error_fn; /* or NULL */
 	void *ctx;
-	exs_free_fn *ctx_free;
 };
 
 /* Asked to stop: nothing further is started. */
@@ -46,8 +45,6 @@ static void flat_map_stop(exs_executor *x)
 	struct flat_map *m = exsi_state(x);
 
 	exsi_adopter_fini(&m->adopter);
-	if (m->ctx_free)
-		m->ctx_free(m->ctx);
 }
 
 static const exs_layer_ops flat_map_ops = {
@@ -64,16 +61,12 @@ static const exs_layer_ops flat_map_ops = {
 exs_executor *exs_with_flat_map(exs_executor *ex, exs_flat_map_fn *fn, exs_flat_map_fn *error_fn, void *ctx,
 				exs_free_fn *ctx_free)
 {
-	exs_executor *x =
-		ex ? exs_layer_new(&flat_map_ops, ex, sizeof(struct flat_map), sizeof(struct exsi_adoption)) : NULL;
+	exs_executor *x = exsi_wrap(&flat_map_ops, ex, sizeof(struct flat_map), sizeof(struct exsi_adoption));
 
-	if (!x) {
-		if (ctx_free)
-			ctx_free(ctx);
+	if (!exsi_own(x, ctx, ctx_free))
 		return NULL;
-	}
 	struct flat_map *m = exsi_state(x);
-	*m = (struct flat_map){.fn = fn, .error_fn = error_fn, .ctx = ctx, .ctx_free = ctx_free};
+	*m = (struct flat_map){.fn = fn, .error_fn = error_fn, .ctx = ctx};
 	exsi_adopter_init(&m->adopter, x);
 	return x;
 }

@@ -7,7 +7,6 @@
 struct map {
 	exs_map_fn *fn, *error_fn; /* or NULL */
 	void *ctx;
-	exs_free_fn *ctx_free;
 };
 
 static exs_step map_done(exs_executor *x, exs_future *f, void *slot, exs_result *r)
@@ -24,30 +23,19 @@ static exs_step map_done(exs_executor *x, exs_future *f, void *slot, exs_result 
 	return EXS_UP;
 }
 
-static void map_stop(exs_executor *x)
-{
-	const struct map *m = exsi_state(x);
-
-	if (m->ctx_free)
-		m->ctx_free(m->ctx);
-}
-
 static const exs_layer_ops map_ops = {
 	.size = sizeof(exs_layer_ops),
 	.type = "map",
 	.start = exs_pass_start,
 	.done = map_done,
 	.cancel = exs_pass_cancel,
-	.stop = map_stop,
 };
 
 exs_executor *exs_with_map(exs_executor *ex, exs_map_fn *fn, exs_map_fn *error_fn, void *ctx, exs_free_fn *ctx_free)
 {
-	exs_executor *x = ex ? exs_layer_new(&map_ops, ex, sizeof(struct map), 0) : NULL;
+	exs_executor *x = exsi_own(exsi_wrap(&map_ops, ex, sizeof(struct map), 0), ctx, ctx_free);
 
 	if (x)
-		*(struct map *)exsi_state(x) = (struct map){fn, error_fn, ctx, ctx_free};
-	else if (ctx_free)
-		ctx_free(ctx);
+		*(struct map *)exsi_state(x) = (struct map){fn, error_fn, ctx};
 	return x;
 }

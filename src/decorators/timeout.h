@@ -2,18 +2,29 @@
 #ifndef EXSI_DECORATORS_TIMEOUT_H
 #define EXSI_DECORATORS_TIMEOUT_H
 
-#include "executor/executor.h"
+#include "executor/call_timer.h"
 
-/* The timeout of this call at layer x, in ns: its own where x is the outermost timeout layer, otherwise `ns`. */
-uint64_t exsi_timeout_of(exs_executor *x, exs_future *f, uint64_t ns);
+#include <executors/timeout.h>
 
-/* The error of a call that took longer than ns; layers keep one ready for their own time. */
-exs_error *exsi_timeout_error(uint64_t ns);
+/* Begins the state of both, and is constant. The hooks stand in the operations tables as they are. */
+struct exsi_timeout {
+	uint64_t ns;	  /* EXSI_NEVER: only calls with a timeout of their own have one */
+	exs_error *error; /* of a call that took longer than this */
+	const char *mode; /* as it is described */
+};
 
+void exsi_timeout_init(exs_executor *x, uint64_t ns, const char *mode);
+void exsi_timeout_stop(exs_executor *x);
+int exsi_timeout_describe(exs_executor *x, char *buf, size_t size);
+
+/* When the call is due that starts now, on the chain's clock: its own timeout counts where x is the outermost such layer. */
+uint64_t exsi_timeout_due(exs_executor *x, exs_future *f);
+
+/* The outcome of a call that took longer. */
+exs_result exsi_timed_out(exs_executor *x, exs_future *f);
+
+/* Constructors; ex is not NULL. */
+exs_executor *exsi_with_wait(exs_executor *ex, uint64_t ns);
 exs_executor *exsi_with_abandon(exs_executor *ex, uint64_t ns);
-
-/* How exs_timeout_abandoned finds the layer. */
-bool exsi_is_abandon(const exs_executor *x);
-size_t exsi_abandoned(exs_executor *x);
 
 #endif

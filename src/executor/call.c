@@ -382,6 +382,11 @@ exs_entry exs_call_entry(exs_future *f)
 	return me.entering == f ? me.entry : EXS_ENTRY_RESTART;
 }
 
+bool exsi_may_block(exs_executor *x, exs_future *f)
+{
+	return exs_call_entry(f) != EXS_ENTRY_RESTART && !exsi_concerns(f) && !exsi_inside_before_submit(x);
+}
+
 exs_future *exsi_root(exs_future *f)
 {
 	exs_future *parent;

@@ -70,6 +70,7 @@ static struct departure leave(struct exsi_relay *relay, exs_future *f, exs_resul
 		return d;
 	}
 	((struct kid *)exsi_slot(d.child, relay->relay))->left = true;
+	relay->left_behind++;
 	relay->ops->left(relay, f, r);
 	return d;
 }
@@ -112,21 +113,27 @@ static void tell_child(struct exsi_relay *relay, exs_future *f)
 		    insisted && cause == EXS_CAUSE_USER ? EXS_CAUSE_TIMEOUT : cause);
 }
 
-static bool try_park(struct exsi_relay *relay, exs_future *f, bool told)
+bool exsi_child_park(exs_executor *x, exs_future *f, void *slot)
 {
-	if (relay->ops->park)
-		return relay->ops->park(relay, f, told);
-	return told ? exsi_call_park_unless_insisted(f, relay->x) : exsi_call_park_unless_stopped(f, relay->x);
+	const struct exsi_parent *p = slot;
+
+	return p->told ? exsi_call_park_unless_insisted(f, x) : exsi_call_park_unless_stopped(f, x);
+}
+
+static bool try_park(struct exsi_relay *relay, exs_future *f)
+{
+	return relay->ops->park ? relay->ops->park(relay, f) : exsi_child_park(relay->x, f, slot_of(relay, f));
 }
 
 /* Before the child is entered: nothing has come of it. f may be gone on return. */
 static void park(struct exsi_relay *relay, exs_future *f)
 {
-	bool told = false;
+	struct exsi_parent *p = slot_of(relay, f);
 
-	while (!try_park(relay, f, told)) {
+	p->told = false;
+	while (!try_park(relay, f)) {
 		tell_child(relay, f);
-		told = true;
+		p->told = true;
 	}
 }
 
@@ -183,6 +190,31 @@ void exsi_child_visit(struct exsi_parent *slot, exs_visit_fn *visit, void *arg)
 {
 	if (slot->child)
 		visit(slot->child, arg);
+}
+
+exs_step exsi_relayed_cancel(exs_executor *x, exs_future *f, void *slot, exs_cause cause, exs_result *r)
+{
+	(void)slot;
+	return exsi_child_cancel(exsi_state(x->inner), f, cause, r);
+}
+
+void exsi_relayed_each(exs_executor *x, exs_visit_fn *visit, void *arg)
+{
+	struct exsi_relay *relay = exsi_state(x->inner);
+
+	pthread_mutex_lock(relay->lock);
+	exsi_child_each(relay, visit, arg);
+	pthread_mutex_unlock(relay->lock);
+}
+
+void exsi_relayed_child(exs_executor *x, exs_future *f, void *slot, exs_visit_fn *visit, void *arg)
+{
+	struct exsi_relay *relay = exsi_state(x->inner);
+
+	(void)f;
+	pthread_mutex_lock(relay->lock);
+	exsi_child_visit(slot, visit, arg);
+	pthread_mutex_unlock(relay->lock);
 }
 
 /* --- recalled --- */
@@ -359,8 +391,7 @@ static exs_step relay_done(exs_executor *x, exs_future *child, void *slot, exs_r
 	(void)x;
 	pthread_mutex_lock(relay->lock);
 	bool left = k->left;
-	if (left && relay->ops->ended)
-		relay->ops->ended(relay);
+	relay->left_behind -= left;
 	if (!left && deliver(relay, k->parent, child, r))
 		d = leave(relay, k->parent, r);
 	pthread_mutex_unlock(relay->lock);
@@ -449,12 +480,20 @@ bool exsi_child_start(struct exsi_relay *relay, exs_future *f, exs_entry entry)
 	return true;
 }
 
+static void relay_stop(exs_executor *x)
+{
+	struct exsi_relay *relay = exsi_state(x);
+
+	pthread_mutex_destroy(&relay->own);
+}
+
 static const exs_layer_ops relay_layer = {
 	.size = sizeof(exs_layer_ops),
 	.type = "relay",
 	.start = exs_pass_start,
 	.done = relay_done,
 	.cancel = exs_pass_cancel,
+	.stop = relay_stop,
 	.deadline = relay_deadline,
 };
 
@@ -468,5 +507,7 @@ struct exsi_relay *exsi_relay_new(exs_executor *delegate, const struct exsi_rela
 	struct exsi_relay *relay = exsi_state(x);
 	relay->ops = ops;
 	relay->relay = x;
+	relay->lock = &relay->own;
+	pthread_mutex_init(&relay->own, NULL);
 	return relay;
 }

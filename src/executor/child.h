@@ -8,13 +8,10 @@ struct exsi_relay;
 
 /* Hooks of who makes the children; each may be NULL. */
 struct exsi_relay_ops {
-	/* With the token: parks the parent, with whatever must be in place as soon as it is; at once, or unless a stop was asked of it;
-	   told: the child has been told of one, unless another insists. NULL: only parks it. */
-	bool (*park)(struct exsi_relay *relay, exs_future *parent, bool told);
+	/* With the token: exsi_child_park, with whatever must be in place as soon as the parent is parked. NULL: nothing must. */
+	bool (*park)(struct exsi_relay *relay, exs_future *parent);
 	/* Under the lock: the parent leaves before its child has ended; *r is to be its outcome. */
 	void (*left)(struct exsi_relay *relay, exs_future *parent, exs_result *r);
-	/* Under the lock: a child that was left behind has ended. */
-	void (*ended)(struct exsi_relay *relay);
 	/* Without the lock, with the token: the parent is about to leave, other than by exsi_child_leave. */
 	void (*leaving)(struct exsi_relay *relay, exs_future *parent);
 	/* Under the lock: are the children to be recalled from now on? With this hook they can be. */
@@ -31,12 +28,13 @@ struct exsi_relay {
 	const struct exsi_relay_ops *ops;
 	exs_executor *relay; /* itself */
 	exs_executor *x;     /* the layer where the parents wait */
-	pthread_mutex_t *
-		lock; /* guards the parents and their struct exsi_parent, but for arg and `gone`; relays may share it */
+	pthread_mutex_t own,
+		*lock; /* lock: own, unless relays share one; guards the following, and each struct exsi_parent */
 	struct exsi_parent *parents; /* parked, or on their way: doubly linked */
+	size_t left_behind;	     /* children that have not ended and whose parents have left */
 };
 
-/* Begins the slot of a parent at x. Who has news for the parent notes it first (delivered, gone), then claims; who parks the
+/* Begins the slot of a parent at x; the lock guards all but arg, told and `gone`. Who has news for the parent notes it first (delivered, gone), then claims; who parks the
    parent parks first, then looks for news. */
 struct exsi_parent {
 	struct exsi_shared_arg arg;
@@ -44,17 +42,21 @@ struct exsi_parent {
 	exs_future *child;		   /* one reference; NULL: none under way */
 	exs_result outcome;		   /* the child's, if delivered */
 	exs_link link;			   /* for going up with it */
+	bool told; /* the child was told of a stop that was asked of the parent before it could be parked */
 	bool delivered;
 	bool recalled;	  /* the child is to come back if it has not begun; once delivered: it has come back */
 	atomic_bool gone; /* it waits no longer: for who then claims it */
 };
 
-/* New relay around delegate, which it takes over, also on failure; its state takes state_size bytes, and x and lock are to be set. */
+/* New relay around delegate, which it takes over, also on failure; its state takes state_size bytes, and x is to be set. */
 struct exsi_relay *exsi_relay_new(exs_executor *delegate, const struct exsi_relay_ops *ops, size_t state_size);
 
 /* In a start hook of x: makes a child for f, parks f, and then starts the child: one that is inline runs in here, and f must be
    within reach of a cancel and of the time. f may be gone on return. false: no memory, and nothing was done. */
 bool exsi_child_start(struct exsi_relay *relay, exs_future *f, exs_entry entry);
+
+/* Parks the parent, unless a stop was asked of it; or, of one whose child was told of that, unless another insists. */
+bool exsi_child_park(exs_executor *x, exs_future *f, void *slot);
 
 /* After `closed` has become true: cancels the children of this relay that have not begun, and those alone: their parents go up with
    `recalled` set, as soon as they can. */
@@ -73,6 +75,11 @@ void exsi_child_leave(struct exsi_relay *relay, exs_future *f);
 /* For the hooks `each` and `child` of x, under the lock; each: for the parents of this relay. */
 void exsi_child_each(struct exsi_relay *relay, exs_visit_fn *visit, void *arg);
 void exsi_child_visit(struct exsi_parent *slot, exs_visit_fn *visit, void *arg);
+
+/* The same as hooks for the operations table of a layer right above the relay of all its calls. */
+exs_step exsi_relayed_cancel(exs_executor *x, exs_future *f, void *slot, exs_cause cause, exs_result *r);
+void exsi_relayed_each(exs_executor *x, exs_visit_fn *visit, void *arg);
+void exsi_relayed_child(exs_executor *x, exs_future *f, void *slot, exs_visit_fn *visit, void *arg);
 
 /* What a child holds to its end: its parent, whose parent, and so on, and by their counts the executors of each. Pops the frame,
    before the last count. */

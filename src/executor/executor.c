@@ -266,6 +266,45 @@ exs_executor *exs_layer_new(const exs_layer_ops *ops, exs_executor *delegate, si
 	return x;
 }
 
+exs_executor *exsi_checked(exs_executor *ex, const char *who, bool known, const char *wrong)
+{
+	wrong = known ? wrong : "options that this library does not know";
+	if (!ex || !wrong)
+		return ex;
+	exs_executor_free(ex);
+	return exsi_fail_null(EXS_EINVAL, "%s: %s", who, wrong);
+}
+
+exs_executor *exsi_wrap(const exs_layer_ops *ops, exs_executor *ex, size_t state_size, size_t slot_size)
+{
+	return ex ? exs_layer_new(ops, ex, state_size, slot_size) : NULL;
+}
+
+exs_executor *exsi_own(exs_executor *x, void *ctx, exs_free_fn *ctx_free)
+{
+	if (x) {
+		x->ctx = ctx;
+		x->ctx_free = ctx_free;
+	} else if (ctx_free) {
+		ctx_free(ctx);
+	}
+	return x;
+}
+
+exs_executor *exsi_hold_clock(exs_executor *x)
+{
+	char what[64];
+	int rc = x ? exsi_clock_hold(x->clock) : 0;
+
+	if (x)
+		x->holds_clock = !rc;
+	if (!rc)
+		return x;
+	snprintf(what, sizeof(what), "%s: no timer thread", x->ops.type);
+	exs_executor_free(x);
+	return exsi_fail_errno(rc, what);
+}
+
 void *exs_layer_state(exs_executor *x)
 {
 	return exsi_state(x);
@@ -289,6 +328,13 @@ void exs_layer_set_attempts(exs_executor *x, unsigned max)
 		x->size += (uint32_t)sizeof(struct exsi_story);
 	}
 	x->max_attempts = exsi_times(max, x->max_attempts);
+}
+
+void exsi_call_set_attempts(exs_future *f, exs_executor *x, unsigned max)
+{
+	max = exsi_times(max, x->inner->max_attempts);
+	for (; f; f = exsi_parent(f))
+		atomic_store(&exsi_story(f)->max, max);
 }
 
 void exsi_layer_new_block(exs_executor *x, bool counts)
@@ -426,6 +472,13 @@ size_t exs_describe(exs_executor *x, char *buf, size_t size)
 		*buf = '\0';
 	describe(&t, x);
 	return t.n;
+}
+
+int exsi_describe_count(char *buf, size_t size, unsigned count, const char *more)
+{
+	if (count == EXS_UNLIMITED)
+		return snprintf(buf, size, "unlimited%s", more);
+	return snprintf(buf, size, "%u%s", count, more);
 }
 
 size_t exs_executor_pending(exs_executor *x)

@@ -7,6 +7,8 @@
 
 #include <executors/layer.h>
 
+struct exsi_call_timers;
+
 struct exs_executor {
 	struct exsi_source source; /* first: a call's source is its top executor */
 	exs_layer_ops ops;
@@ -40,6 +42,11 @@ struct exs_executor {
 	/* Of such a leaf: has a call of it no other way on than through this other one? */
 	bool (*needs)(exs_executor *leaf, exs_future *call, const exs_executor *other);
 	unsigned workers; /* of a leaf: threads of its own that run calls; 0: it has none */
+	void *ctx;	  /* of the user's callbacks; what the executor owns beside its state */
+	exs_free_fn *ctx_free;
+	bool holds_clock;
+	const struct exsi_call_timers *timers; /* in the slots of its calls (call_timer.h); or NULL */
+	struct exsi_timer_kind timer_kind;
 };
 
 static inline exs_executor *exsi_top(exs_future *f)
@@ -73,6 +80,25 @@ unsigned exsi_times(unsigned a, unsigned b);
 /* The layer's slots lie in a block of their own: what is above it begins a new block (ABANDON, batch). counts: what is started below
    counts as attempts of the calls here. */
 void exsi_layer_new_block(exs_executor *x, bool counts);
+
+/* --- for constructors: each takes over the executor, also on failure, and NULL in gives NULL out --- */
+
+/* Is all well with what else the user gave? known: what exsi_options answered; wrong: what is, or NULL. Answers ex, or NULL and
+   exs_last_error. */
+exs_executor *exsi_checked(exs_executor *ex, const char *who, bool known, const char *wrong);
+
+/* exs_layer_new for decorators. */
+exs_executor *exsi_wrap(const exs_layer_ops *ops, exs_executor *ex, size_t state_size, size_t slot_size);
+
+/* x owns the ctx of its user's callbacks: ctx_free(ctx), if there is one, runs once, after x has stopped; x NULL: now. Answers x. */
+exs_executor *exsi_own(exs_executor *x, void *ctx, exs_free_fn *ctx_free);
+
+/* x, which its stop hook can end already, has timers: its clock's threads live until it has stopped. Answers x, or NULL and
+   exs_last_error. */
+exs_executor *exsi_hold_clock(exs_executor *x);
+
+/* Hook describe: "3" or "unlimited", and then more. */
+int exsi_describe_count(char *buf, size_t size, unsigned count, const char *more);
 
 /* Adds a reference, unless the last has gone and the layer is ending. */
 bool exsi_executor_try_ref(exs_executor *x);
@@ -128,6 +154,19 @@ static inline exs_executor *exsi_root_top(exs_future *f)
 
 /* Is x the first layer in the whole chain of the call, children included, that sees to this option of the call? */
 bool exsi_is_outermost(const exs_executor *x, exs_future *f, exs_option option);
+
+/* As exs_layer_set_attempts, of this call alone; x is the outermost layer that counts. */
+void exsi_call_set_attempts(exs_future *f, exs_executor *x, unsigned max);
+
+/* In the start hook of x, if there is no room for the call: is it the thread that has to wait (or to be rejected), and not the call?
+   Without a lock. */
+bool exsi_may_block(exs_executor *x, exs_future *f);
+
+/* Does x, or what the call was submitted to, take no more submits? For threads that wait in one. */
+static inline bool exsi_is_closing(const exs_executor *x, exs_future *f)
+{
+	return atomic_load(&x->closing) || atomic_load(&exsi_top(f)->closing);
+}
 
 /* Makes f's argument shared, with f as its first user; once. drop also serves as f's arg_free. */
 void exsi_arg_share(exs_future *f, struct exsi_shared_arg *shared);
@@ -218,6 +257,10 @@ void exsi_tell_waiters(void);
    run. Who makes it true says exsi_tell_waiters. false: the deadline has passed, or (a turner) it
    will never be. Runs user code. */
 bool exsi_wait_turning(exs_executor *leaf, bool (*done)(void *), void *arg, uint64_t deadline);
+
+/* Blocks this thread, in a hook of x, while *word == value; who changes that calls exsi_unpark(word) and exsi_tell_waiters.
+   false (a turner): nobody ever will. Runs user code. */
+bool exsi_block_while(exs_executor *x, atomic_uint *word, unsigned value);
 
 /* Between the two x is not released, though it may be without a call (its timer is at work). keep: while a call keeps x. */
 static inline void exsi_keep(exs_executor *x)

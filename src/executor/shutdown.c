@@ -131,6 +131,34 @@ static bool block_for(bool (*done)(void *), exs_executor *x, uint64_t deadline)
 	return ok;
 }
 
+struct word {
+	atomic_uint *at;
+	unsigned value;
+};
+
+static bool has_changed(void *word)
+{
+	const struct word *w = word;
+
+	return atomic_load(w->at) != w->value;
+}
+
+bool exsi_block_while(exs_executor *x, atomic_uint *at, unsigned value)
+{
+	struct word word = {at, value};
+	bool turns = exsi_self()->turner;
+
+	exsi_drain();
+	int rc = exsi_block(false, NULL); /* as in block_for */
+	if (x->leaf->turn || turns)
+		exsi_wait_turning(x->leaf, has_changed, &word, EXSI_NEVER); /* nobody else may run what it waits for */
+	while (!turns && !has_changed(&word))
+		exsi_park(at, value, EXSI_NEVER);
+	if (!rc)
+		exsi_unblock();
+	return has_changed(&word);
+}
+
 bool exsi_wait_quiet(exs_executor *x, uint64_t deadline)
 {
 	return block_for(quiet, x, deadline);
@@ -369,6 +397,10 @@ void exsi_executor_unref(exs_executor *x)
 			exsi_relax(turn);
 		if (x->ops.stop)
 			x->ops.stop(x);
+		if (x->holds_clock)
+			exsi_clock_unhold(x->clock);
+		if (x->ctx_free)
+			x->ctx_free(x->ctx);
 		exs_clock_unref(x->clock_above);
 		exs_clock_unref(x->clock);
 		exsi_free(x);

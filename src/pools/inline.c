@@ -1,21 +1,18 @@
 /* Inline executor: runs each task in the thread that submits it. */
+#include "base/list.h"
 #include "executor/executor.h"
 
 #include <executors/inline.h>
 
-/* lock guards the list of calls that run. */
-struct slot {
-	struct slot *next, *prev;
-};
+/* lock guards the list of calls that run: a call's slot is its node. */
 struct inline_ {
 	pthread_mutex_t lock;
-	struct slot running; /* sentinel */
+	struct exsi_list running;
 };
 
 static exs_step inline_start(exs_executor *x, exs_future *f, void *slot, exs_result *r)
 {
 	struct inline_ *in = exsi_state(x);
-	struct slot *s = slot;
 
 	pthread_mutex_lock(&in->lock);
 	if (exs_call_stopped(f, x)) { /* under the lock: a shutdown closes, then looks at the list */
@@ -24,15 +21,11 @@ static exs_step inline_start(exs_executor *x, exs_future *f, void *slot, exs_res
 		*r = exs_cancelled();
 		return EXS_UP;
 	}
-	s->next = &in->running;
-	s->prev = in->running.prev;
-	s->prev->next = s;
-	in->running.prev = s;
+	exsi_list_append(&in->running, slot);
 	pthread_mutex_unlock(&in->lock);
 	exs_call_run(f, r);
 	pthread_mutex_lock(&in->lock);
-	s->prev->next = s->next;
-	s->next->prev = s->prev;
+	exsi_list_remove(slot);
 	pthread_mutex_unlock(&in->lock);
 	return EXS_UP;
 }
@@ -42,7 +35,7 @@ static void inline_each(exs_executor *x, exs_visit_fn *visit, void *arg)
 	struct inline_ *in = exsi_state(x);
 
 	pthread_mutex_lock(&in->lock);
-	for (struct slot *s = in->running.next; s != &in->running; s = s->next)
+	for (struct exsi_list *s = in->running.next; s != &in->running; s = s->next)
 		visit(exsi_slot_call(s, x), arg);
 	pthread_mutex_unlock(&in->lock);
 }
@@ -66,12 +59,12 @@ static const exs_layer_ops inline_ops = {
 
 exs_executor *exs_inline(void)
 {
-	exs_executor *x = exs_layer_new(&inline_ops, NULL, sizeof(struct inline_), sizeof(struct slot));
+	exs_executor *x = exs_layer_new(&inline_ops, NULL, sizeof(struct inline_), sizeof(struct exsi_list));
 
 	if (!x)
 		return NULL;
 	struct inline_ *in = exsi_state(x);
 	pthread_mutex_init(&in->lock, NULL);
-	in->running.next = in->running.prev = &in->running;
+	exsi_list_init(&in->running);
 	return x;
 }

@@ -46,11 +46,6 @@ static bool full(const struct exsi_pool *p)
 
 /* --- the way in --- */
 
-static bool closing(const struct exsi_pool *p, exs_future *f)
-{
-	return atomic_load(&p->x->closing) || atomic_load(&exsi_top(f)->closing);
-}
-
 static exs_error *reject(struct exsi_pool *p)
 {
 	p->stats.rejected++;
@@ -67,10 +62,10 @@ static exs_error *wait_for_room(struct exsi_pool *p, exs_future *f, uint64_t dea
 	int rc = exsi_block(false, NULL);
 	pthread_mutex_lock(&p->lock);
 	p->submitters++;
-	while (full(p) && in_time && !closing(p, f))
+	while (full(p) && in_time && !exsi_is_closing(p->x, f))
 		in_time = exsi_cond_wait(&p->room, &p->lock, deadline);
 	p->submitters--;
-	bool closed = closing(p, f);
+	bool closed = exsi_is_closing(p->x, f);
 	pthread_mutex_unlock(&p->lock);
 	if (!rc)
 		exsi_unblock();
@@ -225,8 +220,6 @@ static void pool_stop(exs_executor *x)
 	pthread_cond_destroy(&p->room);
 	pthread_mutex_destroy(&p->lock);
 	exsi_free((void *)(uintptr_t)p->options.cpus);
-	if (p->options.ctx_free)
-		p->options.ctx_free(p->options.ctx);
 }
 
 static int pool_describe(exs_executor *x, char *buf, size_t size)
@@ -342,13 +335,6 @@ static void pool_init(struct exsi_pool *p, exs_executor *x, const exs_thread_poo
 	p->running.next = p->running.prev = &p->running;
 }
 
-static exs_executor *give_up(const exs_thread_pool_options *o)
-{
-	if (o->ctx_free)
-		o->ctx_free(o->ctx);
-	return NULL;
-}
-
 exs_executor *exs_thread_pool_sized(const exs_thread_pool_options *options, size_t size)
 {
 	exs_thread_pool_options o;
@@ -356,16 +342,16 @@ exs_executor *exs_thread_pool_sized(const exs_thread_pool_options *options, size
 
 	if (!exsi_options(&o, sizeof(o), options, size)) {
 		exsi_fail(EXS_EINVAL, "exs_thread_pool: options that this library does not know");
-		return give_up(&o);
+		return exsi_own(NULL, o.ctx, o.ctx_free);
 	}
 	if (check_threads(&o) || resolve_workers(&o, &idle_ns) || resolve_queue(&o, &block_ns) || copy_cpus(&o))
-		return give_up(&o);
+		return exsi_own(NULL, o.ctx, o.ctx_free);
 	size_t slot_size =
 		o.when_full == EXS_FULL_DROP_OLDEST ? sizeof(union drop_slot) : sizeof(struct exsi_pool_slot);
 	exs_executor *x = exs_layer_new(&pool_ops, NULL, sizeof(struct exsi_pool), slot_size);
-	if (!x) {
+	if (!exsi_own(x, o.ctx, o.ctx_free)) {
 		exsi_free((void *)(uintptr_t)o.cpus);
-		return give_up(&o);
+		return NULL;
 	}
 	exs_with_name(x, o.name);
 	struct exsi_pool *p = exsi_state(x);

@@ -142,15 +142,21 @@ mutant turning_has_no_frame pools/event_loop.c event_loop event_loop/drain_insid
 mutant cancel_dropped_in_backoff decorators/retry.c retry retry/cancel_in_a_backoff \
 	'/^static exs_step retry_cancel/,/^}/s/\texsi_timer_disarm\(.*//'
 mutant retry_after_cancel decorators/retry.c retry retry/cancel_from_within_on_retry \
-	'/if \(delay > 0\)/,/^}/s/if \(exs_call_stopped\(f, x\)\)/if (false)/'
+	'/^static exs_step again/,/^}/s/if \(exs_call_stopped\(f, x\)\)/if (false)/'
 mutant cancelled_one_is_retried decorators/retry.c retry retry/policy_retries_a_success \
 	's/if \(r->kind == EXS_KIND_CANCELLED \|\| /if (/'
-mutant one_attempt_more decorators/retry.c retry retry/last_error_itself_and_the_attempts_explained \
+mutant one_attempt_more decorators/retry_policy.c retry retry/last_error_itself_and_the_attempts_explained \
 	's/a->attempt >= o->max_attempts/a->attempt > o->max_attempts/'
-mutant backoff_stays_the_same decorators/retry.c retry retry/backs_off_exponentially \
-	's/s->backoff \* o\.exponent/s->backoff/'
-mutant hint_ignored decorators/retry.c retry retry/hint_of_the_error \
+mutant backoff_stays_the_same decorators/retry_policy.c retry retry/backs_off_exponentially \
+	's/\*backoff \* o->exponent/*backoff/'
+mutant hint_ignored decorators/retry_policy.c retry retry/hint_of_the_error \
 	's/hint > \*delay \? hint : \*delay/*delay/'
+mutant fired_without_a_claim executor/call_timer.c stress stress/random_schedules \
+	's/: exs_call_claim\(f\);/: true;/'
+mutant clock_not_held executor/executor.c clock clock/callbacks_run_and_wait_on_the_callback_thread \
+	's/= x \? exsi_clock_hold\(x->clock\) : 0;/= 0;/'
+mutant ctx_kept executor/shutdown.c throttle throttle/count_changes_while_calls_wait \
+	's/^\t\t\tx->ctx_free\(x->ctx\);/\t\t\t;/'
 mutant timer_fires_early base/wheel.c wheel wheel/agrees_with_a_list \
 	's/if \(start > now\)/if (start > now + 1000)/'
 mutant equal_deadlines_reversed base/wheel.c wheel wheel/equal_deadlines_in_the_order_of_adding \
@@ -159,14 +165,16 @@ mutant disarmed_timer_fires base/clock.c clock clock/disarmed_timers_do_not_fire
 	'/^bool exsi_timer_disarm/,/^}/s/^\tif \(armed\)/\tif (false)/'
 
 # --- timeout ---
-mutant stop_not_cleared_by_timeout decorators/timeout.c retry retry/delegates_timeout_is_retried \
+mutant stop_not_cleared_by_timeout decorators/timeout_wait.c retry retry/delegates_timeout_is_retried \
 	's/^\texsi_stop_clear\(f, x->depth\);//'
-mutant timeout_as_a_cancel decorators/timeout.c timeout timeout/of_a_queued_call \
+mutant timeout_as_a_cancel decorators/timeout_wait.c timeout timeout/of_a_queued_call \
 	's/if \(r->kind == EXS_KIND_CANCELLED && .*/if (false)/'
-mutant late_outcome_goes_up_twice decorators/timeout.c stress stress/random_schedules \
+mutant late_outcome_goes_up_twice decorators/timeout_wait.c stress stress/random_schedules \
 	's/^\t\t\treturn EXS_HELD;/\t\t\treturn EXS_UP;/'
 mutant child_not_marked_as_left executor/child.c timeout timeout/abandon_fails_at_once \
 	's/^\t\(\(struct kid \*\)exsi_slot\(d\.child, relay->relay\)\)->left = true;//'
+mutant left_behind_for_ever executor/child.c timeout timeout/abandon_fails_at_once \
+	's/^\trelay->left_behind -= left;//'
 mutant shared_arg_not_counted executor/child.c timeout timeout/abandon_under_retry \
 	's/^\tatomic_fetch_add\(&arg->users, 1\);//'
 mutant abandoned_one_not_stopped executor/child.c timeout timeout/abandon_wakes_a_polite_task \
@@ -211,19 +219,19 @@ mutant heap_order_forgotten base/heap.c heap heap/random_adds_and_removes \
 	's/a->order < b->order/false/'
 
 # --- throttle, cancel on shutdown ---
-mutant throttle_lets_one_more_in decorators/throttle.c throttle throttle/reaches_its_limit_and_keeps_it \
-	's/t->below < t->count;/t->below <= t->count;/'
+mutant throttle_lets_one_more_in decorators/throttle_line.c throttle throttle/reaches_its_limit_and_keeps_it \
+	's/line->below < line->limit;/line->below <= line->limit;/'
 mutant late_count_counts decorators/throttle.c throttle throttle/late_answer_is_ignored \
 	's/if \(failed \|\| number < t->answered\)/if (failed)/'
-mutant throttle_ticks_on decorators/throttle.c throttle \
+mutant throttle_ticks_on decorators/throttle_line.c throttle \
 	throttle/asked_when_something_happens_and_every_two_seconds \
 	's/^\tif \(idle\)$/\tif (false)/'
-mutant blocked_not_woken_by_shutdown decorators/throttle.c throttle throttle/blocked_submitters_woken_by_shutdown \
-	's/^\t\t\twake\(t, s, REFUSED\);/\t\t\t;/'
-mutant blocked_within decorators/throttle.c throttle throttle/submits_from_within_never_block \
-	's/!exsi_inside_before_submit\(t->x\)/true/'
-mutant released_after_its_place_is_lost decorators/throttle.c throttle throttle/races \
-	'/^static struct slot \*take_turns/,/^}/s/^\t\tt->below\+\+;//'
+mutant blocked_not_woken_by_shutdown decorators/throttle_line.c throttle throttle/blocked_submitters_woken_by_shutdown \
+	's/^\t\t\twake\(line, node, REFUSED\);/\t\t\t;/'
+mutant blocked_within executor/call.c throttle throttle/submits_from_within_never_block \
+	's/!exsi_inside_before_submit\(x\)/true/'
+mutant released_after_its_place_is_lost decorators/throttle_line.c throttle throttle/races \
+	'/^static struct exsi_list \*take_turns/,/^}/s/^\t\tline->below\+\+;//'
 mutant gate_spares_what_runs decorators/cancel_on_shutdown.c cancel_on_shutdown \
 	cancel_on_shutdown/every_mode_cancels_all_that_is_not_done \
 	's/exsi_cancel_all\(calls, n, EXS_CAUSE_SHUTDOWN, false\);/;/'

@@ -1,0 +1,85 @@
+/* Timers of calls: from the timer to its call and back. */
+#include "executor/call_timer.h"
+
+static exs_executor *executor_of(struct exsi_timer *timer)
+{
+	return EXSI_CONTAINER_OF(timer->kind, exs_executor, timer_kind);
+}
+
+static void *slot_of(const exs_executor *x, struct exsi_timer *timer)
+{
+	return (char *)timer - x->timers->offset;
+}
+
+static struct exsi_timer *timer_of(const exs_executor *x, void *slot)
+{
+	return (struct exsi_timer *)(void *)((char *)slot + x->timers->offset);
+}
+
+static bool park(struct exsi_timer *timer)
+{
+	exs_executor *x = executor_of(timer);
+	void *slot = slot_of(x, timer);
+	exs_future *f = exsi_slot_call(slot, x);
+
+	return x->timers->park ? x->timers->park(x, f, slot) : exs_call_park(f, x);
+}
+
+static bool expire(struct exsi_timer *timer)
+{
+	exs_executor *x = executor_of(timer);
+	void *slot = slot_of(x, timer);
+	exs_future *f = exsi_slot_call(slot, x);
+
+	return x->timers->expire ? x->timers->expire(x, f, slot) : exs_call_claim(f);
+}
+
+static void fire(struct exsi_timer *timer)
+{
+	exs_executor *x = executor_of(timer);
+	void *slot = slot_of(x, timer);
+
+	x->timers->fire(x, exsi_slot_call(slot, x), slot);
+}
+
+void exsi_call_timers_init(exs_executor *x, const struct exsi_call_timers *timers)
+{
+	x->timers = timers;
+	x->timer_kind = (struct exsi_timer_kind){.expire = expire, .fire = fire};
+}
+
+bool exsi_call_park_until(exs_future *f, exs_executor *x, uint64_t at)
+{
+	struct exsi_timer *timer = timer_of(x, exsi_slot(f, x));
+
+	*timer = exsi_call_timer(x, at);
+	return exsi_timer_arm(x->clock, timer, at, park);
+}
+
+struct each {
+	exs_executor *x;
+	exs_visit_fn *visit;
+	void *arg;
+};
+
+static void visit_timer(struct exsi_timer *timer, void *arg)
+{
+	struct each *e = arg;
+
+	e->visit(exsi_slot_call(slot_of(e->x, timer), e->x), e->arg);
+}
+
+void exsi_call_timer_each(exs_executor *x, exs_visit_fn *visit, void *arg)
+{
+	struct each e = {x, visit, arg};
+
+	exsi_timer_each(x->clock, &x->timer_kind, visit_timer, &e);
+}
+
+double exsi_call_timer_deadline(exs_executor *x, exs_future *f, void *slot)
+{
+	uint64_t at = timer_of(x, slot)->at;
+
+	(void)f;
+	return at == EXSI_NEVER ? EXS_FOREVER : (double)at / 1e9;
+}
