@@ -592,6 +592,21 @@ TEST(retry, cancel_in_a_backoff)
 	scene_end(&s);
 }
 
+/* Which no time ends: the call is in its place all the same. */
+TEST(retry, shutdown_in_an_endless_backoff)
+{
+	exs_retry_options options = {.sleep = EXS_UNLIMITED, .max_sleep = EXS_UNLIMITED};
+	struct scene s;
+
+	scene_start(&s, &options);
+	CHECK_INT(exs_clock_armed(s.clock), 1);
+	CHECK(exs_clock_next(s.clock) == EXS_FOREVER);
+	CHECK_INT(exs_shutdown(s.ex, EXS_CANCEL_QUEUED, 0), 0);
+	CHECK_INT(s.job.starts, 1);
+	expect_cancelled(s.f, EXS_CAUSE_SHUTDOWN);
+	scene_end(&s);
+}
+
 /* A cancel ends the retries even where it can't stop the attempt; the last outcome is delivered. */
 TEST(retry, cancel_from_within_on_retry)
 {
@@ -711,13 +726,27 @@ TEST(retry, earliest_deadline_first)
 
 TEST(retry, options_with_nonsense)
 {
+	exs_retry_code code = {&test_domain, 503};
 	exs_retry_options wrong[] = {
-		{.max_attempts = EXS_NONE}, {.sleep = NAN},	     {.sleep = -1},
-		{.exponent = 0.9},	    {.exponent = -2},	     {.exponent = NAN},
-		{.max_sleep = NAN},	    {.max_sleep = -1},	     {.jitter = (exs_jitter)3},
-		{.jitter = (exs_jitter)-1}, {.fraction = 1.1},	     {.fraction = -0.1},
-		{.fraction = NAN},	    {.deadline = NAN},	     {.deadline = -1},
-		{.max_retry_after = NAN},   {.max_retry_after = -1}, {.n_codes = 2},
+		{.codes = &code, .n_codes = SIZE_MAX},
+		{.max_attempts = EXS_NONE},
+		{.sleep = NAN},
+		{.sleep = -1},
+		{.exponent = 0.9},
+		{.exponent = -2},
+		{.exponent = NAN},
+		{.max_sleep = NAN},
+		{.max_sleep = -1},
+		{.jitter = (exs_jitter)3},
+		{.jitter = (exs_jitter)-1},
+		{.fraction = 1.1},
+		{.fraction = -0.1},
+		{.fraction = NAN},
+		{.deadline = NAN},
+		{.deadline = -1},
+		{.max_retry_after = NAN},
+		{.max_retry_after = -1},
+		{.n_codes = 2},
 	};
 	struct policy p = {.frees = 0};
 	unsigned n = sizeof(wrong) / sizeof(*wrong);
