@@ -1,12 +1,14 @@
-/* What every chain must do, on one thread: for each seed a few random chains, built from the list of layers below, and a
-   random program that submits, cancels, waits, shuts down and frees, with faults injected. Every submit is a token, checked
-   against the table of stress.c; what is the round's and not a token's stands at the end of round_of().
+/* What every chain must do, whatever the program (that of conformance.c is fixed): for each seed a few random chains, built from
+   the list of layers below, and a random program on one thread that submits, cancels, waits, shuts down and frees, with faults
+   injected. Every submit is a token, checked against the table of stress.c; what is the round's and not a token's stands at
+   the end of round_of().
 
    A failure prints the round's own seed: EXS_TEST_SEED=that runs it first. EXS_SIM_TRACE=1 prints its trace; EXS_SIM_ROUNDS
    says how many rounds to make. */
 #define _GNU_SOURCE
 #include "limit.h"
 #include "stress.h"
+#include "support.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -780,15 +782,6 @@ static double rarely(unsigned n)
 	return one_in(3) ? 1.0 / (2 + below(n)) : 0;
 }
 
-static void print_event(void *ctx, const exs_sim_event *e)
-{
-	(void)ctx;
-	if (e->kind != EXS_SIM_DRAW)
-		fprintf(stderr, "%6llu %10.3f s  %-9s %4llu %s %llu\n", (unsigned long long)e->step, e->time,
-			exs_sim_kind_name(e->kind), (unsigned long long)e->call, e->name ? e->name : "",
-			(unsigned long long)e->detail);
-}
-
 static void begin_round(uint64_t seed)
 {
 	memset(&w, 0, sizeof(w));
@@ -800,8 +793,7 @@ static void begin_round(uint64_t seed)
 	CHECK_INT(exs_sim_free(w.sim), EXS_OK);
 	w.sim = exs_sim_new(seed, &w.options);
 	CHECK(w.sim);
-	if (getenv("EXS_SIM_TRACE"))
-		exs_sim_trace(w.sim, print_event, NULL);
+	sim_trace(w.sim);
 	w.elsewhere = one_in(3) ? exs_inline() : exs_sim_pool(w.sim, 1 + below(2));
 	for (int i = 0; i < CHAINS; i++)
 		make_chain(&w.chains[i]);

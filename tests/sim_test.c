@@ -159,6 +159,31 @@ TEST(sim, waits_turn_it)
 	end(sim);
 }
 
+static bool two_have_run(void *unused)
+{
+	(void)unused;
+	return n_order == 2;
+}
+
+TEST(sim, waits_for_a_condition_of_the_programs_own)
+{
+	exs_sim *sim = begin(1, NULL);
+	exs_executor *ex = exs_sim_pool(sim, 1);
+
+	n_order = 0;
+	for (uintptr_t i = 0; i < 3; i++)
+		exs_future_unref(exs_submit(ex, note_order, (void *)i));
+	CHECK_INT(exs_sim_wait(sim, two_have_run, NULL, EXS_FOREVER), EXS_OK);
+	CHECK_INT(n_order, 2);
+	CHECK_INT(exs_sim_run(sim), EXS_OK);
+	CHECK_INT(exs_sim_wait(sim, two_have_run, NULL, 3), EXS_ETIMEDOUT);
+	CHECK(exs_clock_now(exs_sim_clock(sim)) == 3);
+	CHECK_INT(exs_sim_wait(sim, two_have_run, NULL, EXS_FOREVER), EXS_EDEADLK);
+	CHECK_INT(exs_sim_wait(sim, two_have_run, NULL, -1), EXS_EINVAL);
+	exs_executor_free(ex);
+	end(sim);
+}
+
 TEST(sim, waits_are_measured_on_its_clock)
 {
 	exs_sim *sim = begin(1, NULL);

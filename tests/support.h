@@ -10,6 +10,12 @@
 #include <semaphore.h>
 #include <stdatomic.h>
 
+/* The simulation in which the test runs, or NULL: among threads. What waits here then turns it. */
+extern exs_sim *support_sim;
+void sim_begin(uint64_t seed, const exs_sim_options *options); /* not within another */
+void sim_end(void);
+void sim_trace(exs_sim *sim); /* prints its events, if EXS_SIM_TRACE is set */
+
 /* Waits until condition(arg) holds, which the watchdog bounds. */
 void wait_until(bool (*condition)(void *arg), void *arg);
 void wait_count(atomic_uint *count, unsigned n); /* until *count is n */
@@ -20,6 +26,20 @@ bool sem_taken(sem_t *sem); /* takes it if that does not block */
 /* A thread that is to end. */
 pthread_t thread_start(void *(*fn)(void *), void *arg);
 void thread_join(pthread_t thread);
+
+/* What goes on beside the caller: on such a thread, or as a task of the simulation. let_others_go_on: in a loop that waits. */
+struct beside {
+	void *(*fn)(void *);
+	void *arg;
+	pthread_t thread;
+	exs_future *task; /* NULL: a thread */
+};
+void beside_start(struct beside *b, void *(*fn)(void *), void *arg);
+void beside_end(struct beside *b);
+void let_others_go_on(void);
+
+/* Simulation: as far as they can, without time for timers. Any call that waits in a pool may be the next, not just the first. */
+void let_all_go_on(void);
 
 /* The domain of the tests' own errors. */
 extern const exs_domain test_domain;
@@ -36,6 +56,7 @@ struct job {
 	exs_error *error;  /* borrowed */
 	bool cancels;	   /* then answers "cancelled" */
 	unsigned missed;   /* attempts that end before they start it */
+	bool unsteady;	   /* so may any */
 	atomic_bool held;  /* the poll function leaves it in the set */
 	bool refuses;	   /* the cancel function says no */
 	void (*inside)(struct job *job, exs_context *ctx); /* in each start, behind the gate */

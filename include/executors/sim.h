@@ -16,13 +16,20 @@
    cancel, the release of a chain that was freed from within. Time is the simulation's clock: it stands still while there is
    something else to do (but see `time`; and a poll layer that polls again at once does not stop it for ever), and moves on
    to the next timer or to the end of the wait when there is not; the seconds of all waits on this thread are measured on
-   it. Draws of the library (jitter) come from the seed. No thread is made.
+   it. Draws of the library (jitter) come from the seed. No thread is made (but see `threads`).
 
    When nothing is left to do, what is waited for will never be: the wait answers EXS_EDEADLK and exs_last_error says why;
    exs_shutdown fails what is left, as when its time is up; a chain that was freed is released later, or never.
 
+   With `threads`, steps are made on threads of the simulation's own, one of which goes on at a time, or the program's, or
+   none: who waits, in a task, callback or hook, does so on a stack of its own, beside the program and other tasks that wait,
+   and which goes on next is drawn like any other step. So tasks can be held at gates (exs_sim_wait) while the program
+   cancels or shuts down what they belong to. In a pool, a task that waits for a future has a spare, as in a thread pool with
+   many; one in exs_sim_wait has not. Of several that wait in vain the latest is told first. No wait is inverted, and
+   the steps are still those of the seed; but a wait costs some microseconds.
+
    What is not. Steps are atomic: races between threads within the library or within tasks do not happen (for these, use
-   threads and TSan). A wait inside a task or callback runs other steps on top of it, so that a call which runs there and
+   threads and TSan). Without `threads`, a wait inside a task or callback runs other steps on top of it, so that a call which runs there and
    waits for the one below cannot be helped: it gets EXS_EDEADLK where threads would go on; such an answer is counted as
    `inverted`. For the same reason exs_shutdown and exs_executor_free of a chain that is in the middle of something below
    are "from a thread of the chain". A task that neither returns nor waits is not interrupted; a wait of 0 seconds does not
@@ -30,7 +37,8 @@
    order of the steps may change with the library's version; the same program with the same library gives the same trace,
    as long as it draws from nothing else (addresses, the real time).
 
-   Threads: all calls on a simulation, its clock and the chains that stand on it are made on the thread that made it. */
+   Threads: all calls on a simulation, its clock and the chains that stand on it are made on the thread that made it, or in
+   its steps. */
 #ifndef EXECUTORS_SIM_H
 #define EXECUTORS_SIM_H
 
@@ -60,6 +68,7 @@ typedef struct exs_sim_options {
 	double time;	  /* a step lets time pass, up to the next timer, though there is something else to do */
 	double no_memory; /* an allocation of the library within a step fails */
 	size_t max_steps; /* of one wait or run, which answers EXS_EDEADLK then; 0: 1,000,000; EXS_UNLIMITED */
+	bool threads;	  /* steps are made on threads of their own: see above */
 } exs_sim_options;
 
 /* New simulation for this thread, which can have one at a time; options NULL: no faults, the order alone is drawn. The same
@@ -92,6 +101,10 @@ EXS_API int exs_sim_run(exs_sim *sim);
 
 /* One step. false: nothing is left to do. */
 EXS_API bool exs_sim_step(exs_sim *sim);
+
+/* Steps until done(arg), which has no side effects: a condition of the program's own, such as a gate at which a task waits.
+   Answers 0, EXS_ETIMEDOUT, EXS_EDEADLK, EXS_EINVAL (a time that is none). May be called anywhere, also inside tasks. */
+EXS_API int exs_sim_wait(exs_sim *sim, bool (*done)(void *arg), void *arg, double seconds);
 
 /* Steps until the future is done: exs_future_wait without limit. */
 EXS_API int exs_sim_run_until(exs_sim *sim, exs_future *future);

@@ -191,6 +191,25 @@ struct exsi_turner *exsi_clock_turner(exs_clock *c)
 	return c->turner;
 }
 
+static bool has_advanced(void *clock)
+{
+	return !((exs_clock *)clock)->advancing;
+}
+
+/* Under the lock. */
+static void wait_for_advancer(exs_clock *c)
+{
+	struct exsi_turner *turner = exsi_self()->turner;
+
+	if (!turner) {
+		pthread_cond_wait(&c->changed, &c->lock);
+		return;
+	}
+	pthread_mutex_unlock(&c->lock);
+	turner->until(turner, has_advanced, c, EXSI_NEVER);
+	pthread_mutex_lock(&c->lock);
+}
+
 int exs_clock_advance(exs_clock *c, double seconds)
 {
 	uint64_t ns;
@@ -204,7 +223,7 @@ int exs_clock_advance(exs_clock *c, double seconds)
 		return EXS_OK;
 	}
 	while (c->advancing)
-		pthread_cond_wait(&c->changed, &c->lock);
+		wait_for_advancer(c);
 	c->advancing = true;
 	c->advancer = pthread_self();
 	c->target = c->now + ns;

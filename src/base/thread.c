@@ -83,8 +83,17 @@ void exsi_enlist(struct exsi_turner *turner, struct exsi_chore *chore)
 	turner->chores.prev = chore;
 }
 
+static bool is_rested(void *chore)
+{
+	return !((struct exsi_chore *)chore)->busy;
+}
+
 void exsi_dismiss(struct exsi_chore *chore)
 {
+	struct exsi_turner *turner = self.turner;
+
+	if (turner && chore->busy)
+		turner->until(turner, is_rested, chore, EXSI_NEVER);
 	chore->prev->next = chore->next;
 	chore->next->prev = chore->prev;
 }

@@ -69,7 +69,7 @@ struct exsi_chore {
 };
 
 /* Hangs on a thread that does itself what other threads would do for it meanwhile (a simulation's), and on its clock.
-   Whatever would block on this thread turns it instead. All of it belongs to that one thread. */
+   Whatever would block on this thread turns it instead. All of it belongs to that one thread, or to several that take turns. */
 struct exsi_turner {
 	/* Turns until done(arg), which has no side effects. EXS_OK; EXS_ETIMEDOUT: `deadline` (as of now) has passed; EXS_EDEADLK: nothing
 	   is left to do, and exs_last_error says so. */
@@ -78,9 +78,10 @@ struct exsi_turner {
 	double (*random)(struct exsi_turner *turner);
 	bool (*no_memory)(struct exsi_turner *turner); /* is this allocation to fail? */
 	struct exsi_chore chores;		       /* sentinel */
+	exs_executor *to_reap; /* chains to be released later, in the order in which they came */
 };
 void exsi_enlist(struct exsi_turner *turner, struct exsi_chore *chore);
-void exsi_dismiss(struct exsi_chore *chore);
+void exsi_dismiss(struct exsi_chore *chore); /* and waits, if another thread is in the middle of it */
 
 /* The calling thread's own. */
 struct exsi_frame;

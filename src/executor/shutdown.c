@@ -361,12 +361,10 @@ void exsi_unpin(void)
 	atomic_fetch_sub(&pins, 1);
 }
 
-/* On a turner's thread there are no reapers: what is to be released later, in the order in which it came. */
-static _Thread_local exs_executor *to_reap;
-
+/* On a turner's thread there are no reapers: its steps release. */
 static void reap_later(exs_executor *x)
 {
-	exs_executor **end = &to_reap;
+	exs_executor **end = &exsi_self()->turner->to_reap;
 
 	while (*end)
 		end = &(*end)->next_unreaped;
@@ -505,7 +503,7 @@ static void hand_to_reaper(exs_executor *x)
 
 exs_executor *exsi_reapable(void)
 {
-	exs_executor *x = to_reap;
+	exs_executor *x = exsi_self()->turner->to_reap;
 
 	while (x && (!over(x) || exsi_inside(x))) /* the stack below us may be in the middle of it */
 		x = x->next_unreaped;
@@ -514,7 +512,7 @@ exs_executor *exsi_reapable(void)
 
 static void take_from_list(exs_executor *x)
 {
-	exs_executor **at = &to_reap;
+	exs_executor **at = &exsi_self()->turner->to_reap;
 
 	while (*at != x)
 		at = &(*at)->next_unreaped;
@@ -529,9 +527,9 @@ void exsi_reap(exs_executor *x)
 
 void exsi_reap_none(void)
 {
-	for (; to_reap; to_reap = to_reap->next_unreaped) {
-		exsi_log(EXS_LOG_ERROR, to_reap->name, "the chain is never released: %zu calls of it have not ended",
-			 exs_executor_pending(to_reap));
+	for (exs_executor *x = exsi_self()->turner->to_reap; x; x = x->next_unreaped) {
+		exsi_log(EXS_LOG_ERROR, x->name, "the chain is never released: %zu calls of it have not ended",
+			 exs_executor_pending(x));
 		atomic_fetch_sub(&unfinished, 1);
 	}
 }
@@ -569,10 +567,9 @@ static bool all_reaped(void *arg)
 	return atomic_load(&unfinished) == 0;
 }
 
-static bool none_to_reap(void *arg)
+static bool none_to_reap(void *turner)
 {
-	(void)arg;
-	return !to_reap;
+	return !((struct exsi_turner *)turner)->to_reap;
 }
 
 int exs_quiesce(double seconds)
@@ -585,7 +582,7 @@ int exs_quiesce(double seconds)
 	struct exsi_turner *turner = exsi_self()->turner;
 	uint64_t deadline = exsi_after(exsi_thread_now(), ns);
 	if (turner)
-		return turner->until(turner, none_to_reap, NULL, deadline);
+		return turner->until(turner, none_to_reap, turner, deadline);
 	reap_leftovers();
 	if (!wait_for(all_reaped, NULL, deadline))
 		return EXS_ETIMEDOUT;

@@ -161,9 +161,19 @@ static struct hook *take_hook(exs_future *f, exs_free_fn *fn, void *arg)
 	return found;
 }
 
+static bool is_called(void *hook)
+{
+	return atomic_load(&((struct hook *)hook)->state) != CALLED;
+}
+
 static void end_hook(struct hook *h)
 {
-	while (atomic_load(&h->state) == CALLED && !pthread_equal(h->thread, pthread_self()))
+	struct exsi_turner *turner = exsi_self()->turner;
+	bool elsewhere = atomic_load(&h->state) == CALLED && !pthread_equal(h->thread, pthread_self());
+
+	if (elsewhere && turner)
+		turner->until(turner, is_called, h, EXSI_NEVER);
+	while (elsewhere && atomic_load(&h->state) == CALLED)
 		exsi_park(&h->state, CALLED, EXSI_NEVER);
 	hook_unref(h);
 }

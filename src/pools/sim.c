@@ -169,7 +169,7 @@ static bool sim_no_memory(struct exsi_turner *turner)
 {
 	exs_sim *sim = of(turner);
 
-	if (!sim->depth || !exsi_sim_fault(sim, sim->options.no_memory))
+	if (!sim->current->depth || !exsi_sim_fault(sim, sim->options.no_memory))
 		return false;
 	exsi_sim_event(sim, EXS_SIM_NO_MEMORY, 0, NULL, 0);
 	return true;
@@ -225,7 +225,11 @@ exs_sim *exs_sim_new_sized(uint64_t seed, const exs_sim_options *options, size_t
 	sim->turner = (struct exsi_turner){
 		.until = exsi_sim_until, .now = sim_now, .random = sim_random, .no_memory = sim_no_memory};
 	sim->turner.chores.next = sim->turner.chores.prev = &sim->turner.chores;
-	sim->thread = pthread_self();
+	sim->seat.sim = sim;
+	sim->current = &sim->seat;
+	pthread_cond_init(&sim->seat.passed, NULL);
+	pthread_mutex_init(&sim->baton, NULL);
+	exsi_crew_init(&sim->crew);
 	sim->refs = 1;
 	sim->random = seed;
 	sim->options = o;
@@ -242,6 +246,9 @@ void exsi_sim_unref(exs_sim *sim)
 	if (--sim->refs)
 		return;
 	exs_clock_unref(sim->clock);
+	exsi_crew_fini(&sim->crew);
+	pthread_mutex_destroy(&sim->baton);
+	pthread_cond_destroy(&sim->seat.passed);
 	exsi_free(sim);
 }
 
@@ -251,7 +258,7 @@ int exs_sim_free(exs_sim *sim)
 
 	if (!sim)
 		return EXS_OK;
-	if (sim->depth || self->turner != &sim->turner)
+	if (sim->current->depth || self->turner != &sim->turner)
 		return exsi_fail(EXS_EBUSY, "exs_sim_free: within a step, or not on the simulation's thread");
 	sim->faultless = true;
 	exsi_sim_drop_plans(sim);
@@ -259,6 +266,10 @@ int exs_sim_free(exs_sim *sim)
 	if (!rc && exs_quiesce(EXS_FOREVER))
 		rc = EXS_EDEADLK;
 	exsi_reap_none();
+	if (!exsi_sim_end_threads(sim)) {
+		sim->refs++; /* theirs, for ever */
+		rc = EXS_EDEADLK;
+	}
 	exsi_clock_set_turner(sim->clock, NULL);
 	exsi_count_faulty(-(sim->options.no_memory > 0));
 	sim->over = true;

@@ -11,11 +11,6 @@ struct slot {
 	struct exsi_timer timer;
 };
 
-struct run {
-	struct run *next, *prev;
-	exs_future *call;
-};
-
 struct exsi_sim_pool {
 	exs_executor *x;
 	exs_sim *sim;
@@ -23,8 +18,8 @@ struct exsi_sim_pool {
 	unsigned limit;
 	struct slot **calls;
 	size_t n_ready, n, room;
-	struct run running; /* sentinel */
-	unsigned n_running;
+	struct exsi_sim_run running; /* sentinel */
+	unsigned n_running;	     /* without those that have a spare, since they wait */
 	struct exsi_timer_kind kind;
 };
 
@@ -89,14 +84,16 @@ static exs_result injected(exs_sim *sim, exs_sim_kind kind, exs_sim_code code, e
 static void run_function(struct exsi_sim_pool *p, exs_future *f, uint64_t number, exs_result *r)
 {
 	exs_sim *sim = p->sim;
-	struct run run = {&p->running, p->running.prev, f};
+	struct exsi_sim_seat *seat = sim->current;
+	struct exsi_sim_run run = {&p->running, p->running.prev, seat->run, p, f};
 
-	run.prev->next = p->running.prev = &run;
+	run.prev->next = p->running.prev = seat->run = &run;
 	p->n_running++;
 	exsi_sim_event(sim, EXS_SIM_RUN, number, exs_call_name(f), 0);
 	exs_call_run(f, r);
 	run.prev->next = run.next;
 	run.next->prev = run.prev;
+	seat->run = run.below;
 	p->n_running--;
 	exsi_sim_event(sim, EXS_SIM_END, number, exs_call_name(f), (uint64_t)r->kind);
 	if (r->kind == EXS_KIND_CANCELLED || !exsi_sim_fault(sim, sim->options.lose))
@@ -141,6 +138,15 @@ struct exsi_sim_pool *exsi_sim_pool_next(struct exsi_sim_pool *p)
 
 /* --- a task that waits for a call of a pool --- */
 
+/* Around a wait: on a stack of its own it is another that works in the pool meanwhile, on top of it or beside it. */
+static void step_aside(exs_sim *sim, bool begins)
+{
+	struct exsi_sim_run *run = sim->options.threads ? sim->current->run : NULL;
+
+	if (run)
+		run->pool->n_running += begins ? -1u : 1;
+}
+
 static bool help_with(struct exsi_sim_pool *p, exs_future *f)
 {
 	struct exsi_self *self = exsi_self();
@@ -152,7 +158,9 @@ static bool help_with(struct exsi_sim_pool *p, exs_future *f)
 		return false;
 	exsi_sim_enter(p->sim);
 	exs_sim *sim = p->sim;
+	step_aside(sim, true);
 	run_call(p, s);
+	step_aside(sim, false);
 	self->worker = before;
 	exsi_sim_leave(sim);
 	return true;
@@ -163,7 +171,7 @@ bool exsi_sim_pool_help(struct exsi_worker *w, exs_future *f)
 {
 	exs_sim *sim = EXSI_CONTAINER_OF(w, exs_sim, worker);
 
-	struct exsi_sim_pool *p = sim->depth <= EXSI_SIM_MAX_DEPTH ? sim->pools : NULL;
+	struct exsi_sim_pool *p = sim->current->depth <= EXSI_SIM_MAX_DEPTH ? sim->pools : NULL;
 	while (p && !exsi_stands_on(f, p->x))
 		p = p->next;
 	if (!p || (p->n_running < p->limit && exsi_sim_below(sim, 2)))
@@ -209,7 +217,7 @@ static exs_error *refusal(struct exsi_sim_pool *p)
 {
 	if (p->sim->over)
 		return exsi_error(EXS_ESHUTDOWN);
-	if (!pthread_equal(p->sim->thread, pthread_self()))
+	if (exsi_self()->turner != &p->sim->turner)
 		return exs_error_new(&exs_domain_exs, EXS_EINVAL,
 				     "sim: a call from another thread than the simulation's");
 	return make_room(p) ? NULL : exsi_error(EXS_ENOMEM);
@@ -254,7 +262,7 @@ static void sim_each(exs_executor *x, exs_visit_fn *visit, void *arg)
 
 	for (size_t i = 0; i < p->n; i++)
 		visit(exsi_slot_call(p->calls[i], x), arg);
-	for (struct run *run = p->running.next; run != &p->running; run = run->next)
+	for (struct exsi_sim_run *run = p->running.next; run != &p->running; run = run->next)
 		visit(run->call, arg);
 }
 
@@ -291,7 +299,7 @@ static const exs_layer_ops sim_ops = {
 	.describe = sim_describe,
 };
 
-/* --- waits inside tasks: nothing blocks, so nothing needs a spare --- */
+/* --- waits inside tasks --- */
 
 static bool concerns(struct exsi_worker *w, exs_future *f)
 {
@@ -301,13 +309,14 @@ static bool concerns(struct exsi_worker *w, exs_future *f)
 
 static int block(struct exsi_worker *w, bool concerned, const struct exsi_nudge *nudge)
 {
-	(void)w, (void)concerned, (void)nudge;
+	(void)concerned, (void)nudge;
+	step_aside(EXSI_CONTAINER_OF(w, exs_sim, worker), true);
 	return EXS_OK;
 }
 
 static void unblock(struct exsi_worker *w)
 {
-	(void)w;
+	step_aside(EXSI_CONTAINER_OF(w, exs_sim, worker), false);
 }
 
 exs_executor *exs_sim_pool(exs_sim *sim, unsigned workers)

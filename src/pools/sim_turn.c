@@ -6,13 +6,13 @@
 
 void exsi_sim_enter(exs_sim *sim)
 {
-	sim->depth++;
+	sim->current->depth++;
 	sim->stats.steps++;
 }
 
 void exsi_sim_leave(exs_sim *sim)
 {
-	sim->depth--;
+	sim->current->depth--;
 }
 
 /* --- planned cancels --- */
@@ -84,6 +84,7 @@ static size_t actors(exs_sim *sim, size_t wanted)
 	for (struct exsi_sim_pool *p = sim->pools; p; p = exsi_sim_pool_next(p)) {
 		if (!exsi_sim_pool_ready(p) || n++ != wanted)
 			continue;
+		sim->chores_done = 0;
 		exsi_sim_pool_run(p);
 		return n;
 	}
@@ -124,22 +125,43 @@ static int pass_time(exs_sim *sim, uint64_t deadline)
 	return exsi_clock_step(sim->clock, deadline) ? EXS_OK : EXS_ETIMEDOUT;
 }
 
-int exsi_sim_turn(exs_sim *sim, uint64_t deadline)
+/* Can it go on: has come what it waits for, its time, or word that it is in vain? */
+static bool can_go_on(exs_sim *sim, const struct exsi_sim_wait *w)
+{
+	return w->done(w->arg) || w->told || exsi_clock_ns(sim->clock) >= w->deadline ||
+	       sim->stats.steps >= w->last_step;
+}
+
+/* With threads: those that wait and can go on. Counts them; *found is the one whose number is `wanted`. */
+static size_t waits(exs_sim *sim, size_t wanted, struct exsi_sim_wait **found)
+{
+	size_t n = 0;
+
+	for (struct exsi_sim_wait *w = sim->wait; w; w = w->below)
+		if (can_go_on(sim, w) && n++ == wanted)
+			*found = w;
+	return n;
+}
+
+/* A step, or (with `next`) a wait that can go on. */
+static int turn(exs_sim *sim, uint64_t deadline, struct exsi_sim_wait **next)
 {
 	struct exsi_self *self = exsi_self();
 	struct exsi_worker *before = self->worker;
 	int rc = EXS_OK;
-
-	if (exsi_clock_ns(sim->clock) >= deadline)
-		return EXS_ETIMEDOUT;
-	if (sim->depth >= EXSI_SIM_MAX_DEPTH) /* waits in steps of waits in steps ... */
-		return EXS_EDEADLK;
-	size_t n = actors(sim, SIZE_MAX);
+	size_t n_waits = next ? waits(sim, SIZE_MAX, next) : 0;
+	size_t n = n_waits + actors(sim, SIZE_MAX);
 	bool can = can_pass(sim, deadline);
 	struct exsi_plan *plan = due_plan(sim, !n && !can);
+
 	if (!n && !plan && !can)
 		return EXS_EDEADLK;
 	bool time = !n || sim->chores_done >= EXSI_SIM_MAX_CHORES || exsi_sim_fault(sim, sim->options.time);
+	size_t which = plan || (time && can) ? n : exsi_sim_below(sim, n);
+	if (which < n_waits) {
+		waits(sim, which, next);
+		return EXS_OK;
+	}
 	exsi_sim_enter(sim);
 	self->worker = NULL;
 	if (plan)
@@ -147,9 +169,42 @@ int exsi_sim_turn(exs_sim *sim, uint64_t deadline)
 	else if (time && can)
 		rc = pass_time(sim, deadline);
 	else
-		actors(sim, exsi_sim_below(sim, n));
+		actors(sim, which - n_waits);
 	self->worker = before;
 	exsi_sim_leave(sim);
+	return rc;
+}
+
+int exsi_sim_turn(exs_sim *sim, uint64_t deadline)
+{
+	if (exsi_clock_ns(sim->clock) >= deadline)
+		return EXS_ETIMEDOUT;
+	if (sim->current->depth >= EXSI_SIM_MAX_DEPTH) /* waits in steps of waits in steps ... */
+		return EXS_EDEADLK;
+	return turn(sim, deadline, NULL);
+}
+
+/* Nothing is left to do: the latest wait is told, but one for just that last. */
+static void tell(exs_sim *sim)
+{
+	struct exsi_sim_wait *w = sim->wait;
+
+	while (w->idles && w->below)
+		w = w->below;
+	w->told = true;
+	sim->stats.steps++; /* one that waits again and again comes to max_steps */
+}
+
+int exsi_sim_choose(exs_sim *sim, struct exsi_sim_wait **next)
+{
+	uint64_t deadline = EXSI_NEVER;
+
+	for (struct exsi_sim_wait *w = sim->wait; w; w = w->below)
+		deadline = w->deadline < deadline ? w->deadline : deadline;
+	*next = NULL;
+	int rc = turn(sim, deadline, next);
+	if (rc == EXS_EDEADLK)
+		tell(sim);
 	return rc;
 }
 
@@ -157,7 +212,7 @@ int exsi_sim_turn(exs_sim *sim, uint64_t deadline)
 
 static int stuck(exs_sim *sim, const struct exsi_sim_wait *wait, bool endless)
 {
-	const struct exsi_sim_wait *below = wait->below;
+	const struct exsi_sim_wait *below = sim->options.threads ? NULL : wait->below;
 
 	while (below && !below->done(below->arg))
 		below = below->below;
@@ -172,41 +227,121 @@ static int stuck(exs_sim *sim, const struct exsi_sim_wait *wait, bool endless)
 	return exsi_fail(EXS_EDEADLK, "simulation: nothing is left to do, and what is waited for has not come");
 }
 
+/* Others go on: on threads of their own, or on this stack. */
+static int let_go_on(exs_sim *sim, struct exsi_sim_wait *wait)
+{
+	if (sim->stats.steps >= wait->last_step)
+		return EXS_EDEADLK;
+	if (!sim->options.threads || !exsi_sim_let_go_on(sim))
+		return exsi_sim_turn(sim, wait->deadline);
+	if (wait->told)
+		return EXS_EDEADLK;
+	return exsi_clock_ns(sim->clock) >= wait->deadline ? EXS_ETIMEDOUT : EXS_OK;
+}
+
+static int wait_until(exs_sim *sim, struct exsi_sim_wait *wait)
+{
+	struct exsi_sim_wait **at = &sim->wait;
+	uint64_t last = sim->stats.steps + sim->options.max_steps;
+	int rc = EXS_OK;
+
+	wait->last_step = last < sim->options.max_steps ? UINT64_MAX : last;
+	wait->seat = sim->current;
+	wait->below = sim->wait;
+	sim->wait = wait;
+	for (;;) {
+		exsi_drain();
+		if (rc || wait->done(wait->arg))
+			break;
+		rc = let_go_on(sim, wait);
+	}
+	while (*at != wait)
+		at = &(*at)->below;
+	*at = wait->below;
+	if (!rc)
+		sim->chores_done = 0;
+	return rc;
+}
+
 int exsi_sim_until(struct exsi_turner *turner, bool (*done)(void *), void *arg, uint64_t deadline)
 {
 	exs_sim *sim = EXSI_CONTAINER_OF(turner, exs_sim, turner);
-	struct exsi_sim_wait wait = {done, arg, sim->wait};
-	size_t steps = 0;
-	int rc = EXS_OK;
+	struct exsi_sim_wait wait = {.done = done, .arg = arg, .deadline = deadline};
+	int rc = wait_until(sim, &wait);
 
-	sim->wait = &wait;
-	for (;;) {
-		exsi_drain();
-		if (rc || done(arg))
-			break;
-		rc = steps++ < sim->options.max_steps ? exsi_sim_turn(sim, deadline) : EXS_EDEADLK;
-	}
-	sim->wait = wait.below;
 	if (done(arg))
 		return EXS_OK;
-	return rc == EXS_EDEADLK ? stuck(sim, &wait, steps > sim->options.max_steps) : rc;
+	return rc == EXS_EDEADLK ? stuck(sim, &wait, sim->stats.steps >= wait.last_step) : rc;
+}
+
+int exs_sim_wait(exs_sim *sim, bool (*done)(void *), void *arg, double seconds)
+{
+	uint64_t deadline;
+	int rc = exsi_wait_begin("exs_sim_wait", seconds, &deadline);
+
+	return rc ? rc : exsi_sim_until(&sim->turner, done, arg, deadline);
+}
+
+static bool never(void *unused)
+{
+	(void)unused;
+	return false;
+}
+
+/* For exs_sim_run and exs_sim_step, where waits have threads of their own. *idle: nothing is left to do. */
+static void go_on(exs_sim *sim, bool (*done)(void *), void *arg, bool *idle)
+{
+	struct exsi_sim_wait wait = {.done = done, .arg = arg, .deadline = EXSI_NEVER, .idles = true};
+
+	wait_until(sim, &wait);
+	*idle = wait.told;
+}
+
+struct steps {
+	exs_sim *sim;
+	uint64_t n;
+};
+
+static bool has_stepped(void *arg)
+{
+	struct steps *steps = arg;
+
+	return steps->sim->stats.steps != steps->n;
 }
 
 bool exs_sim_step(exs_sim *sim)
 {
+	struct steps steps = {sim, sim->stats.steps};
+	bool idle;
+
 	exsi_drain();
-	return exsi_sim_turn(sim, EXSI_NEVER) == EXS_OK;
+	if (!sim->options.threads)
+		return exsi_sim_turn(sim, EXSI_NEVER) == EXS_OK;
+	go_on(sim, has_stepped, &steps, &idle);
+	return !idle;
 }
 
-int exs_sim_run(exs_sim *sim)
+/* Until nothing is left to do; false: that took too many. */
+static bool step_often(exs_sim *sim)
 {
 	size_t steps = 0;
 
 	while (steps < sim->options.max_steps && exs_sim_step(sim))
 		steps++;
-	if (steps < sim->options.max_steps)
+	return steps < sim->options.max_steps;
+}
+
+int exs_sim_run(exs_sim *sim)
+{
+	bool idle;
+
+	if (sim->options.threads)
+		go_on(sim, never, NULL, &idle);
+	else
+		idle = step_often(sim);
+	if (idle)
 		return EXS_OK;
-	return exsi_fail(EXS_EDEADLK, "exs_sim_run: %zu steps were not enough (max_steps)", steps);
+	return exsi_fail(EXS_EDEADLK, "exs_sim_run: %zu steps were not enough (max_steps)", sim->options.max_steps);
 }
 
 int exs_sim_run_until(exs_sim *sim, exs_future *future)
