@@ -2,6 +2,7 @@
 #include "conformance.h"
 #include "support.h"
 
+#include <fnmatch.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,12 +27,18 @@ struct env {
 };
 
 static exs_clock *the_clock;
-static const char *_Atomic chain_name;
+static const char *_Atomic test_name, *_Atomic chain_name;
 static void (*fail_next)(void);
+static bool faulty; /* the simulation injects faults */
 
 exs_clock *conformance_clock(void)
 {
 	return the_clock;
+}
+
+exs_sim *conformance_sim(void)
+{
+	return support_sim;
 }
 
 exs_executor *conformance_retry(exs_executor *ex, unsigned max_attempts)
@@ -48,11 +55,20 @@ exs_executor *conformance_poll(exs_executor *ex)
 	return exs_with_poll(ex, job_poll, job_cancel, NULL, &options);
 }
 
+bool conformance_faults(void)
+{
+	return faulty;
+}
+
 /* --- the run over all chains --- */
 
 static void say_chain(void)
 {
 	fprintf(stderr, "chain: %s\n", atomic_load(&chain_name));
+	if (support_sim)
+		fprintf(stderr,
+			"alone: EXS_TEST_SEED=%llu EXS_TEST_CHAIN='%s' conformance_plain --only 'conformance/%s'\n",
+			(unsigned long long)harness_seed(), atomic_load(&chain_name), atomic_load(&test_name));
 	if (fail_next)
 		fail_next();
 }
@@ -86,7 +102,49 @@ static void probe(struct env *env)
 	job_fini(&job);
 }
 
-static void over_one(const struct conformance_chain *chain, void (*test)(struct env *env))
+/* Some of all, drawn. */
+static exs_sim_options draw_faults(void)
+{
+	exs_sim_options o = {.threads = true};
+	double *all[] = {&o.fail, &o.lose, &o.cancel, &o.delay, &o.time, &o.no_memory};
+	uint64_t state = harness_seed();
+
+	for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++)
+		if (harness_below(&state, 2))
+			*all[i] = 1.0 / (double)(10 + harness_below(&state, 300));
+	return o;
+}
+
+static void begin_clock(const struct conformance_chain *chain)
+{
+	exs_sim_options options = {.threads = true};
+
+	if (!chain->on_sim) {
+		the_clock = exs_clock_manual_new();
+		return;
+	}
+	if (faulty)
+		options = draw_faults();
+	sim_begin(harness_seed(), &options);
+	the_clock = exs_sim_clock(support_sim);
+}
+
+static uint64_t end_clock(void)
+{
+	uint64_t digest = 0;
+
+	CHECK_INT(exs_clock_armed(the_clock), 0);
+	if (support_sim) {
+		digest = exs_sim_digest(support_sim);
+		sim_end();
+	} else {
+		exs_clock_unref(the_clock);
+	}
+	return digest;
+}
+
+/* Answers the digest of a simulation. */
+static uint64_t over_one(const struct conformance_chain *chain, void (*test)(struct env *env))
 {
 	int threads = harness_threads();
 	long futures = harness_futures();
@@ -95,34 +153,48 @@ static void over_one(const struct conformance_chain *chain, void (*test)(struct 
 	CHECK(!sem_init(&env.freed, 0, 0));
 	env.hinted = exs_error_new_retry_after(&test_domain, 2, HINT, "not now");
 	atomic_store(&chain_name, chain->name);
-	the_clock = exs_clock_manual_new();
+	begin_clock(chain);
 	if (chain->set_up)
 		chain->set_up();
 	env.ex = chain->make();
 	CHECK(env.ex);
-	probe(&env);
+	if (!faulty)
+		probe(&env);
 	test(&env);
 	exs_executor_free(env.ex);
 	CHECK_INT(exs_quiesce(EXS_FOREVER), EXS_OK);
-	CHECK_INT(exs_clock_armed(the_clock), 0);
 	if (chain->tear_down)
 		chain->tear_down();
-	exs_clock_unref(the_clock);
+	uint64_t digest = end_clock();
 	exs_error_unref(env.error);
 	exs_error_unref(env.hinted);
 	harness_wait_threads(threads);
 	harness_wait_futures(futures);
+	return digest;
 }
 
-static void over_chains(void (*test)(struct env *env))
+/* On a simulation the same seed gives the same steps. */
+static void over_rounds(const struct conformance_chain *chain, void (*test)(struct env *env))
 {
-	const char *only = getenv("EXS_TEST_CHAIN"); /* to look at one */
+	for (unsigned long n = chain->on_sim ? harness_rounds(1) : !faulty; n; n--) {
+		uint64_t digest = over_one(chain, test), seed = harness_seed();
+		if (chain->on_sim && seed % 8 == 0)
+			CHECK(over_one(chain, test) == digest);
+		if (chain->on_sim)
+			harness_set_seed(seed + 1);
+	}
+}
 
+static void over_chains(const char *name, void (*test)(struct env *env))
+{
+	const char *only = getenv("EXS_TEST_CHAIN"); /* to look at one, or some: 'sim: *' */
+
+	atomic_store(&test_name, name);
 	fail_next = harness_on_fail;
 	harness_on_fail = say_chain;
 	for (size_t i = 0; i < conformance_n; i++)
-		if (!only || !strcmp(only, conformance_chains[i].name))
-			over_one(&conformance_chains[i], test);
+		if (!only || !fnmatch(only, conformance_chains[i].name, 0))
+			over_rounds(&conformance_chains[i], test);
 	harness_on_fail = fail_next;
 }
 
@@ -131,7 +203,7 @@ static void over_chains(void (*test)(struct env *env))
 	static void name(struct env *env);                                                                             \
 	TEST(conformance, name)                                                                                        \
 	{                                                                                                              \
-		over_chains(name);                                                                                     \
+		over_chains(#name, name);                                                                              \
 	}                                                                                                              \
 	static void name(struct env *env)
 
@@ -159,8 +231,8 @@ struct call {
 	struct job job;
 	struct env *env;
 	exs_future *f;
-	bool threaded;
-	pthread_t thread;
+	bool is_beside;
+	struct beside beside;
 };
 
 static void *call_main(void *arg)
@@ -174,18 +246,18 @@ static void *call_main(void *arg)
 static void call_start(struct env *env, struct call *c)
 {
 	c->env = env;
-	c->threaded = env->here;
-	if (c->threaded)
-		c->thread = thread_start(call_main, c);
+	c->is_beside = env->here;
+	if (c->is_beside)
+		beside_start(&c->beside, call_main, c);
 	else
 		call_main(c);
 }
 
 static exs_future *call_future(struct call *c)
 {
-	if (c->threaded)
-		thread_join(c->thread);
-	c->threaded = false;
+	if (c->is_beside)
+		beside_end(&c->beside);
+	c->is_beside = false;
 	return c->f;
 }
 
@@ -207,9 +279,10 @@ static struct crowd *crowd_start(struct env *env, bool polite)
 		crowd->calls[i].job.gated = true;
 		crowd->calls[i].job.polite = polite;
 		call_start(env, &crowd->calls[i]);
+		if (i == 0 || env->here)
+			sem_take(&crowd->calls[i].job.entered);
 	}
-	for (unsigned i = 0; i < (env->here ? crowd->n : 1); i++)
-		sem_take(&crowd->calls[i].job.entered);
+	let_all_go_on();
 	return crowd;
 }
 
@@ -393,6 +466,7 @@ static void one_submit(struct env *env, struct one *one, exs_set *set)
 	one->job.failures = one->outcome == FAILS ? ALWAYS : one->outcome == FAILS_ONCE;
 	one->job.error = env->error;
 	one->job.cancels = one->outcome == CANCELS;
+	one->job.unsteady = faulty;
 	one->f = submit(env, &one->job);
 	one->seen.last = one->f;
 	CHECK_INT(exs_future_on_done(one->f, seen_call, &one->seen, seen_free), EXS_OK);
@@ -415,7 +489,15 @@ static void check_one(struct env *env, struct one *one)
 		CHECK_INT(kind, expected);
 	CHECK(kind != EXS_KIND_VALUE || exs_future_value(one->f) == &one->job);
 	CHECK(kind != EXS_KIND_ERROR || exs_future_error(one->f) == env->error);
-	one->came++;
+}
+
+/* A failure, a cancel or a lost result may have come instead, none of which is another's. */
+static void check_faulty(struct env *env, struct one *one)
+{
+	exs_result r = exs_future_result(one->f);
+
+	CHECK(r.kind != EXS_KIND_VALUE || r.value == &one->job);
+	CHECK(r.kind != EXS_KIND_ERROR || r.error == env->error || exs_error_domain(r.error) != &test_domain);
 }
 
 /* Once everything is over. */
@@ -428,11 +510,11 @@ static void one_end(struct env *env, struct one *one)
 	CHECK_INT(one->came, 1);
 	wait_count(&one->seen.frees, 1);
 	CHECK_INT(one->seen.calls, 1);
-	CHECK(one->outcome == IS_CANCELLED ? one->job.starts <= most : one->job.starts == most);
+	CHECK(faulty || one->job.starts <= most);
+	CHECK(faulty || one->outcome == IS_CANCELLED || one->job.starts == most);
 	job_fini(&one->job); /* its argument freed once, its values destroyed */
 }
 
-/* Every result once, every callback once, every argument freed once. */
 static void thousand(struct env *env)
 {
 	enum { N = 1000 };
@@ -451,7 +533,8 @@ static void thousand(struct env *env)
 		while (one < ones + N && one->f != f)
 			one++;
 		CHECK(one < ones + N);
-		check_one(env, one);
+		faulty ? check_faulty(env, one) : check_one(env, one);
+		one->came++;
 		one->f = NULL;
 		exs_future_unref(f);
 	}
@@ -463,9 +546,18 @@ static void thousand(struct env *env)
 	free(ones);
 }
 
+/* Every result once, every callback once, every argument freed once. */
 OVER_CHAINS(thousand_submits)
 {
 	thousand(env);
+}
+
+/* Every result once, every callback once, every argument freed once, whatever fails. */
+TEST(conformance, thousand_submits_with_faults)
+{
+	faulty = true;
+	over_chains("thousand_submits_with_faults", thousand);
+	faulty = false;
 }
 
 static void *submit_many(void *ex)
@@ -481,12 +573,12 @@ static void *submit_many(void *ex)
 
 OVER_CHAINS(submits_from_many_threads)
 {
-	pthread_t threads[4];
+	struct beside threads[4];
 
 	for (int i = 0; i < 4; i++)
-		threads[i] = thread_start(submit_many, env->ex);
+		beside_start(&threads[i], submit_many, env->ex);
 	for (int i = 0; i < 4; i++)
-		thread_join(threads[i]);
+		beside_end(&threads[i]);
 }
 
 OVER_CHAINS(call_and_try_submit)
@@ -1096,26 +1188,19 @@ static void shut_down_now(struct env *env, exs_mode mode)
 	stages_end(env, &s);
 }
 
-static void shut_down_now_drain(struct env *env)
+OVER_CHAINS(drain_without_time)
 {
 	shut_down_now(env, EXS_DRAIN);
 }
 
-static void shut_down_now_queued(struct env *env)
+OVER_CHAINS(cancel_queued_without_time)
 {
 	shut_down_now(env, EXS_CANCEL_QUEUED);
 }
 
-static void shut_down_now_all(struct env *env)
+OVER_CHAINS(cancel_all_without_time)
 {
 	shut_down_now(env, EXS_CANCEL_ALL);
-}
-
-TEST(conformance, shutdown_without_time)
-{
-	over_chains(shut_down_now_drain);
-	over_chains(shut_down_now_queued);
-	over_chains(shut_down_now_all);
 }
 
 struct closer {
@@ -1149,7 +1234,7 @@ static struct job *submit_until_refused(struct env *env)
 		exs_future_unref(f);
 		if (refused)
 			return jobs;
-		sched_yield();
+		let_others_go_on();
 	}
 }
 
@@ -1171,7 +1256,8 @@ OVER_CHAINS(shutdown_drains)
 	if (env->cancels)
 		return;
 	stages_start(env, &s, false);
-	pthread_t thread = thread_start(close_it, &c);
+	struct beside thread;
+	beside_start(&thread, close_it, &c);
 	struct job *taken = submit_until_refused(env);
 	for (int i = 0; i < STAGES; i++)
 		CHECK(!s.f[i] || !exs_future_is_done(s.f[i]));
@@ -1179,7 +1265,7 @@ OVER_CHAINS(shutdown_drains)
 	atomic_store(&s.jobs[POLLED].held, false);
 	exs_poll_notify(env->ex);
 	advance(the_clock, HINT);
-	thread_join(thread);
+	beside_end(&thread);
 	CHECK_INT(c.left, 0);
 	for (int i = 0; i < STAGES; i++)
 		if (s.f[i])
@@ -1220,14 +1306,15 @@ static void close_queued(struct env *env, exs_mode mode)
 	struct closer c = {env->ex, mode, 0};
 
 	stages_start(env, &s, false);
-	pthread_t thread = thread_start(close_it, &c);
+	struct beside thread;
+	beside_start(&thread, close_it, &c);
 	check_cancelled(&s);
 	CHECK_INT(s.crowd->calls[0].job.ends, 0);
 	if (!env->here && !env->cancels)
 		CHECK_INT(exs_future_cause(s.crowd->calls[0].f), EXS_CAUSE_NONE);
 	struct job *taken = env->here ? submit_until_refused(env) : NULL; /* the shutdown has begun */
 	stages_open(&s);
-	thread_join(thread);
+	beside_end(&thread);
 	CHECK_INT(c.left, 0);
 	exs_future *f = exs_future_ref(call_future(&s.crowd->calls[0]));
 	if (env->goes_on)
@@ -1399,16 +1486,16 @@ OVER_CHAINS(scope_of_a_chain_that_is_shut_down)
 	call_start(env, &c);
 	sem_take(&c.job.entered);
 	exs_shutdown(env->ex, EXS_CANCEL_QUEUED, 0);
-	pthread_t thread = 0;
+	struct beside thread;
 	if (!env->here)
-		thread = thread_start(close_failed, env->scope); /* otherwise the submit is not over */
+		beside_start(&thread, close_failed, env->scope); /* otherwise the submit is not over */
 	CHECK_INT(c.job.freed, 0);
 	sem_post(&c.job.open);
 	expect_code(call_future(&c), &exs_domain_exs, EXS_ESHUTDOWN);
 	if (env->here)
 		close_failed(env->scope);
 	else
-		thread_join(thread);
+		beside_end(&thread);
 	env->scope = NULL;
 	CHECK_INT(c.job.freed, 1);
 	CHECK_INT(c.job.values, 0);

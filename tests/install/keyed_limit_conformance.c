@@ -9,9 +9,17 @@ static uint64_t one_key(void *arg)
 	return 1;
 }
 
+/* A pool of threads, or the simulation's. */
+static exs_executor *pool(unsigned workers)
+{
+	exs_sim *sim = conformance_sim();
+
+	return sim ? exs_sim_pool(sim, workers) : exs_with_clock(exs_thread_pool(workers), conformance_clock());
+}
+
 static exs_executor *limited_pool(void)
 {
-	return with_keyed_limit(exs_with_clock(exs_thread_pool(4), conformance_clock()), 9, one_key);
+	return with_keyed_limit(pool(4), 9, one_key);
 }
 
 static exs_executor *limited_inline(void)
@@ -21,14 +29,17 @@ static exs_executor *limited_inline(void)
 
 static exs_executor *wrapped(void)
 {
-	exs_executor *ex = with_keyed_limit(exs_with_clock(exs_thread_pool(2), conformance_clock()), 12, one_key);
+	exs_executor *ex = with_keyed_limit(pool(2), 12, one_key);
 
 	return exs_with_timeout(conformance_poll(conformance_retry(ex, 2)), 2000);
 }
 
 const struct conformance_chain conformance_chains[] = {
-	{"keyed_limit > thread_pool(4)", limited_pool, NULL, NULL},
-	{"keyed_limit > inline", limited_inline, NULL, NULL},
-	{"timeout > poll > retry > keyed_limit > thread_pool(2)", wrapped, NULL, NULL},
+	{"keyed_limit > thread_pool(4)", limited_pool, NULL, NULL, false},
+	{"keyed_limit > inline", limited_inline, NULL, NULL, false},
+	{"timeout > poll > retry > keyed_limit > thread_pool(2)", wrapped, NULL, NULL, false},
+	{"keyed_limit > sim(4)", limited_pool, NULL, NULL, true},
+	{"sim: keyed_limit > inline", limited_inline, NULL, NULL, true},
+	{"timeout > poll > retry > keyed_limit > sim(2)", wrapped, NULL, NULL, true},
 };
 const size_t conformance_n = sizeof(conformance_chains) / sizeof(*conformance_chains);

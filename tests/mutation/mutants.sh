@@ -344,6 +344,27 @@ mutant sim_waits_in_real_time base/thread.c sim sim/waits_are_measured_on_its_cl
 	's/return self\.turner \? self\.turner->now\(self\.turner\) : exsi_now\(\);/return exsi_now();/'
 mutant restart_seen_as_submit executor/call.c call call/a_restart_within_its_own_submit_is_a_restart \
 	's/^\telse if \(me\.entering == f\)/\telse if (false)/'
+mutant sim_waiting_task_has_no_spare pools/sim_pool.c sim_threads sim_threads/no_wait_is_inverted \
+	's/^\t\trun->pool->n_running \+= begins.*/\t\t;/'
+mutant sim_nobody_told_of_a_deadlock pools/sim_turn.c sim_threads sim_threads/deadlocks_are_found \
+	's/^\twhile \(w->idles && w->below\)/\twhile (w->below)/'
+mutant sim_polling_chain_released base/thread.c sim_threads sim_threads/a_chain_is_not_released_while_it_polls \
+	's/^\tif \(turner && chore->busy\)/\tif (false)/'
+mutant sim_handler_blocks_all future/context.c sim_threads sim_threads/a_task_awaits_its_handler \
+	's/^\tif \(elsewhere && turner\)/\tif (false)/'
+# What stress_test.c finds among threads, found in one process that can be replayed.
+mutant sim_callback_order_reversed future/future.c conformance 'conformance/callbacks_once_and_in_order@sim: *' \
+	's/^\treturn node;/\treturn last;/'
+mutant sim_gap_in_the_table_not_closed future/set.c conformance 'conformance/thousand_submits@sim: *' \
+	's/set->table\[place\(set, moved->future\)\] = moved;/set->table[i] = moved;/'
+mutant sim_late_outcome_goes_up_twice decorators/timeout_wait.c conformance 'conformance/thousand_submits_with_faults@sim: *' \
+	's/^\t\t\treturn EXS_HELD;/\t\t\treturn EXS_UP;/'
+mutant sim_nested_abandon_frees_the_arg executor/call.c conformance 'conformance/last_attempt_may_succeed@sim: *' \
+	's/, \.arg_free = exsi_arg_drop\}/}/'
+mutant sim_park_not_refused_when_stopped executor/call.c conformance 'conformance/cancel_what_runs@sim: *' \
+	's/if \(exsi_stop\(s\) > x->depth\)/if (false)/'
+mutant sim_batch_holds_nothing decorators/poll.c conformance 'conformance/value@sim: *' \
+	's/exsi_hold\(d->call\);/;/; s/exsi_drop\(d->call\);/;/'
 
 # --- scopes ---
 mutant abandoned_member_not_counted executor/call.c scope scope/abandoned_tasks_are_awaited \

@@ -13,7 +13,8 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 export ASAN_OPTIONS=abort_on_error=1 EXS_TEST_TIMEOUT=${EXS_TEST_TIMEOUT:-4} EXS_STRESS_SECONDS=3
 
-# mutant NAME FILE PROGRAM TEST SED: a fault in src/FILE, made by the sed script, caught by TEST of tests/PROGRAM_test.c.
+# mutant NAME FILE PROGRAM TEST[@CHAINS] SED: a fault in src/FILE, made by the sed script, caught by TEST of tests/PROGRAM_test.c
+# (over CHAINS: EXS_TEST_CHAIN).
 names=() files=() programs=() tests=() scripts=()
 mutant() {
 	names+=("$1") files+=("$2") programs+=("$3") tests+=("$4") scripts+=("$5")
@@ -91,13 +92,15 @@ build() {
 
 # run FILE PROGRAM TEST LOG
 run() {
-	local delay=0 seconds=$EXS_TEST_TIMEOUT
+	local delay=0 seconds=$EXS_TEST_TIMEOUT chains=${3#*@}
 	case $2 in
 	stress) delay=400 ;; # where a fault shows only when threads meet
 	set) delay=20 ;;
 	stack) seconds=15 ;; # a million of something
+	conformance) seconds=30 ;;
 	esac
-	EXS_TEST_DELAY=$delay EXS_TEST_TIMEOUT=$seconds timeout 60 "$1" --only "$3" >"$4" 2>&1
+	[[ $3 == *@* ]] || chains='*'
+	EXS_TEST_DELAY=$delay EXS_TEST_TIMEOUT=$seconds EXS_TEST_CHAIN=$chains timeout 60 "$1" --only "${3%@*}" >"$4" 2>&1
 }
 
 # Without a fault each test passes.
