@@ -723,7 +723,7 @@ TEST(thread_pool, last_worker_that_would_wait_is_told)
 
 struct thread {
 	char name[16];
-	bool signals_blocked;
+	bool signals_blocked, faults_blocked;
 	size_t stack;
 };
 
@@ -737,6 +737,7 @@ static void look_at_thread(struct job *job, exs_context *ctx)
 	CHECK(!pthread_getname_np(pthread_self(), t->name, sizeof(t->name)));
 	CHECK(!pthread_sigmask(SIG_SETMASK, NULL, &mask));
 	t->signals_blocked = sigismember(&mask, SIGINT) && sigismember(&mask, SIGTERM) && sigismember(&mask, SIGUSR1);
+	t->faults_blocked = sigismember(&mask, SIGSEGV) || sigismember(&mask, SIGBUS) || sigismember(&mask, SIGFPE);
 	CHECK(!pthread_getattr_np(pthread_self(), &attr));
 	CHECK(!pthread_attr_getstacksize(&attr, &t->stack));
 	pthread_attr_destroy(&attr);
@@ -781,6 +782,7 @@ TEST(thread_pool, names_of_threads)
 		struct thread t = thread_of(ex);
 		CHECK_STR(t.name, cases[i].thread);
 		CHECK(t.signals_blocked);
+		CHECK(!t.faults_blocked); /* a crash can be reported */
 	}
 }
 

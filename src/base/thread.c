@@ -147,6 +147,16 @@ static void *crew_main(void *arg)
 	return NULL;
 }
 
+/* All but those of a fault of the thread's own: blocked, they end the process before a handler can tell where. */
+static void fill_blocked(sigset_t *set)
+{
+	static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS};
+
+	sigfillset(set);
+	for (size_t i = 0; i < sizeof(faults) / sizeof(*faults); i++)
+		sigdelset(set, faults[i]);
+}
+
 static int create_blocked(const char *name, size_t stack_size, struct recruit *r)
 {
 	pthread_attr_t attr;
@@ -159,7 +169,7 @@ static int create_blocked(const char *name, size_t stack_size, struct recruit *r
 		return rc;
 	if (stack_size)
 		rc = pthread_attr_setstacksize(&attr, stack_size);
-	sigfillset(&all);
+	fill_blocked(&all);
 	if (!rc) {
 		pthread_sigmask(SIG_SETMASK, &all, &old);
 		rc = pthread_create(&thread, &attr, crew_main, r);

@@ -17,7 +17,7 @@ struct exsi_crew {
 
 void exsi_crew_init(struct exsi_crew *crew);
 
-/* Starts fn(arg) with all signals blocked. 0 or an errno. */
+/* Starts fn(arg) with all signals blocked but those of faults (SIGSEGV ...). 0 or an errno. */
 int exsi_crew_start(struct exsi_crew *crew, const char *name, size_t stack_size, void (*fn)(void *), void *arg);
 
 /* The smallest stack in bytes that a thread may have. */
