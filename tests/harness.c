@@ -5,6 +5,7 @@
 #include <dirent.h>
 #include <executors/future.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -18,6 +19,9 @@ extern void (*exsi_observer)(exs_future *future, int done) __attribute__((weak))
 
 /* LeakSanitizer's; present under ASan only. */
 int __lsan_do_recoverable_leak_check(void) __attribute__((weak));
+
+/* A sanitizer's: calls fn before it ends the process. */
+void __sanitizer_set_death_callback(void (*fn)(void)) __attribute__((weak));
 
 struct harness_test *harness_tests;
 void (*harness_on_fail)(void);
@@ -37,17 +41,22 @@ void harness_add(struct harness_test *test)
 
 /* --- failing --- */
 
-/* Ends the process; of several threads that fail together one does. */
-static _Noreturn void end_failed(void)
-{
-	static atomic_flag ending = ATOMIC_FLAG_INIT;
+static atomic_flag failing = ATOMIC_FLAG_INIT;
 
-	while (atomic_flag_test_and_set(&ending))
-		pause();
+static void say_how_to_replay(void)
+{
 	if (atomic_load(&seed_used))
 		fprintf(stderr, "replay with EXS_TEST_SEED=%llu\n", (unsigned long long)atomic_load(&seed));
 	if (harness_on_fail)
 		harness_on_fail();
+}
+
+/* Ends the process; of several threads that fail together one does. */
+static _Noreturn void end_failed(void)
+{
+	while (atomic_flag_test_and_set(&failing))
+		pause();
+	say_how_to_replay();
 	fflush(NULL);
 	abort();
 }
@@ -74,6 +83,31 @@ void harness_check_str(const char *file, int line, const char *a_text, const cha
 	fprintf(stderr, "%s:%d: %s: failed: %s is \"%s\", %s is \"%s\"\n", file, line, atomic_load(&current), a_text,
 		a ? a : "(NULL)", b_text, b ? b : "(NULL)");
 	end_failed();
+}
+
+/* A sanitizer has made its report, or the process crashes. */
+static void on_death(void)
+{
+	if (!atomic_flag_test_and_set(&failing))
+		say_how_to_replay();
+}
+
+static struct sigaction before_us; /* a sanitizer's, perhaps */
+
+/* Once more, for whoever was to handle it. */
+static void on_crash(int number)
+{
+	on_death();
+	sigaction(number, &before_us, NULL);
+}
+
+static void watch_for_death(void)
+{
+	struct sigaction ours = {.sa_handler = on_crash, .sa_flags = SA_ONSTACK};
+
+	if (__sanitizer_set_death_callback)
+		__sanitizer_set_death_callback(on_death);
+	sigaction(SIGSEGV, &ours, &before_us);
 }
 
 /* --- the futures that are alive ---
@@ -260,12 +294,18 @@ static void watch_set(time_t until)
 	pthread_mutex_unlock(&watch_lock);
 }
 
+static void begin(void)
+{
+	watch_for_death();
+	watch_start();
+}
+
 void harness_run(const char *name, void (*run)(void))
 {
 	static pthread_once_t started = PTHREAD_ONCE_INIT;
 
 	atomic_store(&current, name);
-	pthread_once(&started, watch_start);
+	pthread_once(&started, begin);
 	watch_set(now() + 1 + (time_t)number_of("EXS_TEST_TIMEOUT", 60));
 	run();
 	if (__lsan_do_recoverable_leak_check && __lsan_do_recoverable_leak_check())

@@ -66,7 +66,7 @@ extern struct harness_test *harness_tests; /* in the order of their definition; 
 void harness_add(struct harness_test *test);
 
 /* Runs one test under the watchdog; ends the watchdog, after at least one test. harness_on_fail, if set, is called once before
-   a failure ends the process. */
+   a failure, a sanitizer or a crash ends the process. */
 void harness_run(const char *name, void (*run)(void));
 void harness_end(void);
 extern void (*harness_on_fail)(void);
