@@ -259,27 +259,27 @@ mutant gathered_ones_not_swept decorators/batch.c batch batch/shutdown_cancels_w
 mutant yields_resumed_in_place decorators/batch.c stack stack/retries_through_batches \
 	's/exs_call_release\(f, x, EXS_UP, &s->outcome, &s->link\);/exs_call_resume(f, x, EXS_UP, \&r);/'
 
-# --- poll ---
-mutant yield_accepted_after_cancel decorators/poll.c poll poll/cancel_during_a_poll \
-	's/if \(s->d == d && !s->has_stash\)/if (!s->has_stash)/'
-mutant claim_skipped decorators/poll.c poll poll/yield_while_the_cancel_function_runs \
-	's/mine = exs_call_claim\(d->call\);/mine = true;/'
-mutant kept_yield_wins decorators/poll.c poll poll/yield_while_the_cancel_function_runs \
-	's/if \(has_stash && !yes\)/if (has_stash)/'
-mutant ignored_value_leaked decorators/poll.c poll poll/yields_once_each \
-	'/^static bool yield/,/^}/s/exs_result_clear\(&r\);/;/'
-mutant batch_holds_nothing decorators/poll.c races races/descriptor_of_a_call_that_ends_during_the_poll \
-	's/exsi_hold\(d->call\);/;/; s/exsi_drop\(d->call\);/;/'
-mutant refused_cancel_counts decorators/poll.c poll poll/cancel_answered_no \
-	's/if \(!yes && !s->has_stash && /if (false \&\& /'
-mutant poller_not_woken decorators/poll.c poll poll/woken_by_a_new_call_and_by_notify \
-	'/^static void ring/,/^}/s/exsi_unpark\(&p->bell, 1\);//'
+# --- poll, and calls in hand ---
+mutant yield_accepted_after_cancel decorators/poll_descriptor.c poll poll/cancel_during_a_poll \
+	's/^\texsi_hand_take\(held\);/\t;/'
+mutant claim_skipped executor/hand.c poll poll/yield_while_the_cancel_function_runs \
+	's/if \(exs_call_claim\(f\)\) \{/if (true) {/'
+mutant kept_yield_wins decorators/poll_cancel.c poll poll/yield_while_the_cancel_function_runs \
+	's/if \(s->held\.yielded && refused\)/if (s->held.yielded)/'
+mutant ignored_value_leaked executor/hand.c poll poll/yields_once_each \
+	'/^exs_future \*exsi_hand_yield/,/^}/s/exs_result_clear\(&r\);/;/'
+mutant batch_holds_nothing decorators/poll_turn.c races races/descriptor_of_a_call_that_ends_during_the_poll \
+	's/exsi_hold\(d->root\);/;/; s/exsi_drop\(d->root\);/;/'
+mutant refused_cancel_counts decorators/poll_cancel.c poll poll/cancel_answered_no \
+	's/if \(refused && !s->held\.yielded && /if (false \&\& /'
+mutant poller_not_woken executor/servant.c poll poll/woken_by_a_new_call_and_by_notify \
+	'/^void exsi_servant_ring/,/^}/s/exsi_unpark\(&s->bell, 1\);//'
 mutant pending_counted_each_time decorators/poll.c stack stack/a_million_pending_descriptors \
-	's/^\t\tappend\(&p->pending, s\);/&\n\t\tfor (struct slot *o = p->pending.next; o != \&p->pending; o = o->next)\n\t\t\to->prev->next = o;/'
-mutant context_not_freed_on_failure decorators/poll.c oom oom/constructors \
-	'/^static exs_executor \*give_up/,/^}/s/o->ctx_free\(ctx\);/;/'
-mutant oldest_not_asked_for decorators/poll.c oom oom/poll \
-	's/< p->batch\.room; s = s->next, n\+\+/<= p->batch.room; s = s->next, n++/'
+	's/^\t\texsi_calls_append\(&p->pending, &s->held\);/&\n\t\tfor (struct exsi_held *o = p->pending.first; o; o = o->next)\n\t\t\to->in = \&p->pending;/'
+mutant context_not_freed_on_failure executor/executor.c oom oom/constructors \
+	'/^exs_executor \*exsi_own/,/^}/s/ctx_free\(ctx\);/;/'
+mutant oldest_not_asked_for decorators/poll_turn.c oom oom/poll \
+	's/s && set->n < set->room/s \&\& set->n <= set->room/'
 
 # --- map, flat_map, bind ---
 mutant map_of_a_cancelled_call decorators/map.c map map/cancelled_passes \
@@ -338,8 +338,8 @@ mutant sim_poller_entered_again pools/sim_turn.c sim_conformance sim_conformance
 	's/if \(c->busy \|\| /if (/'
 mutant sim_released_while_in_use executor/shutdown.c sim sim/a_chain_in_use_is_not_released \
 	's/while \(x && \(!over\(x\) \|\| exsi_inside\(x\)\)\)/while (x \&\& !over(x))/'
-mutant sim_poller_not_dismissed decorators/poll.c sim_conformance sim_conformance/random_chains \
-	's/^\t\texsi_dismiss\(&p->chore\);/\t\t;/'
+mutant sim_poller_not_dismissed executor/servant.c sim_conformance sim_conformance/random_chains \
+	's/^\t\texsi_dismiss\(&s->chore\);/\t\t;/'
 mutant sim_waits_in_real_time base/thread.c sim sim/waits_are_measured_on_its_clock \
 	's/return self\.turner \? self\.turner->now\(self\.turner\) : exsi_now\(\);/return exsi_now();/'
 mutant restart_seen_as_submit executor/call.c call call/a_restart_within_its_own_submit_is_a_restart \
@@ -363,8 +363,8 @@ mutant sim_nested_abandon_frees_the_arg executor/call.c conformance 'conformance
 	's/, \.arg_free = exsi_arg_drop\}/}/'
 mutant sim_park_not_refused_when_stopped executor/call.c conformance 'conformance/cancel_what_runs@sim: *' \
 	's/if \(exsi_stop\(s\) > x->depth\)/if (false)/'
-mutant sim_batch_holds_nothing decorators/poll.c conformance 'conformance/value@sim: *' \
-	's/exsi_hold\(d->call\);/;/; s/exsi_drop\(d->call\);/;/'
+mutant sim_call_stays_in_hand decorators/poll_descriptor.c conformance 'conformance/value@sim: *' \
+	's/^\texsi_hand_take\(held\);/\t;/'
 
 # --- scopes ---
 mutant abandoned_member_not_counted executor/call.c scope scope/abandoned_tasks_are_awaited \
@@ -375,7 +375,7 @@ mutant last_error_answered executor/scope.c scope scope/error_is_the_first_itsel
 	's/^\tif \(!s->error\)$/\tif (true)/'
 mutant failed_scope_takes_more executor/scope.c scope scope/failed_scope_takes_no_more \
 	's/^\tif \(!cause\)$/\tif (true)/; s/^\treturn !cause;/\treturn true;/'
-mutant batch_not_counted decorators/poll.c scope scope/poll_functions_are_awaited \
+mutant batch_not_counted decorators/poll_turn.c scope scope/poll_functions_are_awaited \
 	's/exsi_scope_(enter|leave)\(d->scope\);/;/'
 mutant late_member_not_tried_again executor/scope.c scope scope/closing_worker_runs_what_comes_late \
 	's/^\tif \(again\)$/\tif (false)/'
@@ -383,8 +383,8 @@ mutant nudge_not_heard executor/scope.c scope scope/close_on_an_event_loop \
 	's/^\tif \(atomic_exchange\(&c->nudged, false\)\)$/\tif (false)/'
 mutant close_waits_for_itself executor/scope.c scope scope/close_from_within_is_refused \
 	's/^\tif \(would_deadlock\(s\)\)$/\tif (false)/'
-mutant poll_thread_waits_for_itself decorators/poll.c scope scope/close_in_the_batch_of_a_member \
-	's/holds = p->batch\.d\[i\]\.scope == scope;/holds = false;/'
+mutant poll_thread_waits_for_itself decorators/poll_turn.c scope scope/close_in_the_batch_of_a_member \
+	's/s\.found = p->batch\.d\[i\]\.scope == scope;/s.found = false;/'
 mutant submit_not_awaited executor/scope.c conformance conformance/scope_cancels_what_is_left \
 	'/^static exs_future \*submit/,/^}/{s/exsi_scope_(enter|leave)\(s\);/;/}'
 mutant no_room_for_the_rest executor/scope.c oom oom/scopes \
