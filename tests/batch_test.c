@@ -705,6 +705,59 @@ TEST(batch, abandoned_and_retried_below)
 	CHECK_INT(s.service.calls, 2);
 }
 
+/* What the one left behind yields comes too late, once the other has begun. */
+struct twice {
+	atomic_uint calls;
+	sem_t entered, open[2], yielded;
+	bool counts[2];
+	int values[2];
+};
+
+static exs_error *yield_when_open(void *ctx, exs_batch_item **items, size_t n, exs_context *context)
+{
+	struct twice *t = ctx;
+	unsigned call = atomic_fetch_add(&t->calls, 1);
+
+	(void)context;
+	CHECK_INT(n, 1);
+	sem_post(&t->entered);
+	sem_take(&t->open[call]);
+	t->counts[call] = exs_batch_yield_result(items[0], &t->values[call], NULL);
+	sem_post(&t->yielded);
+	return NULL;
+}
+
+TEST(batch, yields_of_one_left_behind)
+{
+	struct twice t = {.calls = 0};
+	exs_retry_options retry = {.max_attempts = 2, .sleep = 1};
+	exs_clock *clock = exs_clock_manual_new();
+	exs_executor *ex = exs_with_timeout_mode(exs_with_clock(exs_thread_pool(2), clock), 10, EXS_ABANDON);
+	sem_t *sems[] = {&t.entered, &t.open[0], &t.open[1], &t.yielded};
+
+	for (int i = 0; i < 4; i++)
+		CHECK(!sem_init(sems[i], 0, 0));
+	ex = exs_with_batch(exs_with_retry(ex, &retry), yield_when_open, &t, &(exs_batch_options){.max = 1});
+	exs_future *f = exs_submit(ex, job_run, NULL);
+	sem_take(&t.entered);
+	advance(clock, 10);
+	CHECK_INT(exs_clock_wait_armed(clock, 1, EXS_FOREVER), EXS_OK);
+	advance(clock, 1);
+	sem_take(&t.entered);
+	for (int i = 0; i < 2; i++) {
+		CHECK(!exs_future_is_done(f));
+		sem_post(&t.open[i]);
+		sem_take(&t.yielded);
+	}
+	wait_done(f);
+	CHECK(!t.counts[0] && t.counts[1] && exs_future_value(f) == &t.values[1]);
+	exs_future_unref(f);
+	exs_executor_free(ex);
+	exs_clock_unref(clock);
+	for (int i = 0; i < 4; i++)
+		sem_destroy(sems[i]);
+}
+
 /* A function that runs is waited for. */
 TEST(batch, abandoned_below_while_a_function_runs)
 {

@@ -404,7 +404,7 @@ exs_scope *exsi_scope_of(exs_future *f)
 static const exs_executor *outermost(const exs_executor *x, exs_option option)
 {
 	while (x && !(x->ops.options & option))
-		x = x->inner;
+		x = x->marks_running ? NULL : x->inner;
 	return x;
 }
 
@@ -513,11 +513,13 @@ static exs_error *refusal(exs_executor *x, const exs_task *t, const char *wrong)
 		return exs_error_new(&exs_domain_exs, EXS_EINVAL, "exs_submit: timeout is %g: it must be 0 or more",
 				     t->timeout);
 	if (t->timeout != 0 && !outermost(x, EXS_OPTION_TIMEOUT))
-		return exs_error_new(&exs_domain_exs, EXS_EINVAL,
-				     "exs_submit: a timeout needs a chain with exs_with_timeout");
+		return exs_error_new(
+			&exs_domain_exs, EXS_EINVAL,
+			"exs_submit: a timeout needs a chain with exs_with_timeout, above the batch if there is one");
 	if (t->retry && !outermost(x, EXS_OPTION_RETRY))
 		return exs_error_new(&exs_domain_exs, EXS_EINVAL,
-				     "exs_submit: a retry policy needs a chain with exs_with_retry");
+				     "exs_submit: a retry policy needs a chain with exs_with_retry, above the batch if "
+				     "there is one");
 	return NULL;
 }
 

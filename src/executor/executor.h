@@ -14,9 +14,10 @@ struct exs_executor {
 	exs_layer_ops ops;
 	exs_executor *inner, *outer;
 	exs_executor *leaf;
-	bool borrow;	    /* inner is somebody else's too */
-	bool new_block;	    /* what is below has its slots in the block of a child call */
-	bool marks_running; /* calls parked here are RUNNING while what does their work runs */
+	bool borrow;	/* inner is somebody else's too */
+	bool new_block; /* what is below has its slots in the block of a child call */
+	/* Below, one call does the work of many that are parked here: they are RUNNING while it runs, and their options end here. */
+	bool marks_running;
 	atomic_bool shared; /* is borrowed: outer does not tell who started a call */
 	uint32_t off, size; /* of this layer's slot, behind the future */
 	uint32_t depth;	    /* 0: a leaf */

@@ -43,6 +43,15 @@ void exsi_ticker_rest(struct exsi_ticker *t)
 	}
 }
 
+void exsi_ticker_unlock(struct exsi_ticker *t)
+{
+	bool idle = exsi_ticker_is_idle(t);
+
+	pthread_mutex_unlock(t->lock);
+	if (idle)
+		exsi_ticker_rest(t);
+}
+
 static bool ticker_expire(struct exsi_timer *timer)
 {
 	(void)timer;
@@ -75,10 +84,14 @@ int exsi_ticker_init(struct exsi_ticker *t, exs_executor *x, pthread_mutex_t *lo
 	*t = (struct exsi_ticker){.x = x, .lock = lock, .ns = ns, .waits = waits, .tick = tick};
 	t->kind = (struct exsi_timer_kind){.expire = ticker_expire, .fire = ticker_fire};
 	t->timer.kind = &t->kind;
-	return exsi_clock_hold(x->clock);
+	int rc = exsi_clock_hold(x->clock);
+	if (rc)
+		t->x = NULL;
+	return rc;
 }
 
 void exsi_ticker_fini(struct exsi_ticker *t)
 {
-	exsi_clock_unhold(t->x->clock);
+	if (t->x)
+		exsi_clock_unhold(t->x->clock);
 }

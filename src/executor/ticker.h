@@ -9,7 +9,7 @@
    - on: the timer is armed, or fires, or somebody is about to arm it or has just disarmed it. Who has armed it, or taken out
      what waited last, looks whether it is still needed. On keeps x. */
 struct exsi_ticker {
-	exs_executor *x;
+	exs_executor *x; /* NULL: not made */
 	pthread_mutex_t *lock;
 	uint64_t ns;
 	bool (*waits)(exs_executor *x); /* with the lock: does something wait? */
@@ -19,7 +19,7 @@ struct exsi_ticker {
 	bool on;
 };
 
-/* Holds the clock. 0 or an errno: then there is nothing to fini. */
+/* Holds the clock. 0 or an errno: then it is not made, and fini does nothing. */
 int exsi_ticker_init(struct exsi_ticker *t, exs_executor *x, pthread_mutex_t *lock, uint64_t ns,
 		     bool (*waits)(exs_executor *), void (*tick)(exs_executor *));
 void exsi_ticker_fini(struct exsi_ticker *t);
@@ -30,5 +30,8 @@ void exsi_ticker_start(struct exsi_ticker *t);
 /* With the lock: it is on, and nothing waits: exsi_ticker_rest is to be called, without the lock, while something keeps x. */
 bool exsi_ticker_is_idle(const struct exsi_ticker *t);
 void exsi_ticker_rest(struct exsi_ticker *t);
+
+/* Gives the lock back, and sees to that; where something keeps x, or waits. Also of one that has not been made, with its lock. */
+void exsi_ticker_unlock(struct exsi_ticker *t);
 
 #endif

@@ -139,7 +139,7 @@ bool exsi_cancel(exs_future *f, unsigned level, exs_cause cause);
 /* The same for n futures at EXSI_STOP_ALL, so that a layer sees those it holds together; only_parked leaves the others alone. */
 void exsi_cancel_all(exs_future *const *futures, size_t n, exs_cause cause, bool only_parked);
 
-/* For a cancel hook that keeps its call: the cancel under way on this thread goes on to f, after the hook has returned. So chains of
+/* For a cancel hook: the cancel under way on this thread goes on to f, after the hook has returned and its call gone up. So chains of
    futures are cancelled in constant stack. Takes over a reference of exsi_hold. */
 void exsi_cancel_next(exs_future *f, exs_cause cause);
 

@@ -243,21 +243,25 @@ mutant gate_lets_in_while_closing decorators/cancel_on_shutdown.c cancel_on_shut
 
 # --- batch ---
 mutant batch_never_full decorators/batch.c batch batch/is_started_when_it_is_full \
-	's/b->n % b->options\.max == 0/b->n > b->options.max/'
-mutant gathered_one_stays_after_cancel decorators/batch.c batch batch/cancel_of_gathered_calls \
-	'/^static exs_step batch_cancel/,/^}/s/^\t\tungather\(b, s\);/\t\t;/'
+	's/b->gathered\.n % b->options\.max == 0/b->gathered.n > b->options.max/'
+mutant gathered_one_stays_after_cancel decorators/batch_run.c batch batch/cancel_of_gathered_calls \
+	'/^void exsi_batch_leave/,/^}/s/^\t\texsi_calls_remove\(held\);/\t\t;/'
 mutant unwanted_batch_goes_on decorators/batch.c batch batch/cancel_while_start_many_runs \
-	's/^\texsi_cancel\(call, EXSI_STOP_ALL, cause\);//'
-mutant canceller_left_behind decorators/batch.c batch batch/races \
-	's/^\t\t\tpart\(&batch->items\[i\], 0\);/\t\t\t;/'
-mutant batch_argument_freed_early decorators/batch.c batch batch/abandoned_below \
-	's/if \(item->listed > hands\)/if (false)/'
-mutant scope_forgets_what_was_left_behind decorators/batch.c batch batch/scope_waits_for_what_was_abandoned_below \
+	's/^\t\texsi_cancel_next\(unwanted, cause\);/\t\texsi_drop(unwanted);/'
+mutant canceller_left_behind decorators/batch_run.c batch batch/races \
+	's/^\t\texsi_batch_leave\(x, held\);/\t\tif (mine)\n\t&/'
+mutant batch_argument_freed_early decorators/batch_run.c batch batch/abandoned_below \
+	's/^\t\t\texsi_batch_tear\(x, held\);/\t\t\t;/'
+mutant scope_forgets_what_was_left_behind decorators/batch_item.c batch batch/scope_waits_for_what_was_abandoned_below \
 	's/item->scope = exsi_scope\(root\);/;/'
-mutant gathered_ones_not_swept decorators/batch.c batch batch/shutdown_cancels_what_was_gathered \
+mutant function_that_runs_not_awaited decorators/batch_run.c batch batch/abandoned_below_while_a_function_runs \
+	's/if \(exsi_batch_slot\(held\)->runs\)/if (false)/'
+mutant gathered_ones_not_swept decorators/batch_run.c batch batch/shutdown_cancels_what_was_gathered \
 	's/x->marks_running = true;/x->marks_running = false;/'
-mutant yields_resumed_in_place decorators/batch.c stack stack/retries_through_batches \
-	's/exs_call_release\(f, x, EXS_UP, &s->outcome, &s->link\);/exs_call_resume(f, x, EXS_UP, \&r);/'
+mutant options_reach_below_a_batch executor/call.c batch batch/options_of_a_call \
+	's/x->marks_running \? NULL : x->inner/x->inner/'
+mutant yields_resumed_in_place decorators/batch_item.c stack stack/retries_through_batches \
+	's/exs_call_release\(f, x, EXS_UP, &s->held\.outcome, &s->link\);/exs_call_resume(f, x, EXS_UP, \&r);/'
 
 # --- poll, and calls in hand ---
 mutant yield_accepted_after_cancel decorators/poll_descriptor.c poll poll/cancel_during_a_poll \
