@@ -255,7 +255,8 @@ static exs_error *yield_most(void *ctx, exs_batch_item **items, size_t n, exs_co
 
 static exs_executor *with_batch(exs_executor *ex, unsigned max)
 {
-	exs_batch_options options = {.max = max, .ctx_free = count_freed};
+	/* Not on time: without memory for a callback thread that would come when there is some again. */
+	exs_batch_options options = {.max = max, .seconds = 100, .ctx_free = count_freed};
 
 	return exs_with_batch(ex, yield_most, give(), &options);
 }
