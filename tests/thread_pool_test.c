@@ -679,6 +679,99 @@ TEST(thread_pool, spares_stand_in_and_leave)
 	exs_executor_free(ex);
 }
 
+/* What a task waits for comes into the queue only when it sleeps, and there is no thread but its own: it is woken and runs that. `late`
+   is not yet a call of the pool when the wait begins. */
+static exs_future *submit_late(void *ctx, exs_result in)
+{
+	struct nest *nest = ctx;
+
+	in.destroy(in.value);
+	exs_future *f = job_submit(nest->ex, &nest->job);
+	give_time(); /* to be looked for, and not found, before it is adopted */
+	return f;
+}
+
+static bool waits(void *ex)
+{
+	return pool_stats(ex).waiting == pool_stats(ex).workers;
+}
+
+static bool one_queued(void *ex)
+{
+	return pool_stats(ex).queued == 1;
+}
+
+TEST(thread_pool, waiter_runs_what_comes_late)
+{
+	exs_executor *ex = pool_made((exs_thread_pool_options){.workers = 1, .max_spares = EXS_NONE});
+	struct nest late = {.ex = ex}, nest = {.rc = -1};
+	exs_executor *chain = exs_with_flat_map(exs_thread_pool(1), submit_late, NULL, &late, NULL);
+	struct job gate, job;
+
+	job_init(&late.job);
+	job_init(&job);
+	job_init(&gate);
+	gate.gated = true;
+	nest.f = job_submit(chain, &gate);
+	sem_take(&gate.entered);
+	job.inside = wait_inside;
+	job.more = &nest;
+	exs_future *f = job_submit(ex, &job);
+	wait_until(waits, ex);
+	sem_post(&gate.open);
+	expect_value(f, &job);
+	CHECK_INT(nest.rc, EXS_OK);
+	CHECK(pthread_equal(late.job.thread, job.thread));
+	expect_value(nest.f, &late.job);
+	exs_executor_free(chain);
+	exs_executor_free(ex);
+	job_fini(&job);
+	job_fini(&late.job);
+	job_fini(&gate);
+}
+
+/* And it comes while another worker could still run it, which then waits, too. */
+TEST(thread_pool, waiter_runs_what_the_last_worker_leaves)
+{
+	exs_executor *ex = pool_made((exs_thread_pool_options){.workers = 2, .max_spares = EXS_NONE});
+	struct nest late = {.ex = ex}, nest[2] = {{.rc = -1}, {.rc = -1}};
+	exs_executor *chain = exs_with_flat_map(exs_thread_pool(1), submit_late, NULL, &late, NULL);
+	exs_promise *p = exs_promise_new(&nest[1].f);
+	struct job gate, jobs[2];
+	exs_future *f[2];
+
+	job_init(&late.job);
+	job_init(&gate);
+	gate.gated = true;
+	nest[0].f = job_submit(chain, &gate);
+	sem_take(&gate.entered);
+	for (int i = 0; i < 2; i++) {
+		job_init(&jobs[i]);
+		jobs[i].gated = i;
+		jobs[i].inside = wait_inside;
+		jobs[i].more = &nest[i];
+		f[i] = job_submit(ex, &jobs[i]);
+	}
+	sem_take(&jobs[1].entered);
+	wait_until(one_waits, ex);
+	sem_post(&gate.open);
+	wait_until(one_queued, ex);
+	sem_post(&jobs[1].open);
+	expect_value(f[0], &jobs[0]);
+	CHECK(pthread_equal(late.job.thread, jobs[0].thread));
+	CHECK_INT(exs_promise_complete(p, exs_ok(NULL, NULL)), EXS_OK);
+	exs_promise_free(p);
+	expect_value(f[1], &jobs[1]);
+	expect_value(nest[0].f, &late.job);
+	expect_value(nest[1].f, NULL);
+	exs_executor_free(chain);
+	exs_executor_free(ex);
+	for (int i = 0; i < 2; i++)
+		job_fini(&jobs[i]);
+	job_fini(&late.job);
+	job_fini(&gate);
+}
+
 /* Two tasks wait for the same running one; no deadlock while a worker runs, and EDEADLK where none is left. */
 TEST(thread_pool, last_worker_that_would_wait_is_told)
 {

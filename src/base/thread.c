@@ -37,15 +37,20 @@ void exsi_frame_pop(struct exsi_frame *frame)
 int exsi_block(bool concerned, const struct exsi_nudge *nudge)
 {
 	struct exsi_worker *worker = self.worker;
-	int rc = worker ? worker->block(worker, concerned, nudge) : EXS_OK;
 
-	if (rc)
-		return rc;
-	if (!self.blocks++ && self.lend && (!worker || !worker->replaced || worker->replaced(worker))) {
-		self.lent = true;
-		self.lend(true);
+	for (;;) {
+		int rc = worker ? worker->block(worker, concerned, nudge) : EXS_OK;
+		if (rc)
+			return rc;
+		if (!self.blocks++ && self.lend && (!worker || !worker->replaced || worker->replaced(worker))) {
+			self.lent = true;
+			self.lend(true);
+		}
+		if (!self.drain)
+			return EXS_OK;
+		exsi_unblock(); /* what it has put off may block */
+		self.drain(true);
 	}
-	return EXS_OK;
 }
 
 bool exsi_help(exs_future *future)

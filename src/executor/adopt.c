@@ -121,6 +121,26 @@ static exs_step adopts_itself(exs_executor *x, exs_future *inner, exs_result *r)
 	return EXS_UP;
 }
 
+static bool tell_leaf(exs_future *f, void *unused)
+{
+	(void)unused;
+	exsi_tell_leaf(f);
+	return false;
+}
+
+/* A thread that waits for f can run what does its work from now on. */
+static exs_step go_on_first(struct exsi_adopter *a, exs_future *f, struct exsi_adoption *s, exs_result *r)
+{
+	exs_future *inner = s->inner;
+
+	exsi_hold(inner);
+	exs_step step = go_on(a, f, s, EXS_CAUSE_NONE, r);
+	if (step == EXS_HELD)
+		exsi_find_work(inner, tell_leaf, NULL);
+	exsi_drop(inner);
+	return step;
+}
+
 exs_step exsi_adopt(exs_executor *x, exs_future *f, struct exsi_adoption *s, exs_future *inner, exs_result *r)
 {
 	struct exsi_adopter *a = exsi_state(x);
@@ -138,7 +158,7 @@ exs_step exsi_adopt(exs_executor *x, exs_future *f, struct exsi_adoption *s, exs
 	pthread_mutex_unlock(&a->lock);
 	if (!exsi_node_add(inner, &s->node))
 		s->done = true; /* by nobody else: the node will not be called */
-	return go_on(a, f, s, EXS_CAUSE_NONE, r);
+	return go_on_first(a, f, s, r);
 }
 
 exs_result exsi_no_future(const char *who, unsigned failures)

@@ -58,6 +58,15 @@ bool exsi_needs(exs_future *f, const exs_executor *leaf)
 	return needs;
 }
 
+void exsi_tell_leaf(exs_future *f)
+{
+	exsi_pin();
+	exs_executor *leaf = is_call(f) ? exsi_top(f)->leaf : NULL;
+	if (leaf && leaf->news)
+		leaf->news(leaf);
+	exsi_unpin();
+}
+
 static void hold_child(exs_future *child, void *held)
 {
 	exsi_hold(child);

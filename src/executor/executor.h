@@ -31,6 +31,8 @@ struct exs_executor {
 	/* Of a leaf whose calls run on a thread of the user's: if this is that thread, runs the next of what is queued; false: it is
 	   not, or there is none. Who queues a call says exsi_tell_waiters, without a lock. May be NULL. */
 	bool (*turn)(exs_executor *leaf);
+	/* Of a leaf whose threads run, while they wait, what they wait for: a call of it may be found to be that only now. Or NULL. */
+	void (*news)(exs_executor *leaf);
 	atomic_uint refs;		    /* its owner (or the layer around it), and its borrows */
 	atomic_int closing;		    /* 0 or an exs_mode; only grows */
 	atomic_size_t submitted, completed; /* calls with this as top; completed is the last touch of each */
@@ -239,6 +241,8 @@ exs_future *exsi_child(exs_future *f);
 bool exsi_find_work(exs_future *f, bool (*test)(exs_future *, void *), void *arg);
 /* Is it one that waits in a queue from which nothing but this leaf can take it? */
 bool exsi_needs(exs_future *f, const exs_executor *leaf);
+/* To the leaf that it stands on: news. */
+void exsi_tell_leaf(exs_future *f);
 /* Where f is parked, or NULL; with a pin, f a call and not done. */
 exs_executor *exsi_parked_at(exs_future *f);
 /* Is a call parked at x where its work is a call of its own, in another block? */

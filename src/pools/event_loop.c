@@ -47,11 +47,11 @@ struct loop {
 	struct exsi_event event;	      /* set while there is something in queue or round */
 	bool turning, stop, freed;
 	pthread_t owner;		/* turned it last, or made it */
-	unsigned pushes;		/* so far; wraps */
+	unsigned news;			/* so far: pushes, and adoptions of what was pushed; wraps */
 	const struct exsi_nudge *nudge; /* of the turning thread, where it waits inside a task */
 	/* The turning thread's alone. */
 	struct exsi_worker worker, *outer;
-	unsigned heard; /* pushes at the last block */
+	unsigned heard; /* news at the last block */
 	unsigned depth; /* calls run inside waits of others, one in the other: bounded, as the stack is */
 };
 
@@ -106,15 +106,20 @@ static void take_out(struct loop *l, struct item *item)
 		exsi_event_assign(&l->event, false);
 }
 
+static void count_news(struct loop *l)
+{
+	l->news++;
+	if (l->nudge)
+		l->nudge->fn(l->nudge->arg);
+}
+
 /* To be followed by exsi_tell_waiters, without the lock. */
 static void push(struct loop *l, struct item *item)
 {
 	append(&l->queue, item);
-	l->pushes++;
 	exsi_event_assign(&l->event, true);
 	pthread_cond_signal(&l->work);
-	if (l->nudge)
-		l->nudge->fn(l->nudge->arg);
+	count_news(l);
 }
 
 static void begin_run(struct loop *l, struct run *run, exs_future *f)
@@ -347,8 +352,8 @@ static int loop_block(struct exsi_worker *w, bool concerned, const struct exsi_n
 	struct loop *l = of_worker(w);
 
 	pthread_mutex_lock(&l->lock);
-	bool again = nudge && l->pushes != l->heard; /* the last look may have been before the last push */
-	l->heard = l->pushes;
+	bool again = nudge && l->news != l->heard; /* the last look may have been before the last news */
+	l->heard = l->news;
 	l->nudge = again || concerned ? NULL : nudge;
 	pthread_mutex_unlock(&l->lock);
 	if (again || concerned)
@@ -638,6 +643,15 @@ static void loop_each(exs_executor *x, exs_visit_fn *visit, void *arg)
 	pthread_mutex_unlock(&l->lock);
 }
 
+static void loop_news(exs_executor *x)
+{
+	struct loop *l = exsi_state(x);
+
+	pthread_mutex_lock(&l->lock);
+	count_news(l);
+	pthread_mutex_unlock(&l->lock);
+}
+
 static void loop_stop(exs_executor *x)
 {
 	struct loop *l = loop_of(x);
@@ -683,6 +697,7 @@ exs_executor *exs_event_loop(void)
 	}
 	*(struct loop **)exsi_state(x) = l;
 	x->turn = loop_turn;
+	x->news = loop_news;
 	l->x = x;
 	atomic_init(&l->refs, 1);
 	pthread_mutex_init(&l->lock, NULL);

@@ -509,11 +509,8 @@ static void worker_lend(struct exsi_relay *relay, bool begins)
 	sort_in(w);
 	struct waiting *next = w->threads ? next_for(q, w) : NULL;
 	pthread_mutex_unlock(&q->lock);
-	if (!next)
-		return;
-	exs_call_resume(call_of(q, next), q->x, EXS_DOWN, &r);
-	if (begins)
-		exsi_drain(); /* nobody looks at what this has put off before the thread sleeps */
+	if (next)
+		exs_call_resume(call_of(q, next), q->x, EXS_DOWN, &r);
 }
 
 /* A task of w waits for f, which is queued: it is claimed and assigned to w, which is full perhaps. */

@@ -17,6 +17,14 @@ union drop_slot {
 
 /* --- the queue, under the lock --- */
 
+/* Also when what is queued is found only now to be what somebody waits for. */
+static void count_news(struct exsi_pool *p)
+{
+	atomic_fetch_add_explicit(&p->news, 1, memory_order_relaxed); /* the lock orders it */
+	if (!exsi_pool_runnable(p))
+		exsi_pool_nudge(p);
+}
+
 static void push(struct exsi_pool *p, struct exsi_pool_slot *s)
 {
 	s->next = &p->queue;
@@ -24,6 +32,8 @@ static void push(struct exsi_pool *p, struct exsi_pool_slot *s)
 	s->prev->next = s;
 	p->queue.prev = s;
 	p->stats.queued++;
+	count_news(p);
+	exsi_pool_wake_one(p);
 }
 
 /* Makes room; NULL if a canceller was faster: then it is gone anyway. Otherwise the caller has its token. */
@@ -162,7 +172,6 @@ static exs_step pool_start(exs_executor *x, exs_future *f, void *slot, exs_resul
 		if (way == ENTERS_FOR_OLDEST)
 			dropped = drop_oldest(p);
 		push(p, slot);
-		exsi_pool_wake_one(p);
 	} else if (p->submitters && !full(p)) {
 		pthread_cond_signal(&p->room); /* for the next that waits: the signal may have been this one's */
 	}
@@ -208,6 +217,15 @@ static void pool_closing(exs_executor *x)
 
 	pthread_mutex_lock(&p->lock);
 	pthread_cond_broadcast(&p->room);
+	pthread_mutex_unlock(&p->lock);
+}
+
+static void pool_news(exs_executor *x)
+{
+	struct exsi_pool *p = exsi_state(x);
+
+	pthread_mutex_lock(&p->lock);
+	count_news(p);
 	pthread_mutex_unlock(&p->lock);
 }
 
@@ -357,6 +375,7 @@ exs_executor *exs_thread_pool_sized(const exs_thread_pool_options *options, size
 	struct exsi_pool *p = exsi_state(x);
 	pool_init(p, x, &o);
 	x->workers = o.workers;
+	x->news = pool_news;
 	p->idle_ns = idle_ns;
 	p->block_ns = block_ns;
 	return x;

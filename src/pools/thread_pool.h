@@ -17,14 +17,17 @@ struct exsi_pool_run {
 	exs_future *call;
 };
 
-/* On the heap: from the start of the thread to its end. next, prev, since, timed: while it sleeps for want of work, under the lock. */
+/* On the heap: from the start of the thread to its end. since, timed: while it sleeps for want of work; nudge: while it waits inside a
+   task; next, prev: in the list of those that do the one or the other; all under the lock. */
 struct exsi_pool_worker {
 	struct exsi_worker base;
 	struct exsi_pool *pool;
 	unsigned number;
-	unsigned depth; /* calls it runs inside waits of others, one in the other: bounded, as its stack is */
+	unsigned depth;	   /* calls it runs inside waits of others, one in the other: bounded, as its stack is */
+	atomic_uint heard; /* pool.news before its last look for what it could do of what it waits for */
 	void *state;
 	struct exsi_pool_worker *next, *prev; /* idle for longer, for shorter */
+	const struct exsi_nudge *nudge;
 	pthread_cond_t wake;
 	uint64_t since;
 	bool timed; /* its sleep has an end */
@@ -37,6 +40,8 @@ struct exsi_pool_worker {
      and whenever it sleeps.
    - A worker leaves for want of work only in the same hold of the lock in which it saw the queue empty, and a call is queued only in the same hold in
      which the workers were seen to do (lacks_worker): so no call is left behind.
+   - If none is runnable, and none can be started, those that wait inside tasks are nudged when a call is queued and when the last comes
+     to wait while some are: each looks whether it needs one of these, and runs it.
    - If more are runnable than min_workers, the longest idle one sleeps with a deadline (timed); no other does. */
 struct exsi_pool {
 	exs_executor *x;
@@ -49,6 +54,8 @@ struct exsi_pool {
 	struct exsi_pool_slot queue;  /* sentinel */
 	struct exsi_pool_run running; /* sentinel */
 	struct exsi_pool_worker *newest, *oldest, *waking;
+	struct exsi_pool_worker *waiting; /* inside tasks, with a nudge */
+	atomic_uint news;		  /* pushes into the queue, adoptions of what is in it */
 	bool stop;
 	bool failing;	     /* a thread is in exsi_pool_fail_queued */
 	unsigned submitters; /* that wait for room */
@@ -120,6 +127,14 @@ static inline void exsi_pool_wake_one(struct exsi_pool *p)
 		return;
 	p->waking = p->newest;
 	pthread_cond_signal(&p->waking->wake);
+}
+
+/* None is there for what is queued but those that wait inside tasks: one may wait for it that has not looked since it came. */
+static inline void exsi_pool_nudge(struct exsi_pool *p)
+{
+	for (struct exsi_pool_worker *w = p->waiting; w; w = w->next)
+		if (w->heard != p->news)
+			w->nudge->fn(w->nudge->arg);
 }
 
 /* --- without it --- */

@@ -367,6 +367,7 @@ static bool worker_help(struct exsi_worker *w, exs_future *f)
 	struct exsi_pool_worker *me = worker_of(w);
 	struct help help = {.pool = me->pool};
 
+	me->heard = atomic_load(&me->pool->news);
 	if (me->depth >= MAX_HELP || !exsi_find_work(f, take_over, &help))
 		return false;
 	me->depth++;
@@ -375,31 +376,70 @@ static bool worker_help(struct exsi_worker *w, exs_future *f)
 	return true;
 }
 
+static void listen(struct exsi_pool *p, struct exsi_pool_worker *me, const struct exsi_nudge *nudge)
+{
+	me->nudge = nudge;
+	me->prev = NULL;
+	me->next = p->waiting;
+	if (me->next)
+		me->next->prev = me;
+	p->waiting = me;
+}
+
+static void listen_no_more(struct exsi_pool *p, struct exsi_pool_worker *me)
+{
+	if (me->next)
+		me->next->prev = me->prev;
+	if (me->prev)
+		me->prev->next = me->next;
+	else
+		p->waiting = me->next;
+	me->nudge = NULL;
+}
+
+/* Under the lock, counted as waiting: is nobody left for what is queued? It may leave the lock. */
+static bool is_stuck(struct exsi_pool *p)
+{
+	if (!exsi_pool_runnable(p) && !exsi_pool_may_grow(p))
+		return true;
+	exs_error *error = exsi_pool_has_work(p) ? exsi_pool_provide(p, 0) : NULL;
+	exs_error_unref(error);
+	return error;
+}
+
 static int worker_block(struct exsi_worker *w, bool concerned, const struct exsi_nudge *nudge)
 {
-	struct exsi_pool *p = worker_of(w)->pool;
-	exs_error *error = NULL;
+	struct exsi_pool_worker *me = worker_of(w);
+	struct exsi_pool *p = me->pool;
+	int rc = EXS_OK;
 
-	(void)nudge;
 	pthread_mutex_lock(&p->lock);
 	p->stats.waiting++;
-	bool stuck = concerned && !exsi_pool_runnable(p) && !exsi_pool_may_grow(p);
-	if (!stuck && exsi_pool_has_work(p)) {
-		error = exsi_pool_provide(p, 0);
-		stuck = error && concerned;
-	}
-	if (stuck)
+	bool stuck = is_stuck(p);
+	unsigned news = atomic_load(&p->news);
+	if (stuck && nudge && me->heard != news)
+		rc = EXSI_AGAIN; /* the last look may have been before the last news */
+	else if (stuck && concerned)
+		rc = EXS_EDEADLK;
+	else if (nudge && !me->nudge)
+		listen(p, me, nudge);
+	me->heard = news; /* as the look was */
+	if (rc)
 		p->stats.waiting--;
+	else if (stuck && exsi_pool_has_work(p))
+		exsi_pool_nudge(p);
 	pthread_mutex_unlock(&p->lock);
-	exs_error_unref(error);
-	return stuck ? EXS_EDEADLK : EXS_OK;
+	return rc;
 }
 
 static void worker_unblock(struct exsi_worker *w)
 {
-	struct exsi_pool *p = worker_of(w)->pool;
+	struct exsi_pool_worker *me = worker_of(w);
+	struct exsi_pool *p = me->pool;
 
 	pthread_mutex_lock(&p->lock);
+	if (me->nudge)
+		listen_no_more(p, me);
 	p->stats.waiting--;
 	look_at_oldest(p); /* of a surplus, it leaves; if none is idle, the next that ends its task */
 	pthread_mutex_unlock(&p->lock);

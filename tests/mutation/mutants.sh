@@ -79,10 +79,14 @@ mutant callbacks_of_shutdown_have_no_frame executor/shutdown.c races races/shutd
 # --- thread pool ---
 mutant fifo_broken pools/thread_pool_workers.c thread_pool thread_pool/first_in_first_out \
 	's/\(s = p->queue\.next\) != &p->queue/(s = p->queue.prev) != \&p->queue/'
+mutant late_call_not_heard_of pools/thread_pool.c thread_pool thread_pool/waiter_runs_what_comes_late \
+	'/^static void pool_news/,/^}/s/count_news\(p\);/;/'
+mutant left_by_the_last_worker pools/thread_pool_workers.c thread_pool thread_pool/waiter_runs_what_the_last_worker_leaves \
+	's/^\telse if \(stuck \&\& exsi_pool_has_work\(p\)\)/\telse if (false)/'
 mutant edeadlk_not_answered pools/thread_pool_workers.c thread_pool thread_pool/last_worker_that_would_wait_is_told \
-	's/bool stuck = concerned && .*/bool stuck = false;/'
+	's/else if \(stuck \&\& concerned\)/else if (false)/'
 mutant spare_not_started pools/thread_pool_workers.c thread_pool thread_pool/spares_stand_in_and_leave \
-	's/error = exsi_pool_provide\(p, 0\);/error = NULL;/'
+	's/exsi_pool_has_work\(p\) \? exsi_pool_provide\(p, 0\) : NULL/NULL/'
 mutant waiter_does_not_help pools/thread_pool_workers.c thread_pool thread_pool/waiter_runs_what_has_not_begun \
 	's/^\tbool mine = exsi_call_claim_run\(f\);/\tbool mine = false;/'
 mutant unused_room_not_passed_on pools/thread_pool.c races races/place_in_the_queue_that_is_not_used \
@@ -90,7 +94,7 @@ mutant unused_room_not_passed_on pools/thread_pool.c races races/place_in_the_qu
 mutant queue_one_too_long pools/thread_pool.c thread_pool thread_pool/full_queue_rejects \
 	's/p->stats\.queued >= p->options\.queue_limit/p->stats.queued > p->options.queue_limit/'
 mutant worker_not_woken pools/thread_pool.c thread_pool thread_pool/starts_workers_when_there_is_work \
-	'/^static exs_step pool_start/,/^}/s/exsi_pool_wake_one\(p\);/;/'
+	'/^static void push/,/^}/s/exsi_pool_wake_one\(p\);/;/'
 mutant room_not_told pools/thread_pool.c thread_pool thread_pool/full_queue_blocks_submits \
 	'/^static exs_step pool_cancel/,/^}/s/exsi_pool_unlink\(p, s\);/{ unsigned n = p->submitters; p->submitters = 0; exsi_pool_unlink(p, s); p->submitters = n; }/'
 mutant deadline_of_a_block_ignored pools/thread_pool.c thread_pool thread_pool/full_queue_blocks_up_to_a_time \
@@ -106,7 +110,7 @@ mutant retired_below_the_minimum pools/thread_pool_workers.c thread_pool_workers
 mutant next_oldest_not_told pools/thread_pool_workers.c thread_pool_workers thread_pool_workers/idle_ones_retire_down_to_the_minimum \
 	'/^static void work\(/,/^}/s/look_at_oldest\(p\);/;/'
 mutant oldest_is_woken pools/thread_pool.c thread_pool_workers thread_pool_workers/newest_idle_one_is_woken \
-	'/^static exs_step pool_start/,/^}/s/exsi_pool_wake_one\(p\);/if (p->oldest \&\& !p->waking) { p->waking = p->oldest; pthread_cond_signal(\&p->waking->wake); }/'
+	'/^static void push/,/^}/s/exsi_pool_wake_one\(p\);/if (p->oldest \&\& !p->waking) { p->waking = p->oldest; pthread_cond_signal(\&p->waking->wake); }/'
 mutant failed_setup_leaves_the_queue pools/thread_pool_workers.c thread_pool_workers thread_pool_workers/setup_of_the_only_one_fails \
 	'/^static void fall_out/,/^}/s/exsi_pool_fail_queued\(p, error\);/;/'
 mutant failed_start_leaves_the_queue pools/thread_pool.c oom oom/start_that_others_count_on \
