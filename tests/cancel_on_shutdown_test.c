@@ -180,6 +180,46 @@ TEST(cancel_on_shutdown, freed_in_a_cancel_callback)
 	crowd_end(c);
 }
 
+/* First everything is cancelled, then the delegate is shut down; a borrower of that sees it. */
+struct witness {
+	exs_executor *delegate; /* a borrow of it */
+	struct job job;
+	exs_future *f;
+};
+
+static void submit_below(exs_future *f, void *arg)
+{
+	struct witness *w = arg;
+
+	(void)f;
+	w->f = job_submit(w->delegate, &w->job);
+}
+
+TEST(cancel_on_shutdown, then_shuts_the_delegate_down)
+{
+	exs_executor *pool = exs_thread_pool(WORKERS);
+	struct witness first = {.delegate = exs_borrow(pool)}, last = {.delegate = first.delegate};
+	exs_executor *ex = exs_with_cancel_on_shutdown(pool);
+	struct crowd *c = crowd_start(ex);
+
+	job_init(&first.job);
+	job_init(&last.job);
+	CHECK_INT(exs_future_on_done(c->f[MANY - 1], submit_below, &first, NULL), EXS_OK);
+	CHECK_INT(exs_future_on_done(c->f[WORKERS], submit_below, &last, NULL), EXS_OK);
+	CHECK_INT(exs_shutdown(ex, EXS_DRAIN, EXS_FOREVER), 0);
+	expect_value(first.f, &first.job); /* while all were cancelled it was open */
+	expect_value(last.f, &last.job);
+	job_fini(&first.job);
+	job_init(&first.job);
+	expect_code(job_submit(first.delegate, &first.job), &exs_domain_exs, EXS_ESHUTDOWN);
+	CHECK_INT(first.job.starts, 0);
+	exs_executor_free(first.delegate);
+	exs_executor_free(ex);
+	crowd_end(c);
+	job_fini(&first.job);
+	job_fini(&last.job);
+}
+
 /* --- where the call is --- */
 
 /* In a throttle and in a poll set below it; the cancel function is told once. */

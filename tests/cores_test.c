@@ -155,6 +155,23 @@ TEST(cores, files_with_nonsense)
 	CHECK_INT(exsi_quota(root), UINT_MAX); /* nothing is there */
 }
 
+/* Of the processors allowed, no more than the quota lets run. */
+TEST(cores, the_smaller_of_affinity_and_quota)
+{
+	cpu_set_t all;
+
+	CHECK(!sched_getaffinity(0, sizeof(all), &all));
+	unsigned allowed = (unsigned)CPU_COUNT(&all);
+	begin("0::/a\n", "30 23 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n");
+	CHECK_INT(exsi_cores_under(root), allowed);
+	put("/sys/fs/cgroup/a/cpu.max", "100000 100000\n");
+	CHECK_INT(exsi_cores_under(root), 1);
+	put("/sys/fs/cgroup/a/cpu.max", "99999900000 100000\n");
+	CHECK_INT(exsi_cores_under(root), allowed);
+	end();
+	CHECK_INT(exsi_cores(), exsi_cores_under(""));
+}
+
 TEST(cores, affinity)
 {
 	cpu_set_t all, one;

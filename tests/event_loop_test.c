@@ -69,17 +69,8 @@ static void sleeps_soon(struct sleeper *s)
 static bool asleep(void *arg)
 {
 	struct sleeper *s = arg;
-	char path[64], state = 0;
 
-	if (!atomic_load(&s->soon))
-		return false;
-	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", (int)s->tid);
-	FILE *file = fopen(path, "r");
-	if (!file)
-		return true; /* it has ended, or there is no such file: go on */
-	CHECK_INT(fscanf(file, "%*d (%*[^)]) %c", &state), 1);
-	fclose(file);
-	return state == 'S';
+	return atomic_load(&s->soon) && thread_sleeps((int)s->tid);
 }
 
 /* --- order, rounds --- */
@@ -208,6 +199,59 @@ TEST(event_loop, run_once_waits_for_one)
 	CHECK_INT(exs_event_loop_run_once(s.ex, 0), 0);
 	CHECK_INT(exs_event_loop_run_once(s.ex, 1e-3), 0);
 	exs_executor_free(s.ex);
+}
+
+struct runner {
+	exs_executor *ex;
+	struct sleeper sleeper;
+	long n;
+	atomic_bool back;
+};
+
+static void *run_noting(void *arg)
+{
+	struct runner *r = arg;
+
+	sleeps_soon(&r->sleeper);
+	r->n = exs_event_loop_run(r->ex);
+	atomic_store(&r->back, true);
+	return NULL;
+}
+
+static atomic_uint steps_made;
+
+static exs_result count_and_queue(void *arg, exs_context *ctx)
+{
+	unsigned n = atomic_fetch_add(&steps_made, 1) + 1;
+
+	(void)ctx;
+	if (n < 3)
+		exs_future_unref(exs_submit(arg, count_and_queue, arg));
+	return exs_ok(NULL, NULL);
+}
+
+/* Round after round; with nothing to do it sleeps. */
+TEST(event_loop, run_goes_on_until_it_is_stopped)
+{
+	struct runner r = {.ex = made()};
+	pthread_t thread = thread_start(run_noting, &r);
+
+	atomic_store(&steps_made, 0);
+	for (int i = 0; i < 3; i++) {
+		struct job job;
+		wait_until(asleep, &r.sleeper);
+		job_init(&job);
+		expect_value(job_submit(r.ex, &job), &job);
+		CHECK(pthread_equal(job.thread, thread));
+		job_fini(&job);
+	}
+	exs_future_unref(exs_submit(r.ex, count_and_queue, r.ex)); /* each queues the next: three rounds */
+	wait_count(&steps_made, 3);
+	CHECK(!r.back);
+	CHECK_INT(exs_event_loop_stop(r.ex), EXS_OK);
+	thread_join(thread);
+	CHECK_INT(r.n, 6);
+	exs_executor_free(r.ex);
 }
 
 /* --- stop --- */

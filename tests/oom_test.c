@@ -546,6 +546,41 @@ TEST(oom, start_that_others_count_on)
 	}
 }
 
+/* Where there is a worker, no call fails because a further thread can't be made: it waits for the one there is. */
+static exs_result wait_for_gate(void *gate, exs_context *ctx)
+{
+	(void)ctx;
+	while (atomic_load((atomic_uint *)gate) == 1)
+		sched_yield();
+	return exs_ok(gate, NULL);
+}
+
+TEST(oom, further_thread_that_cannot_be_made)
+{
+	atomic_uint gate = 1;
+	exs_executor *ex = exs_thread_pool(3);
+	exs_thread_pool_stats stats;
+	exs_future *f[4];
+
+	atomic_store(&threads.seen, 0);
+	atomic_store(&threads.onward, true);
+	atomic_store(&threads.at, 2);
+	for (int i = 0; i < 4; i++)
+		f[i] = exs_submit(ex, wait_for_gate, &gate);
+	CHECK_INT(exs_thread_pool_get_stats(ex, &stats), EXS_OK);
+	CHECK(stats.workers == 1 && threads.seen >= 2);
+	for (int i = 0; i < 4; i++)
+		CHECK(!exs_future_is_done(f[i]));
+	atomic_store(&gate, 0);
+	for (int i = 0; i < 4; i++) {
+		CHECK_INT(exs_future_wait(f[i], EXS_FOREVER), EXS_OK);
+		CHECK(exs_future_value(f[i]) == &gate);
+		exs_future_unref(f[i]);
+	}
+	atomic_store(&threads.at, 0);
+	exs_executor_free(ex);
+}
+
 /* --- futures --- */
 
 static void count_done(exs_future *f, void *ctx)

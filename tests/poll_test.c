@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 enum { JOBS = 8 };
 
@@ -34,6 +36,7 @@ struct scene {
 	exs_descriptor *d[JOBS];
 	double preset;
 	pthread_t poller, asker;
+	atomic_int poller_tid;
 	size_t many; /* of the last cancel_many */
 	int yielded;
 };
@@ -50,6 +53,7 @@ static exs_error *poll_fn(void *ctx, exs_descriptor **d, size_t n, double *delay
 	}
 	s->preset = *delay;
 	s->poller = pthread_self();
+	s->poller_tid = (int)syscall(SYS_gettid);
 	atomic_fetch_add(&s->polls, 1);
 	if (s->gated) {
 		sem_post(&s->began);
@@ -553,6 +557,11 @@ TEST(poll, one_more_for_what_comes_during_a_poll)
 	scene_end(&s);
 }
 
+static bool poller_sleeps(void *scene)
+{
+	return thread_sleeps(((struct scene *)scene)->poller_tid);
+}
+
 /* With nothing pending no timer is armed, and neither time nor notify makes it poll. */
 TEST(poll, sleeps_with_nothing_pending)
 {
@@ -567,6 +576,8 @@ TEST(poll, sleeps_with_nothing_pending)
 		submit(&s, i);
 		expect_value(exs_future_ref(s.f[i]), &s.jobs[i]);
 		sem_take(&s.polled);
+		wait_until(poller_sleeps, &s);
+		CHECK_INT(exs_clock_armed(s.clock), 0);
 		advance(s.clock, 100);
 		exs_poll_notify(s.ex);
 	}
@@ -838,6 +849,54 @@ TEST(poll, shutdown_asks_on_the_poll_thread)
 	for (int i = 0; i < 3; i++)
 		expect_cancelled(exs_future_ref(s.f[i]), EXS_CAUSE_SHUTDOWN);
 	scene_end(&s);
+}
+
+static exs_result fail_with(void *error, exs_context *ctx)
+{
+	(void)ctx;
+	return exs_fail(exs_error_ref(error));
+}
+
+/* So for a timeout, and for a failed sibling in a scope; whether the function says yes or no, or fails. */
+TEST(poll, timeouts_and_siblings_ask_on_the_poll_thread)
+{
+	for (int i = 0; i < 6; i++) {
+		struct scene s;
+		exs_error *no = exs_error_new(&test_domain, 1, "no"), *e;
+		exs_executor *other = exs_inline();
+		exs_scope *scope = exs_scope_new();
+		log_begin(EXS_LOG_ERROR);
+		scene_init(&s);
+		s.ex = exs_with_timeout(s.ex, 3);
+		s.gated = true;
+		s.f[0] = exs_scope_submit_with(
+			scope, s.ex, &((exs_task){.fn = job_run, .arg = &s.jobs[0], .arg_free = job_free_arg}));
+		await_poll(&s);
+		end_poll(&s, false);
+		wait_next(s.clock, 3);
+		s.refuse = i / 2 == 1;
+		s.cancel_error = i / 2 == 2 ? no : NULL;
+		if (i % 2)
+			advance(s.clock, 3);
+		else
+			expect_error(exs_scope_submit(scope, other, fail_with, no), no);
+		wait_done(s.f[0]);
+		if (i % 2)
+			expect_code(exs_future_ref(s.f[0]), &exs_domain_exs, EXS_ETIMEDOUT);
+		else
+			expect_cancelled(exs_future_ref(s.f[0]), EXS_CAUSE_SIBLING);
+		CHECK_INT(s.asked, 1);
+		CHECK(pthread_equal(s.asker, s.poller));
+		CHECK_INT(log_lines("the cancel function failed"), i / 2 == 2);
+		e = exs_scope_close(scope);
+		CHECK(i % 2 ? exs_error_is(e, &exs_domain_exs, EXS_ETIMEDOUT) : e == no);
+		exs_error_unref(e);
+		scene_end(&s);
+		CHECK_INT(s.polls, 1); /* it left the set */
+		exs_executor_free(other);
+		exs_error_unref(no);
+		log_end();
+	}
 }
 
 /* DRAIN polls until all are resolved. */

@@ -288,6 +288,27 @@ TEST(queue, niceness_and_series_by_the_formula)
 	}
 }
 
+/* Also those that never waited, and those out of turn, are counted in their series: what comes after them has the later serial. */
+TEST(queue, serials_count_all_calls_of_a_series)
+{
+	static const exs_place places[] = {EXS_IN_TURN, EXS_DO_NEXT, EXS_DO_LAST};
+
+	for (unsigned kind = 0; kind < 5; kind++) {
+		exs_executor *queue = nice_queue(2);
+		order_begin();
+		CHECK_INT(exs_queue_attach(queue, exs_inline(), NULL), 1);
+		for (unsigned i = 0; i < 20 && kind > 0; i++) /* at once, or of the other series */
+			exs_future_unref(put(queue, "x", (exs_task){.place = places[kind % 3], .series = kind == 4}));
+		CHECK_INT(exs_queue_detach(queue, 1), EXS_OK);
+		order_begin();
+		exs_future_unref(put(queue, "a", (exs_task){.priority = 1})); /* 5.41 n */
+		exs_future_unref(put(queue, "b", (exs_task){.priority = 0})); /* 5 (n + 1): before it from n = 13 on */
+		run_all(queue);
+		CHECK_STR(order, kind == 0 || kind == 4 ? "ab" : "ba");
+		exs_executor_free(queue);
+	}
+}
+
 /* A series without a worker waits, and blocks nobody. */
 TEST(queue, series_without_a_worker)
 {
@@ -347,6 +368,40 @@ TEST(queue, aging)
 {
 	CHECK_STR(with_aging(10), "ambcxdn");
 	CHECK_STR(with_aging(EXS_UNLIMITED), "abcdmnx");
+}
+
+/* Urgent calls never run out; after how many of them does the lowest run? */
+static unsigned urgent_before_the_lowest(double aging)
+{
+	enum { MOST = 100 };
+	exs_clock *clock = exs_clock_manual_new();
+	exs_queue_options options = {.levels = 3, .aging = aging};
+	exs_executor *queue = exs_with_clock(exs_queue(&options), clock), *loop = exs_event_loop();
+	unsigned n = 0;
+
+	order_begin();
+	CHECK(exs_queue_attach(queue, exs_borrow(loop), NULL));
+	put_level(queue, "u", 3, 0);
+	exs_future *lowest = put(queue, "l", (exs_task){.priority = exs_queue_priority(3, 2)});
+	for (; n < MOST && !exs_future_is_done(lowest); n++) {
+		put_level(queue, "u", 3, 0); /* before the one that runs has ended */
+		CHECK_INT(exs_event_loop_poll(loop), 1);
+		advance(clock, 1);
+	}
+	exs_executor_free(queue);
+	exs_future_unref(lowest);
+	exs_executor_free(loop);
+	exs_clock_unref(clock);
+	return n;
+}
+
+TEST(queue, lowest_under_a_stream_of_urgent_ones)
+{
+	CHECK_INT(urgent_before_the_lowest(0), 100);
+	CHECK_INT(urgent_before_the_lowest(EXS_NONE), 100);
+	unsigned n = urgent_before_the_lowest(5), later = urgent_before_the_lowest(20);
+	CHECK(n >= 10 && n <= 15); /* two levels, 5 s each, one a second; with what was given before */
+	CHECK(later >= 40 && later <= 45);
 }
 
 /* --- several workers --- */

@@ -129,6 +129,173 @@ TEST(shutdown, stronger_modes_follow)
 	job_fini(&queued);
 }
 
+/* --- the whole chain --- */
+
+static exs_result same(void *ctx, exs_result in)
+{
+	(void)ctx;
+	return in;
+}
+
+static exs_error *run_items(void *ctx, exs_batch_item **items, size_t n, exs_context *context)
+{
+	(void)ctx, (void)context;
+	for (size_t i = 0; i < n; i++)
+		exs_batch_run(items[i]);
+	return NULL;
+}
+
+enum { LAYERS = 10 };
+
+/* Layer i around ex, which it owns. */
+static exs_executor *around(exs_executor *ex, int i)
+{
+	switch (i) {
+	case 0:
+		return exs_with_map(ex, same, NULL, NULL, NULL);
+	case 1:
+		return exs_with_flat_map(ex, NULL, NULL, NULL, NULL);
+	case 2:
+		return exs_with_retry(ex, NULL);
+	case 3:
+		return exs_with_timeout_mode(ex, 1000, EXS_WAIT);
+	case 4:
+		return exs_with_timeout_mode(ex, 1000, EXS_ABANDON);
+	case 5:
+		return exs_with_throttle(ex, 2, NULL);
+	case 6:
+		return exs_with_batch(ex, run_items, NULL, &(exs_batch_options){.max = 1});
+	case 7:
+		return exs_with_poll(ex, job_poll, job_cancel, NULL, NULL);
+	case 8:
+		return exs_with_cancel_on_shutdown(ex);
+	default:
+		return exs_with_bind(ex, job_run);
+	}
+}
+
+/* Seen by those who borrow a part of it: open before, closed after. */
+TEST(shutdown, of_a_chain_closes_all_that_it_owns)
+{
+	for (int mode = 0; mode <= EXS_CANCEL_ALL; mode++) {
+		exs_executor *ex = exs_thread_pool(1), *parts[LAYERS + 1];
+		struct job job;
+		for (int i = 0; i <= LAYERS; i++) {
+			parts[i] = exs_borrow(ex);
+			ex = i < LAYERS ? around(ex, i) : ex;
+			CHECK(parts[i] && ex);
+			job_init(&job);
+			expect_value(job_submit(parts[i], &job), &job);
+			job_fini(&job);
+		}
+		if (mode)
+			CHECK_INT(exs_shutdown(ex, (exs_mode)mode, EXS_FOREVER), 0);
+		else
+			exs_executor_free(ex);
+		for (int i = 0; i <= LAYERS; i++) {
+			job_init(&job);
+			expect_code(job_submit(parts[i], &job), &exs_domain_exs, EXS_ESHUTDOWN);
+			CHECK_INT(job.starts, 0);
+			job_fini(&job);
+			exs_executor_free(parts[i]);
+		}
+		if (mode)
+			exs_executor_free(ex);
+	}
+}
+
+/* --- every future is done, whatever the order of shutdown: more-executors leaves these three unresolved for ever --- */
+
+/* A chain over a borrowed pool, and a call that waits in the chain, with nobody who would let it go. */
+struct waiting {
+	exs_clock *clock;
+	exs_executor *pool, *chain;
+	struct job job;
+	exs_future *f;
+};
+
+static void wait_in_a_backoff(struct waiting *w, exs_executor *ex)
+{
+	w->chain = exs_with_retry(ex, NULL);
+	w->job.failures = ALWAYS;
+	w->job.error = exs_error_new(&test_domain, 1, "no");
+	w->f = job_submit(w->chain, &w->job);
+	wait_next(w->clock, 1);
+}
+
+static void wait_in_a_throttle(struct waiting *w, exs_executor *ex)
+{
+	w->chain = exs_with_throttle(ex, 0, NULL);
+	w->f = job_submit(w->chain, &w->job);
+	CHECK_INT(exs_throttle_waiting(w->chain), 1);
+}
+
+static void wait_in_a_poll_set(struct waiting *w, exs_executor *ex)
+{
+	w->chain = exs_with_poll(ex, job_poll, job_cancel, NULL, NULL);
+	w->job.held = w->job.refuses = true;
+	w->f = job_submit(w->chain, &w->job);
+	sem_take(&w->job.in_set);
+}
+
+/* DRAIN is given no time (the poll thread may be about to tell the cancel function when it returns); mode 0 frees. */
+static void end_one(exs_executor **ex, int mode)
+{
+	if (mode == EXS_DRAIN)
+		exs_shutdown(*ex, EXS_DRAIN, 0);
+	else if (mode)
+		CHECK_INT(exs_shutdown(*ex, (exs_mode)mode, EXS_FOREVER), 0);
+	else
+		exs_executor_free(*ex);
+	*ex = mode ? *ex : NULL;
+}
+
+/* The pool before the chain, or after it; each in every mode. */
+static void left_waiting(void (*wait)(struct waiting *w, exs_executor *ex))
+{
+	for (int i = 0; i < 2 * 4 * 4; i++) {
+		struct waiting w = {.clock = exs_clock_manual_new()};
+		int mode = i % 4, pool_mode = i / 4 % 4;
+		w.pool = exs_with_clock(exs_thread_pool(1), w.clock);
+		job_init(&w.job);
+		wait(&w, exs_borrow(w.pool));
+		unsigned starts = w.job.starts;
+		if (i / 16)
+			end_one(&w.pool, pool_mode);
+		CHECK(!exs_future_is_done(w.f));
+		end_one(&w.chain, mode);
+		CHECK(exs_future_is_done(w.f));
+		if (!(i / 16))
+			end_one(&w.pool, pool_mode);
+		if (mode == EXS_DRAIN)
+			expect_code(w.f, &exs_domain_exs, EXS_ESHUTDOWN);
+		else
+			expect_cancelled(w.f, EXS_CAUSE_SHUTDOWN);
+		exs_executor_free(w.chain);
+		exs_executor_free(w.pool);
+		CHECK_INT(exs_clock_armed(w.clock), 0);
+		CHECK_INT(w.job.starts, starts);
+		exs_error_unref(w.job.error);
+		job_fini(&w.job);
+		exs_clock_unref(w.clock);
+	}
+}
+
+TEST(shutdown, leaves_no_call_in_a_backoff)
+{
+	left_waiting(wait_in_a_backoff);
+}
+
+TEST(shutdown, leaves_no_call_in_a_throttle)
+{
+	left_waiting(wait_in_a_throttle);
+}
+
+TEST(shutdown, leaves_no_call_in_a_poll_set)
+{
+	left_waiting(wait_in_a_poll_set);
+}
+
 /* --- submits that race it --- */
 
 struct submitter {

@@ -106,6 +106,20 @@ void thread_join(pthread_t thread)
 	CHECK(!pthread_join(thread, NULL));
 }
 
+bool thread_sleeps(int tid)
+{
+	char path[64], text[128] = "", state = 'S';
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", tid);
+	FILE *file = fopen(path, "r");
+	if (!file)
+		return true;
+	if (fgets(text, sizeof(text), file) && strrchr(text, ')'))
+		sscanf(strrchr(text, ')'), ") %c", &state);
+	fclose(file);
+	return state == 'S';
+}
+
 static exs_result run_beside(void *beside, exs_context *ctx)
 {
 	struct beside *b = beside;

@@ -27,6 +27,10 @@ bool sem_taken(sem_t *sem); /* takes it if that does not block */
 pthread_t thread_start(void *(*fn)(void *), void *arg);
 void thread_join(pthread_t thread);
 
+/* Does it sleep, the thread of that number (gettid)? Also if it has ended, or this can't be seen here. For wait_until before a
+   check that must hold earlier as well, or does so only by chance. */
+bool thread_sleeps(int tid);
+
 /* What goes on beside the caller: on such a thread, or as a task of the simulation. let_others_go_on: in a loop that waits. */
 struct beside {
 	void *(*fn)(void *);

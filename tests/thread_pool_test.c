@@ -129,18 +129,8 @@ static void *submit_main(void *arg)
 static bool sleeps_or_returned(void *arg)
 {
 	struct submitter *s = arg;
-	char path[64], text[128] = "", state = 0;
 
-	if (!atomic_load(&s->tid))
-		return false;
-	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", atomic_load(&s->tid));
-	FILE *file = fopen(path, "r");
-	if (file) {
-		if (fgets(text, sizeof(text), file) && strrchr(text, ')'))
-			sscanf(strrchr(text, ')'), ") %c", &state);
-		fclose(file);
-	}
-	return state == 'S' || atomic_load(&s->returned);
+	return atomic_load(&s->tid) && (thread_sleeps(atomic_load(&s->tid)) || atomic_load(&s->returned));
 }
 
 /* A submit that must block, on a thread of its own. */
@@ -207,6 +197,41 @@ TEST(thread_pool, shutdown_wakes_blocked_submits)
 			job_fini(&jobs[k]);
 		}
 		job_fini(&s.job);
+	}
+}
+
+static void *drain(void *ex)
+{
+	CHECK_INT(exs_shutdown(ex, EXS_DRAIN, EXS_FOREVER), 0);
+	return NULL;
+}
+
+/* At once, while the queue is as full as before. */
+TEST(thread_pool, shutdown_that_drains_wakes_blocked_submits)
+{
+	for (int i = 0; i < 3; i++) {
+		exs_executor *pool = pool_made((exs_thread_pool_options){.workers = 1, .queue_limit = 1});
+		exs_executor *borrow = i == 2 ? exs_borrow(pool) : NULL;
+		exs_executor *ex = i == 0 ? pool : exs_with_timeout(borrow ? borrow : pool, 100);
+		struct submitter s[2];
+		struct job jobs[2];
+		exs_future *f[2];
+		pool_occupy(ex, jobs, f, 2, 1);
+		for (int k = 0; k < 2; k++)
+			submit_blocked(&s[k], ex);
+		pthread_t thread = thread_start(drain, ex);
+		for (int k = 0; k < 2; k++) {
+			thread_join(s[k].thread);
+			expect_code(s[k].f, &exs_domain_exs, EXS_ESHUTDOWN);
+			CHECK_INT(s[k].job.starts, 0);
+			job_fini(&s[k].job);
+		}
+		CHECK(!exs_future_is_done(f[0]) && !exs_future_is_done(f[1]));
+		pool_let_go(jobs, f, 2);
+		thread_join(thread);
+		exs_executor_free(ex);
+		if (borrow)
+			exs_executor_free(pool);
 	}
 }
 

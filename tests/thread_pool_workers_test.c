@@ -337,6 +337,73 @@ static void in_a_nested_wait(struct job *job, exs_context *ctx)
 	has_state(job, ctx);
 }
 
+/* Either may be absent, and a state is not needed: they are start and stop hooks of each thread, first and last on it. */
+struct hooks {
+	atomic_uint starts, stops;
+	unsigned numbers; /* a bit each */
+	atomic_bool running;
+	sem_t stopped;
+};
+
+static exs_error *hook_start(void *ctx, unsigned number, void **state)
+{
+	struct hooks *h = ctx;
+
+	CHECK(!*state);
+	CHECK_INT(atomic_fetch_add(&h->starts, 1) + 1, number);
+	CHECK(!atomic_exchange(&h->running, true));
+	return NULL;
+}
+
+static void hook_stop(void *ctx, unsigned number, void *state)
+{
+	struct hooks *h = ctx;
+
+	CHECK(!state);
+	CHECK_INT(atomic_fetch_add(&h->stops, 1) + 1, number);
+	atomic_store(&h->running, false);
+	sem_post(&h->stopped);
+}
+
+static void within_hooks(struct job *job, exs_context *ctx)
+{
+	struct hooks *h = job->more;
+
+	CHECK(!exs_context_worker_state(ctx));
+	CHECK(atomic_load(&h->running));
+}
+
+TEST(thread_pool_workers, start_and_stop_hooks)
+{
+	for (int which = 1; which < 4; which++) { /* start, stop, both */
+		struct hooks h = {.running = which == 2};
+		struct job job;
+		CHECK(!sem_init(&h.stopped, 0, 0));
+		exs_executor *ex = pool_made((exs_thread_pool_options){.workers = 1,
+								       .min_workers = EXS_NONE,
+								       .idle_seconds = EXS_NONE,
+								       .setup = which & 1 ? hook_start : NULL,
+								       .teardown = which & 2 ? hook_stop : NULL,
+								       .ctx = &h});
+		for (unsigned i = 1; i < 4; i++) { /* a thread each */
+			job_init(&job);
+			job.inside = within_hooks;
+			job.more = &h;
+			expect_value(job_submit(ex, &job), &job);
+			while (pool_stats(ex).workers)
+				sched_yield();
+			if (which & 2)
+				sem_take(&h.stopped);
+			CHECK_INT(h.starts, which & 1 ? i : 0);
+			CHECK_INT(h.stops, which & 2 ? i : 0);
+			atomic_store(&h.running, which == 2);
+			job_fini(&job);
+		}
+		exs_executor_free(ex);
+		sem_destroy(&h.stopped);
+	}
+}
+
 /* Retried, timed, left behind, in the wait of another: it is the running worker's own. */
 TEST(thread_pool_workers, state_in_any_chain)
 {

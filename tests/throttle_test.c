@@ -142,6 +142,7 @@ TEST(throttle, zero_lets_nothing_begin)
 		struct scene s;
 		scene_init(&s, zeroes[i]);
 		submit(&s, 3);
+		CHECK_INT(exs_throttle_waiting(s.ex), 3);
 		CHECK_INT(exs_future_wait(s.f[0], 0), EXS_ETIMEDOUT);
 		CHECK_INT(exs_shutdown(s.ex, EXS_CANCEL_QUEUED, EXS_FOREVER), 0);
 		for (int j = 0; j < 3; j++)
@@ -203,9 +204,11 @@ TEST(throttle, cancel_removes_a_waiting_call)
 	scene_init(&s, 1);
 	submit(&s, 6);
 	expect_running(&s, 0, 1);
+	CHECK_INT(exs_throttle_waiting(s.ex), 5);
 	int order[] = {3, 1, 5}; /* in the middle, first, last */
 	for (int i = 0; i < 3; i++) {
 		CHECK_INT(exs_future_cancel(s.f[order[i]]), EXS_CANCELLED);
+		CHECK_INT(exs_throttle_waiting(s.ex), 4 - i);
 		CHECK_INT(s.jobs[order[i]].freed, 1);
 		expect_cancelled(exs_future_ref(s.f[order[i]]), EXS_CAUSE_USER);
 	}
@@ -643,6 +646,58 @@ TEST(throttle, blocked_submitters_woken_by_a_change)
 	}
 	CHECK_INT(exs_clock_armed(s.clock), 0);
 	scene_end(&s);
+}
+
+/* 0, 1, 2: no more of them than the count says come to run. */
+TEST(throttle, blocked_submitters_let_go_by_number)
+{
+	struct scene s;
+	struct submitter some[SUBMITTERS];
+
+	scene_init_counter(&s, 0, true);
+	for (unsigned i = 0; i < SUBMITTERS; i++) {
+		submitter_start(&some[i], s.ex);
+		some[i].job.gated = true;
+		wait_waiting(s.ex, i + 1);
+	}
+	CHECK_INT(exs_clock_wait_armed(s.clock, 1, EXS_FOREVER), EXS_OK);
+	for (unsigned count = 1; count < 3; count++) {
+		atomic_store(&s.counter.count, count);
+		advance(s.clock, 2);
+		CHECK_INT(exs_throttle_waiting(s.ex), SUBMITTERS - count);
+		sem_take(&some[count - 1].job.entered);
+		CHECK(!some[count].back && some[count].job.starts == 0);
+	}
+	for (int i = 0; i < SUBMITTERS; i++)
+		sem_post(&some[i].job.open);
+	for (int i = 0; i < SUBMITTERS; i++) {
+		thread_join(some[i].thread);
+		expect_value(some[i].f, &some[i].job);
+		job_fini(&some[i].job);
+	}
+	scene_end(&s);
+}
+
+/* A timeout above ends the call, not the wait of its submitter. */
+TEST(throttle, timeout_of_a_blocked_submit)
+{
+	struct scene s;
+	struct submitter one;
+
+	s.ex = exs_with_throttle(pool_of(&s), 1, &(exs_throttle_options){.block = true});
+	s.ex = exs_with_timeout(s.ex, 10);
+	submit(&s, 1);
+	expect_running(&s, 0, 1);
+	submitter_start(&one, s.ex);
+	wait_waiting(s.ex, 1);
+	advance(s.clock, 20);
+	CHECK(!one.back);
+	end(&s, 0);
+	thread_join(one.thread);
+	expect_code(one.f, &exs_domain_exs, EXS_ETIMEDOUT);
+	CHECK_INT(one.job.starts, 0);
+	scene_end(&s);
+	job_fini(&one.job);
 }
 
 /* Blocked ones come in the order in which they blocked. */

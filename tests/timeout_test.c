@@ -319,6 +319,44 @@ TEST(timeout, wait_between_two_retries)
 	CHECK_INT(s.job.stops, 1);
 }
 
+/* What comes back cancelled because of the time-out has timed out: a retry above runs it again. */
+TEST(timeout, what_it_cancelled_is_retried_above)
+{
+	enum { RUNNING, PENDING };
+	for (int i = 0; i < 4; i++) {
+		struct scene s;
+		int where = i / 2;
+		exs_executor *ex = pool_of(&s);
+		exs_poll_options rarely = {.interval = 1000};
+		if (where == PENDING)
+			ex = exs_with_poll(ex, job_poll, job_cancel, NULL, &rarely);
+		s.ex = exs_with_retry(exs_with_timeout_mode(ex, 10, modes[i % 2]), NULL);
+		s.job.gated = s.job.polite = where == RUNNING;
+		s.job.held = where == PENDING;
+		s.f = job_submit(s.ex, &s.job);
+		for (unsigned attempt = 1; attempt < 3; attempt++) {
+			sem_take(where == RUNNING ? &s.job.entered : &s.job.in_set);
+			CHECK_INT(s.job.starts, attempt);
+			advance(s.clock, 10);
+			wait_next(s.clock, attempt); /* the backoffs are 1 and 2 */
+			CHECK_INT(exs_future_state(s.f), EXS_STATE_PENDING);
+			CHECK_INT(exs_future_cause(s.f), EXS_CAUSE_NONE);
+			while (sem_taken(&s.job.in_set)) /* polled once more */
+				;
+			advance(s.clock, attempt);
+		}
+		sem_take(where == RUNNING ? &s.job.entered : &s.job.in_set);
+		s.job.held = false;
+		sem_post(&s.job.open);
+		exs_poll_notify(s.ex);
+		expect_value(s.f, &s.job);
+		scene_end(&s);
+		CHECK_INT(s.job.starts, 3);
+		CHECK_INT(s.job.stops, where == RUNNING ? 2 : 0);
+		CHECK_INT(s.job.told, where == PENDING ? 2 : 0);
+	}
+}
+
 /* A user's cancel that follows or precedes the expiry is a user's cancel. */
 TEST(timeout, wait_and_a_users_cancel)
 {

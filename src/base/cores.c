@@ -159,9 +159,14 @@ static unsigned processors(void)
 	return n > 0 ? (unsigned)n : 1;
 }
 
-unsigned exsi_cores(void)
+unsigned exsi_cores_under(const char *root)
 {
-	unsigned n = processors(), quota = exsi_quota("");
+	unsigned n = processors(), quota = exsi_quota(root);
 
 	return quota < n ? quota : n;
+}
+
+unsigned exsi_cores(void)
+{
+	return exsi_cores_under("");
 }

@@ -121,10 +121,20 @@ mutant default_pool_not_forgotten pools/thread_pool_default.c thread_pool_defaul
 	's/if \(current == x\)/if (false)/'
 mutant quota_of_the_group_alone base/cores.c cores cores/smallest_of_nested_groups \
 	's/cut = strrchr\(dir \+ top, .*/cut = NULL;/'
+mutant quota_not_looked_at base/cores.c cores cores/the_smaller_of_affinity_and_quota \
+	's/return quota < n \? quota : n;/return n;/'
+mutant blocked_submit_not_woken_by_a_drain pools/thread_pool.c thread_pool thread_pool/shutdown_that_drains_wakes_blocked_submits \
+	's/^\t\.closing = pool_closing,//'
+mutant further_thread_fails_the_call pools/thread_pool_workers.c oom oom/further_thread_that_cannot_be_made \
+	's/return exsi_pool_runnable\(p\) \? NULL : /return /'
+mutant teardown_only_with_setup pools/thread_pool_workers.c thread_pool_workers thread_pool_workers/start_and_stop_hooks \
+	's/if \(!p->options\.teardown\)/if (!p->options.teardown || !p->options.setup)/'
 
 # --- event loop ---
 mutant rounds_without_end pools/event_loop.c event_loop event_loop/poll_runs_what_was_queued_when_it_began \
 	's/return run_list\(l, &l->round, LONG_MAX\);/return run_list(l, \&l->round, LONG_MAX) + run_list(l, \&l->queue, LONG_MAX);/'
+mutant run_of_one_round pools/event_loop.c event_loop event_loop/run_goes_on_until_it_is_stopped \
+	's/\} while \(!heed_stop\(l\)\);/} while (heed_stop(l), false);/'
 mutant stop_forgotten pools/event_loop.c event_loop event_loop/stop_before_the_run_is_remembered \
 	'/^static bool wait_for_work/,/^}/s/ && !l->stop//'
 mutant loop_descriptor_not_cleared pools/event_loop.c event_loop event_loop/descriptor_is_exact \
@@ -151,6 +161,12 @@ mutant cancelled_one_is_retried decorators/retry.c retry retry/policy_retries_a_
 	's/if \(r->kind == EXS_KIND_CANCELLED \|\| /if (/'
 mutant one_attempt_more decorators/retry_policy.c retry retry/last_error_itself_and_the_attempts_explained \
 	's/a->attempt >= o->max_attempts/a->attempt > o->max_attempts/'
+mutant asked_about_after_a_cancel decorators/retry.c retry retry/cancel_while_an_attempt_runs \
+	's/\|\| exs_call_stopped\(f, x\)\)$/)/'
+mutant plain_success_not_asked_about decorators/retry.c retry retry/policy_retries_a_success_of_a_plain_submit \
+	's/ && !rt->options\.policy && / \&\& /'
+mutant jitter_feeds_back decorators/retry_policy.c retry retry/jitter_leaves_the_series_alone \
+	's/\*delay = with_jitter\(o, \*backoff\);/*delay = *backoff = with_jitter(o, *backoff);/'
 mutant backoff_stays_the_same decorators/retry_policy.c retry retry/backs_off_exponentially \
 	's/\*backoff \* o->exponent/*backoff/'
 mutant hint_ignored decorators/retry_policy.c retry retry/hint_of_the_error \
@@ -172,6 +188,8 @@ mutant disarmed_timer_fires base/clock.c clock clock/disarmed_timers_do_not_fire
 mutant stop_not_cleared_by_timeout decorators/timeout_wait.c retry retry/delegates_timeout_is_retried \
 	's/^\texsi_stop_clear\(f, x->depth\);//'
 mutant timeout_as_a_cancel decorators/timeout_wait.c timeout timeout/of_a_queued_call \
+	's/if \(r->kind == EXS_KIND_CANCELLED && .*/if (false)/'
+mutant timeout_of_what_runs_as_a_cancel decorators/timeout_wait.c timeout timeout/what_it_cancelled_is_retried_above \
 	's/if \(r->kind == EXS_KIND_CANCELLED && .*/if (false)/'
 mutant late_outcome_goes_up_twice decorators/timeout_wait.c stress stress/random_schedules \
 	's/^\t\t\treturn EXS_HELD;/\t\t\treturn EXS_UP;/'
@@ -199,10 +217,16 @@ mutant put_off_before_it_sleeps pools/queue.c queue queue/wait_deep_on_the_stack
 	's/^\t*exsi_drain\(\);.*/\t;/'
 mutant one_reaper_for_all executor/shutdown.c shutdown shutdown/freed_from_within_holds_up_no_other \
 	's/^\tcoming \+= first;/\tcoming = 1;/; s/bool last = unreaped \&\& coming == 1;/bool last = false;/'
+mutant owned_ones_left_open executor/shutdown.c shutdown shutdown/of_a_chain_closes_all_that_it_owns \
+	's/^\texsi_walk\(x, true, close_one, &mode\);/\tclose_one(x, true, \&mode);/'
 mutant levels_upside_down pools/queue.c queue queue/first_in_first_out_in_a_level \
 	's/now \+ s->level \* q->aging : s->level;/now + s->level * q->aging : 64 - s->level;/'
 mutant aging_forgotten pools/queue.c queue queue/aging \
 	's/^\t\tkey = q->aging \?/\t\tkey = false ?/'
+mutant aging_without_levels pools/queue.c queue queue/lowest_under_a_stream_of_urgent_ones \
+	's/now \+ s->level \* q->aging/now + s->level/'
+mutant serial_of_waiting_ones_alone pools/queue.c queue queue/serials_count_all_calls_of_a_series \
+	's/key = \+\+q->lines\[s->series\]\.serial/key = (q->lines[s->series].serial += !free_worker(q, s->series))/'
 mutant series_not_looked_at pools/queue.c queue queue/series_without_a_worker \
 	's/^\treturn w->all;$/\treturn true;/'
 mutant place_not_freed pools/queue.c queue queue/fast_and_slow_two_to_one \
@@ -225,6 +249,12 @@ mutant heap_order_forgotten base/heap.c heap heap/random_adds_and_removes \
 # --- throttle, cancel on shutdown ---
 mutant throttle_lets_one_more_in decorators/throttle_line.c throttle throttle/reaches_its_limit_and_keeps_it \
 	's/line->below < line->limit;/line->below <= line->limit;/'
+mutant throttle_of_zero_lets_in decorators/throttle_line.c throttle throttle/zero_lets_nothing_begin \
+	's/line->limit == EXS_UNLIMITED \|\|/line->limit == 0 ||/'
+mutant cancelled_one_stays_in_the_throttle decorators/throttle_line.c throttle throttle/cancel_removes_a_waiting_call \
+	'/^exs_step exsi_line_cancel/,/^}/s/^\t\ttake\(line, &s->node\);/\t\t;/'
+mutant throttle_lets_all_blocked_go decorators/throttle_line.c throttle throttle/blocked_submitters_let_go_by_number \
+	's/while \(has_room\(line\) && !exsi_list_is_empty\(&line->blocked\)\)/while (line->limit \&\& !exsi_list_is_empty(\&line->blocked))/'
 mutant late_count_counts decorators/throttle.c throttle throttle/late_answer_is_ignored \
 	's/if \(failed \|\| number < t->answered\)/if (failed)/'
 mutant throttle_ticks_on decorators/throttle_line.c throttle \
@@ -244,6 +274,9 @@ mutant gate_closed_by_a_borrower decorators/cancel_on_shutdown.c cancel_on_shutd
 mutant gate_lets_in_while_closing decorators/cancel_on_shutdown.c cancel_on_shutdown \
 	cancel_on_shutdown/call_that_waits_above \
 	's/bool closed = atomic_load\(&x->closing\);/bool closed = false;/'
+mutant delegate_closed_before_the_gate executor/shutdown.c cancel_on_shutdown \
+	cancel_on_shutdown/then_shuts_the_delegate_down \
+	's/^\texsi_walk\(x, true, close_one, &mode\);/\tfor (exs_executor *y = x; y; y = y->inner) atomic_store(\&y->closing, mode);\n&/'
 
 # --- batch ---
 mutant batch_never_full decorators/batch.c batch batch/is_started_when_it_is_full \
@@ -280,6 +313,10 @@ mutant batch_holds_nothing decorators/poll_turn.c races races/descriptor_of_a_ca
 	's/exsi_hold\(d->root\);/;/; s/exsi_drop\(d->root\);/;/'
 mutant refused_cancel_counts decorators/poll_cancel.c poll poll/cancel_answered_no \
 	's/if \(refused && !s->held\.yielded && /if (false \&\& /'
+mutant idle_poll_armed decorators/poll_turn.c poll poll/sleeps_with_nothing_pending \
+	's/bool idle = !p->pending\.n && !p->options\.poll_empty;/bool idle = false;/'
+mutant timeout_asks_on_its_own_thread decorators/poll.c poll poll/timeouts_and_siblings_ask_on_the_poll_thread \
+	's/if \(cause == EXS_CAUSE_USER\)/if (cause == EXS_CAUSE_USER || cause == EXS_CAUSE_TIMEOUT)/'
 mutant poller_not_woken executor/servant.c poll poll/woken_by_a_new_call_and_by_notify \
 	'/^void exsi_servant_ring/,/^}/s/exsi_unpark\(&s->bell, 1\);//'
 mutant pending_counted_each_time decorators/poll.c stack stack/a_million_pending_descriptors \
