@@ -42,10 +42,12 @@ struct exsi_parent {
 	exs_future *child;		   /* one reference; NULL: none under way */
 	exs_result outcome;		   /* the child's, if delivered */
 	exs_link link;			   /* for going up with it */
-	bool told; /* the child was told of a stop that was asked of the parent before it could be parked */
 	bool delivered;
 	bool recalled;	  /* the child is to come back if it has not begun; once delivered: it has come back */
 	atomic_bool gone; /* it waits no longer: for who then claims it */
+	/* The child was told of a stop that was asked of the parent before it could be parked. Not beside the first two: compilers load
+	   those as one word, and this is written without the lock. */
+	bool told;
 };
 
 /* New relay around delegate, which it takes over, also on failure; its state takes state_size bytes, and x is to be set. */
