@@ -53,6 +53,19 @@ int exsi_block(bool concerned, const struct exsi_nudge *nudge)
 	}
 }
 
+static atomic_size_t looking_out;
+
+void exsi_look_out(bool begins)
+{
+	if (self.worker)
+		atomic_fetch_add(&looking_out, begins ? 1 : (size_t)-1);
+}
+
+bool exsi_anyone_looks_out(void)
+{
+	return atomic_load(&looking_out);
+}
+
 bool exsi_help(exs_future *future)
 {
 	return (self.worker && self.worker->help(self.worker, future)) || (self.hurry && self.hurry(future));

@@ -111,6 +111,9 @@ void exsi_frame_pop(struct exsi_frame *frame);
 /* Before and after anything that may block for long on this thread. */
 int exsi_block(bool concerned, const struct exsi_nudge *nudge); /* nudge may be NULL */
 bool exsi_concerns(exs_future *future);
+/* Around a wait, from before its first look for what it could help with: a worker is then one of those that news could be for. */
+void exsi_look_out(bool begins);
+bool exsi_anyone_looks_out(void);
 bool exsi_help(exs_future *future); /* part of what future waits for was done or started here */
 void exsi_unblock(void);
 

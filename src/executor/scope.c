@@ -571,6 +571,7 @@ static bool wait_for_all(exs_scope *s)
 	struct exsi_nudge nudge = {nudge_closer, &c};
 	bool goes_on = true;
 
+	exsi_look_out(true);
 	while (goes_on && !is_over(s)) {
 		exsi_drain();
 		if (c.helps)
@@ -592,6 +593,7 @@ static bool wait_for_all(exs_scope *s)
 		else
 			c.sure = false;
 	}
+	exsi_look_out(false);
 	return goes_on;
 }
 

@@ -394,7 +394,10 @@ exs_set_status exs_set_next(exs_set *set, exs_future **future, double seconds)
 	*future = NULL;
 	if (exsi_wait_begin("exs_set_next", seconds, &deadline))
 		return EXS_FAILED;
-	return next_item(set, future, deadline, seconds > 0);
+	exsi_look_out(true);
+	exs_set_status status = next_item(set, future, deadline, seconds > 0);
+	exsi_look_out(false);
+	return status;
 }
 
 int exs_set_deadline(exs_set *set, double seconds)

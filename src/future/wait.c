@@ -121,8 +121,10 @@ int exsi_wait(exs_future *f, uint64_t deadline)
 		return EXS_OK;
 	if (exsi_forked())
 		return exsi_fail(EXS_EFORK, "waiting on a future of the parent process: executors do not survive fork");
+	exsi_look_out(true);
 	while (rc == EXSI_AGAIN)
 		rc = help_or_sleep(f, deadline);
+	exsi_look_out(false);
 	return rc;
 }
 
@@ -324,8 +326,10 @@ static int sleep_until_decided(struct waiter *w, exs_future *const *futures, uin
 		return EXS_OK;
 	if (exsi_forked())
 		return exsi_fail(EXS_EFORK, "%s", exs_strerror(EXS_EFORK));
+	exsi_look_out(true);
 	while (rc == EXSI_AGAIN)
 		rc = help_or_sleep_any(w, futures, deadline);
+	exsi_look_out(false);
 	return rc;
 }
 
