@@ -278,6 +278,7 @@ int main(int argc, char **argv)
 		status = begin(&p);
 	}
 	if (status < 0) {
+		publish_report_progress(&p.report);
 		submit_all(&p);
 		while (drain(&p))
 			wait_for_news(&p);

@@ -670,6 +670,14 @@ static void act_submit(void)
 		token_must(token_look(t, t->future) != NOT_DONE, t, "inline: done on return");
 }
 
+static size_t sim_steps(void)
+{
+	exs_sim_stats s;
+
+	exs_sim_get_stats(w.sim, &s);
+	return s.steps;
+}
+
 static void act_call(void)
 {
 	struct chain *c = &w.chains[below(CHAINS)];
@@ -679,9 +687,13 @@ static void act_call(void)
 
 	if (!t)
 		return;
+	size_t steps = sim_steps();
 	token_note(t, CANCEL_CALLED); /* exs_call does when its time is up */
 	int rc = exs_call(c->ex, task, token_arg(t), seconds, &r);
-	token_must(rc == EXS_OK || (rc == EXS_ETIMEDOUT && seconds < EXS_FOREVER), t, "a call's answer");
+	/* A task that waits on top of it may have used up its steps: at a throttle that lets nobody in. */
+	bool used_up = sim_steps() - steps >= w.options.max_steps;
+	token_must(rc == EXS_OK || (rc == EXS_ETIMEDOUT && seconds < EXS_FOREVER) || (rc == EXS_EDEADLK && used_up), t,
+		   "a call's answer");
 	token_must(rc == EXS_OK || r.kind == EXS_KIND_CANCELLED, t, "a call whose time is up is cancelled");
 	exs_result_clear(&r);
 }

@@ -440,10 +440,14 @@ static void recall_late(struct exsi_relay *relay, struct exsi_parent *p, exs_fut
 		exsi_child_cancel_unbegun(child);
 }
 
+/* f's scope waits for this thread, too: it may be the last that has f, and destroys the outcome then. */
 static void enter_recallable(struct exsi_relay *relay, exs_future *f, exs_future *child, exs_entry entry)
 {
 	exs_executor *x = relay->x;
+	struct exs_scope *scope = exsi_scope_of(child);
 
+	if (scope)
+		exsi_scope_enter(scope);
 	exs_future_ref(child);
 	exsi_enter_child(child, entry);
 	recall_late(relay, slot_of(relay, f), child);
@@ -451,6 +455,8 @@ static void enter_recallable(struct exsi_relay *relay, exs_future *f, exs_future
 	exsi_executor_unref_within(relay->relay);
 	exsi_drop(f);
 	exsi_unkeep(x);
+	if (scope)
+		exsi_scope_leave(scope);
 }
 
 bool exsi_child_start(struct exsi_relay *relay, exs_future *f, exs_entry entry)

@@ -68,8 +68,8 @@ static exs_error *wait_for_room(struct exsi_pool *p, exs_future *f, uint64_t dea
 	bool in_time = true;
 
 	pthread_mutex_unlock(&p->lock);
-	exsi_drain();
-	int rc = exsi_block(false, NULL);
+	exsi_continue();
+	int rc = exsi_block(false, NULL); /* does first what was put off */
 	pthread_mutex_lock(&p->lock);
 	p->submitters++;
 	while (full(p) && in_time && !exsi_is_closing(p->x, f))

@@ -361,8 +361,8 @@ mutant callback_holds_up_the_call future/future.c flat_map flat_map/callback_of_
 	's/ && n->kind != EXSI_CONTINUATION\)/)/'
 mutant end_put_off_when_cancelled future/future.c flat_map flat_map/cancel_in_a_callback \
 	's/exsi_self\(\)->drain\(false\);/;/'
-mutant submit_blocks_what_is_put_off pools/thread_pool.c flat_map flat_map/submit_that_blocks_in_a_callback \
-	's/^\texsi_drain\(\);//'
+mutant submit_blocks_what_is_put_off base/thread.c flat_map flat_map/submit_that_blocks_in_a_callback \
+	's/^\t\tif \(!self\.drain\)$/\t\tif (true)/'
 mutant bound_once_only decorators/flat_bind.c flat_bind flat_bind/under_retry_and_abandon \
 	's/^\tf->fn = exs_bound;.*//'
 mutant binder_is_the_outermost decorators/flat_bind.c flat_bind flat_bind/outermost_counts \
@@ -412,8 +412,8 @@ mutant sim_call_stays_in_hand decorators/poll_descriptor.c conformance 'conforma
 	's/^\texsi_hand_take\(held\);/\t;/'
 
 # --- scopes ---
-mutant abandoned_member_not_counted executor/call.c scope scope/abandoned_tasks_are_awaited \
-	'/^void exsi_child_begin/,/^}/s/exsi_scope_enter\(/(void)(/; s/^\tif \(scope\)$/\tif (scope \&\& root_top == top)/'
+mutant abandoned_member_not_counted executor/child.c scope scope/abandoned_tasks_are_awaited \
+	'/^static void parents_hold/,/^}/s/exsi_scope_enter\(scope\);/;/'
 mutant siblings_not_cancelled executor/scope.c scope scope/first_error_cancels_the_others \
 	's/stop\(s, EXS_CAUSE_SIBLING\);/s->cause = EXS_CAUSE_SIBLING;/'
 mutant last_error_answered executor/scope.c scope scope/error_is_the_first_itself \
@@ -422,8 +422,6 @@ mutant failed_scope_takes_more executor/scope.c scope scope/failed_scope_takes_n
 	's/^\tif \(!cause\)$/\tif (true)/; s/^\treturn !cause;/\treturn true;/'
 mutant batch_not_counted decorators/poll_turn.c scope scope/poll_functions_are_awaited \
 	's/exsi_scope_(enter|leave)\(d->scope\);/;/'
-mutant late_member_not_tried_again executor/scope.c scope scope/closing_worker_runs_what_comes_late \
-	's/^\tif \(again\)$/\tif (false)/'
 mutant nudge_not_heard executor/scope.c scope scope/close_on_an_event_loop \
 	's/^\tif \(atomic_exchange\(&c->nudged, false\)\)$/\tif (false)/'
 mutant close_waits_for_itself executor/scope.c scope scope/close_from_within_is_refused \
