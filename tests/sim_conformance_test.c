@@ -75,6 +75,20 @@ static void back(unsigned before)
 	cancelling = before;
 }
 
+static size_t sim_steps(void)
+{
+	exs_sim_stats s;
+
+	exs_sim_get_stats(w.sim, &s);
+	return s.steps;
+}
+
+/* A wait's steps, by a task on top of it that waits or sleeps for ever while the count of a throttle is asked for again and again. */
+static bool used_up(size_t before)
+{
+	return sim_steps() - before >= w.options.max_steps;
+}
+
 /* --- layers: a new one joins by a function and a line in the list --- */
 
 static void layer_freed(void *ctx)
@@ -394,11 +408,13 @@ static void cancel_one(void)
 static void wait_for(struct token *t, exs_future *f)
 {
 	double seconds = some_time();
+	size_t before = sim_steps();
 	int rc = exs_future_wait(f, seconds);
 
 	exs_sim_note(w.sim, (uint64_t)rc);
-	token_must(rc == EXS_OK || (rc == EXS_ETIMEDOUT && seconds < EXS_FOREVER) || (rc == EXS_EDEADLK && w.depth), t,
-		   "a wait's answer");
+	token_must(rc == EXS_OK || (rc == EXS_ETIMEDOUT && seconds < EXS_FOREVER) ||
+			   (rc == EXS_EDEADLK && (w.depth || used_up(before))),
+		   t, "a wait's answer");
 	token_must(rc != EXS_OK || token_look(t, f) != NOT_DONE, t, "after a wait the future is done");
 }
 
@@ -447,8 +463,8 @@ static void shut_down(struct chain *c)
 	if (c->freed)
 		return;
 	c->shut = true;
-	size_t left = exs_shutdown(c->ex, mode, seconds);
-	CHECK(w.depth || left == 0 || seconds < EXS_FOREVER);
+	size_t before = sim_steps(), left = exs_shutdown(c->ex, mode, seconds);
+	CHECK(w.depth || left == 0 || seconds < EXS_FOREVER || used_up(before));
 	if (!c->freed)
 		c->refuses = true;
 	exs_sim_note(w.sim, left);
@@ -670,14 +686,6 @@ static void act_submit(void)
 		token_must(token_look(t, t->future) != NOT_DONE, t, "inline: done on return");
 }
 
-static size_t sim_steps(void)
-{
-	exs_sim_stats s;
-
-	exs_sim_get_stats(w.sim, &s);
-	return s.steps;
-}
-
 static void act_call(void)
 {
 	struct chain *c = &w.chains[below(CHAINS)];
@@ -687,13 +695,12 @@ static void act_call(void)
 
 	if (!t)
 		return;
-	size_t steps = sim_steps();
+	size_t before = sim_steps();
 	token_note(t, CANCEL_CALLED); /* exs_call does when its time is up */
 	int rc = exs_call(c->ex, task, token_arg(t), seconds, &r);
-	/* A task that waits on top of it may have used up its steps: at a throttle that lets nobody in. */
-	bool used_up = sim_steps() - steps >= w.options.max_steps;
-	token_must(rc == EXS_OK || (rc == EXS_ETIMEDOUT && seconds < EXS_FOREVER) || (rc == EXS_EDEADLK && used_up), t,
-		   "a call's answer");
+	token_must(rc == EXS_OK || (rc == EXS_ETIMEDOUT && seconds < EXS_FOREVER) ||
+			   (rc == EXS_EDEADLK && used_up(before)),
+		   t, "a call's answer");
 	token_must(rc == EXS_OK || r.kind == EXS_KIND_CANCELLED, t, "a call whose time is up is cancelled");
 	exs_result_clear(&r);
 }
@@ -709,15 +716,17 @@ static void act_read_set(void)
 	exs_set *set = exs_set_new();
 	exs_future *f;
 	exs_set_status status;
+	size_t before;
 
 	for (unsigned n = below(6); n; n--)
 		if (pick(&f))
 			CHECK_INT(exs_set_add(set, f), EXS_OK);
-	while ((status = exs_set_next(set, &f, some_time())) == EXS_ITEM) {
+	while (before = sim_steps(), (status = exs_set_next(set, &f, some_time())) == EXS_ITEM) {
 		CHECK(exs_future_is_done(f));
 		exs_future_unref(f);
 	}
-	CHECK(status == EXS_EMPTY ? !exs_set_count(set) : status == EXS_TIMEOUT);
+	CHECK(status == EXS_EMPTY ? !exs_set_count(set)
+				  : status == EXS_TIMEOUT || (status == EXS_FAILED && used_up(before)));
 	exs_set_free(set);
 }
 

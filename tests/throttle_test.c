@@ -441,6 +441,7 @@ TEST(throttle, late_answer_is_ignored)
 	exs_future *f = job_submit(s.ex, &job);
 	sem_post(&slow.answer);
 	thread_join(thread);
+	give_time(); /* to start */
 	CHECK(s.jobs[0].starts == 0 && job.starts == 0);
 	CHECK_INT(exs_future_cancel(f), EXS_CANCELLED);
 	exs_future_unref(f);
