@@ -223,11 +223,8 @@ void exsi_relayed_child(exs_executor *x, exs_future *f, void *slot, exs_visit_fn
    has begun. */
 void exsi_child_cancel_unbegun(exs_future *f)
 {
-	exs_executor *x = NULL;
-
 	exsi_pin();
-	if (!exs_future_is_done(f))
-		x = exsi_parked_at(f);
+	exs_executor *x = exsi_is_call(f) ? exsi_parked_at(f) : NULL;
 	bool by_child = x && exsi_has_children(x) && !x->marks_running;
 	bool here = x && (!x->ops.child || x->marks_running);
 	unsigned depth = x ? x->depth : 0;

@@ -35,16 +35,10 @@ exs_executor *exsi_parked_at(exs_future *f)
 	return x;
 }
 
-/* With a pin: is it a call, not done? */
-static bool is_call(exs_future *f)
-{
-	return !exs_future_is_done(f) && f->source->time_left; /* not a promise */
-}
-
 bool exsi_stands_on(exs_future *f, const exs_executor *leaf)
 {
 	exsi_pin();
-	bool stands = is_call(f) && exsi_top(f)->leaf == leaf;
+	bool stands = exsi_is_call(f) && exsi_top(f)->leaf == leaf;
 	exsi_unpin();
 	return stands;
 }
@@ -52,7 +46,7 @@ bool exsi_stands_on(exs_future *f, const exs_executor *leaf)
 bool exsi_needs(exs_future *f, const exs_executor *leaf)
 {
 	exsi_pin();
-	exs_executor *own = is_call(f) ? exsi_top(f)->leaf : NULL;
+	exs_executor *own = exsi_is_call(f) ? exsi_top(f)->leaf : NULL;
 	bool needs = own && own->needs && own->needs(own, f, leaf);
 	exsi_unpin();
 	return needs;
@@ -61,7 +55,7 @@ bool exsi_needs(exs_future *f, const exs_executor *leaf)
 void exsi_tell_leaf(exs_future *f)
 {
 	exsi_pin();
-	exs_executor *leaf = is_call(f) ? exsi_top(f)->leaf : NULL;
+	exs_executor *leaf = exsi_is_call(f) ? exsi_top(f)->leaf : NULL;
 	if (leaf && leaf->news)
 		leaf->news(leaf);
 	exsi_unpin();
@@ -78,7 +72,7 @@ exs_future *exsi_child(exs_future *f)
 	exs_future *child = NULL;
 
 	exsi_pin();
-	exs_executor *x = is_call(f) ? exsi_parked_at(f) : NULL;
+	exs_executor *x = exsi_is_call(f) ? exsi_parked_at(f) : NULL;
 	if (x && x->ops.child)
 		x->ops.child(x, f, exsi_slot(f, x), hold_child, &child);
 	exsi_unpin();

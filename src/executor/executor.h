@@ -241,9 +241,14 @@ exs_future *exsi_child(exs_future *f);
 bool exsi_find_work(exs_future *f, bool (*test)(exs_future *, void *), void *arg);
 /* Is it one that waits in a queue from which nothing but this leaf can take it? */
 bool exsi_needs(exs_future *f, const exs_executor *leaf);
+/* With a pin: is it a call, not a promise, and not done? Then it has its executors. */
+static inline bool exsi_is_call(exs_future *f)
+{
+	return !exs_future_is_done(f) && f->source->time_left;
+}
 /* To the leaf that it stands on: news. */
 void exsi_tell_leaf(exs_future *f);
-/* Where f is parked, or NULL; with a pin, f a call and not done. */
+/* Where f is parked, or NULL; with a pin, if exsi_is_call. */
 exs_executor *exsi_parked_at(exs_future *f);
 /* Is a call parked at x where its work is a call of its own, in another block? */
 static inline bool exsi_has_children(const exs_executor *x)

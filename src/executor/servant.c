@@ -96,7 +96,7 @@ static bool goes_through(exs_future *f, void *layer)
 	bool through = false;
 
 	exsi_pin();
-	if (!exs_future_is_done(f) && f->source->time_left) /* not a promise */
+	if (exsi_is_call(f))
 		through = exsi_uses(exsi_top(f), layer);
 	exsi_unpin();
 	return through;

@@ -572,12 +572,10 @@ static bool worker_hurry(struct exsi_relay *relay, exs_future *f)
 {
 	struct worker *w = EXSI_CONTAINER_OF(relay, struct worker, relay);
 	exs_result r = exs_ok(NULL, NULL);
-	exs_executor *x = NULL;
 	exs_future *child = NULL;
 
 	exsi_pin();
-	if (!exs_future_is_done(f) && f->source->time_left) /* not a promise */
-		x = exsi_parked_at(f);
+	exs_executor *x = exsi_is_call(f) ? exsi_parked_at(f) : NULL;
 	bool mine = x && x == w->q->x && take_out_of_turn(w, f);
 	if (x == w->q->leaf)
 		child = want(w, f);
