@@ -74,7 +74,6 @@ static void batch_stop(exs_executor *x)
 {
 	struct exsi_batcher *b = exsi_state(x);
 
-	exsi_ticker_fini(&b->ticker);
 	exsi_hand_fini(&b->hand);
 }
 
@@ -130,9 +129,5 @@ exs_executor *exs_with_batch_sized(exs_executor *ex, exs_start_many_fn *start_ma
 	b->start_many = start_many;
 	b->ctx = ctx;
 	b->options = o;
-	int rc = exsi_batch_ticker_init(b);
-	if (!rc)
-		return x;
-	exs_executor_free(x); /* frees ctx as well */
-	return exsi_fail_errno(rc, "batch: no timer thread");
+	return exsi_batch_ticker_init(b);
 }

@@ -77,8 +77,8 @@ static inline struct exsi_batch *exsi_batch_of(struct exsi_batcher *b, struct ex
 void exsi_batch_begin(struct exsi_batcher *b, exs_entry entry);
 void exsi_batch_flush(exs_executor *x);
 
-/* 0 or an errno. ticker.x stays NULL if it does not tick. */
-int exsi_batch_ticker_init(struct exsi_batcher *b);
+/* As exsi_ticker_init. ticker.x stays NULL if it does not tick. */
+exs_executor *exsi_batch_ticker_init(struct exsi_batcher *b);
 
 /* Of a call of a borrower too: it is not to be gathered for long. The hook starts such; other modes cancel what is gathered. */
 bool exsi_batch_drains(const exs_executor *x, exs_future *f);

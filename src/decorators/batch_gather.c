@@ -69,12 +69,12 @@ static bool waits(exs_executor *x)
 	return b->gathered.n;
 }
 
-int exsi_batch_ticker_init(struct exsi_batcher *b)
+exs_executor *exsi_batch_ticker_init(struct exsi_batcher *b)
 {
 	exsi_duration(b->options.seconds, &b->ns);
 	b->ticker.lock = &b->hand.lock;
 	if (b->options.max == 1 || b->ns == 0 || b->ns == EXSI_NEVER)
-		return 0;
+		return b->hand.x;
 	return exsi_ticker_init(&b->ticker, b->hand.x, &b->hand.lock, b->ns, waits, exsi_batch_flush);
 }
 

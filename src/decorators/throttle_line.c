@@ -174,8 +174,6 @@ void exsi_line_stop(exs_executor *x)
 {
 	struct exsi_line *line = exsi_state(x);
 
-	if (line->ticker.x)
-		exsi_ticker_fini(&line->ticker);
 	pthread_mutex_destroy(&line->lock);
 }
 
@@ -196,10 +194,5 @@ exs_executor *exsi_line_init(exs_executor *x, uint64_t ns, void (*tick)(exs_exec
 	pthread_mutex_init(&line->lock, NULL);
 	exsi_list_init(&line->queue);
 	exsi_list_init(&line->blocked);
-	int rc = ns ? exsi_ticker_init(&line->ticker, x, &line->lock, ns, waits, tick) : 0;
-	if (!rc)
-		return x;
-	line->ticker.x = NULL;
-	exs_executor_free(x);
-	return exsi_fail_errno(rc, "throttle: no timer thread");
+	return ns ? exsi_ticker_init(&line->ticker, x, &line->lock, ns, waits, tick) : x;
 }

@@ -70,28 +70,16 @@ static void ticker_fire(struct exsi_timer *timer)
 	arm(t);
 	t->tick(x);
 	pthread_mutex_lock(t->lock);
-	bool idle = exsi_ticker_is_idle(t);
-	pthread_mutex_unlock(t->lock);
-	if (idle)
-		exsi_ticker_rest(t);
+	exsi_ticker_unlock(t);
 	exsi_frame_pop(&frame);
 	exsi_unkeep(x);
 }
 
-int exsi_ticker_init(struct exsi_ticker *t, exs_executor *x, pthread_mutex_t *lock, uint64_t ns,
-		     bool (*waits)(exs_executor *), void (*tick)(exs_executor *))
+exs_executor *exsi_ticker_init(struct exsi_ticker *t, exs_executor *x, pthread_mutex_t *lock, uint64_t ns,
+			       bool (*waits)(exs_executor *), void (*tick)(exs_executor *))
 {
 	*t = (struct exsi_ticker){.x = x, .lock = lock, .ns = ns, .waits = waits, .tick = tick};
 	t->kind = (struct exsi_timer_kind){.expire = ticker_expire, .fire = ticker_fire};
 	t->timer.kind = &t->kind;
-	int rc = exsi_clock_hold(x->clock);
-	if (rc)
-		t->x = NULL;
-	return rc;
-}
-
-void exsi_ticker_fini(struct exsi_ticker *t)
-{
-	if (t->x)
-		exsi_clock_unhold(t->x->clock);
+	return exsi_hold_clock(x);
 }

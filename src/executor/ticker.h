@@ -19,10 +19,9 @@ struct exsi_ticker {
 	bool on;
 };
 
-/* Holds the clock. 0 or an errno: then it is not made, and fini does nothing. */
-int exsi_ticker_init(struct exsi_ticker *t, exs_executor *x, pthread_mutex_t *lock, uint64_t ns,
-		     bool (*waits)(exs_executor *), void (*tick)(exs_executor *));
-void exsi_ticker_fini(struct exsi_ticker *t);
+/* In x's constructor, with exsi_hold_clock, whose answer it gives. */
+exs_executor *exsi_ticker_init(struct exsi_ticker *t, exs_executor *x, pthread_mutex_t *lock, uint64_t ns,
+			       bool (*waits)(exs_executor *), void (*tick)(exs_executor *));
 
 /* With the lock, which it leaves for a moment, where it is not on, before something waits: it may not be on again. */
 void exsi_ticker_start(struct exsi_ticker *t);
