@@ -1,5 +1,6 @@
 /* Queue: an order in which calls wait, and executors attached that take them. */
 #include "base/heap.h"
+#include "base/list.h"
 #include "base/memory.h"
 #include "executor/child.h"
 #include "future/wait.h"
@@ -16,12 +17,11 @@ static const uint64_t MAX_AGING = UINT64_MAX / 256; /* ns, two years: keys don't
 
 /* A call's slot in x. All but link under the lock. */
 struct waiting {
-	struct exsi_heap_node node;  /* its key and order are its place, also while it is dispatched */
-	struct waiting *next, *prev; /* in queue.waiting */
-	struct worker *to;	     /* which it is dispatched to; NULL: none */
-	struct worker *wanted;	     /* by whose task it has been recalled, while that is under way; or NULL */
+	struct exsi_heap_node node; /* its key and order are its place, also while it is dispatched */
+	struct exsi_list waiting;   /* node of queue.waiting */
+	struct worker *to;	    /* which it is dispatched to; NULL: none */
+	struct worker *wanted;	    /* by whose task it has been recalled, while that is under way; or NULL */
 	unsigned series, level;
-	bool queued;
 	exs_link link;
 };
 
@@ -30,8 +30,7 @@ struct waiting {
 struct worker {
 	struct exsi_relay relay;
 	struct queue *q;
-	struct worker *next, *prev;
-	struct worker *next_free, *prev_free; /* next_free NULL: not in the list */
+	struct exsi_list node, free; /* of the queue's lists */
 	uint64_t number;
 	size_t capacity, busy, lent; /* busy: calls it has; lent: of these, that do not count for now */
 	bool detached;
@@ -53,14 +52,24 @@ struct queue {
 	exs_queue_options options; /* constant */
 	uint64_t aging;		   /* ns; 0: none */
 	pthread_mutex_t lock;
-	struct waiting waiting;	     /* sentinel */
-	struct worker workers, free; /* sentinels; the workers by number, the free ones from the one free for longest */
+	struct exsi_list waiting, workers,
+		free; /* the workers by number, the free ones from the one free for longest */
 	uint64_t arrivals, numbers;
 	exs_queue_stats stats;
 	struct line lines[]; /* one for each series */
 };
 
 /* --- workers, under the lock --- */
+
+static struct worker *worker_of(struct exsi_list *node)
+{
+	return EXSI_CONTAINER_OF(node, struct worker, node);
+}
+
+static struct worker *free_of(struct exsi_list *node)
+{
+	return EXSI_CONTAINER_OF(node, struct worker, free);
+}
 
 static bool has_room(const struct worker *w)
 {
@@ -70,19 +79,12 @@ static bool has_room(const struct worker *w)
 /* After a change of what has_room looks at. */
 static void sort_in(struct worker *w)
 {
-	struct queue *q = w->q;
-	bool room = has_room(w), in = w->next_free;
+	bool room = has_room(w), in = w->free.prev;
 
-	if (room && !in) {
-		w->next_free = &q->free;
-		w->prev_free = q->free.prev_free;
-		w->prev_free->next_free = w;
-		q->free.prev_free = w;
-	} else if (!room && in) {
-		w->prev_free->next_free = w->next_free;
-		w->next_free->prev_free = w->prev_free;
-		w->next_free = NULL;
-	}
+	if (room && !in)
+		exsi_list_append(&w->q->free, &w->free);
+	else if (!room && in)
+		exsi_list_remove(&w->free);
 }
 
 static bool is_qualified(const struct worker *w, unsigned series)
@@ -100,14 +102,24 @@ static bool may_run(const struct worker *w, const struct waiting *s)
 
 static struct worker *free_worker(struct queue *q, unsigned series)
 {
-	struct worker *w = q->free.next_free;
+	struct exsi_list *node = q->free.next;
 
-	while (w != &q->free && !is_qualified(w, series))
-		w = w->next_free;
-	return w == &q->free ? NULL : w;
+	while (node != &q->free && !is_qualified(free_of(node), series))
+		node = node->next;
+	return node == &q->free ? NULL : free_of(node);
 }
 
 /* --- calls, under the lock --- */
+
+static struct waiting *waiting_at(struct exsi_list *node)
+{
+	return EXSI_CONTAINER_OF(node, struct waiting, waiting);
+}
+
+static bool is_queued(const struct waiting *s)
+{
+	return s->waiting.prev;
+}
 
 static exs_future *call_of(struct queue *q, struct waiting *s)
 {
@@ -117,11 +129,7 @@ static exs_future *call_of(struct queue *q, struct waiting *s)
 static void push(struct queue *q, struct waiting *s)
 {
 	exsi_heap_add(&q->lines[s->series].heap, &s->node);
-	s->next = &q->waiting;
-	s->prev = q->waiting.prev;
-	s->prev->next = s;
-	q->waiting.prev = s;
-	s->queued = true;
+	exsi_list_append(&q->waiting, &s->waiting);
 	q->stats.queued++;
 	q->stats.levels[s->level]++;
 }
@@ -129,9 +137,7 @@ static void push(struct queue *q, struct waiting *s)
 static void pull(struct queue *q, struct waiting *s)
 {
 	exsi_heap_remove(&q->lines[s->series].heap, &s->node);
-	s->prev->next = s->next;
-	s->next->prev = s->prev;
-	s->queued = false;
+	exsi_list_remove(&s->waiting);
 	q->stats.queued--;
 	q->stats.levels[s->level]--;
 }
@@ -190,11 +196,9 @@ static void dispatch(struct queue *q, struct waiting *s)
 /* Is a detached worker over? Then it leaves the queue, and its executor is to be released. */
 static bool is_over(struct worker *w)
 {
-	if (!w->detached || w->busy || !w->next)
+	if (!w->detached || w->busy || !w->node.prev)
 		return false;
-	w->prev->next = w->next;
-	w->next->prev = w->prev;
-	w->next = NULL;
+	exsi_list_remove(&w->node);
 	w->q->stats.leaving--;
 	return true;
 }
@@ -287,7 +291,7 @@ static exs_step queue_start(exs_executor *x, exs_future *f, void *slot, exs_resu
 	s->series = series;
 	s->level = levels ? (unsigned)(priority + (int)(q->options.levels / 2)) : 0;
 	s->to = s->wanted = NULL;
-	s->queued = false;
+	s->waiting.prev = NULL;
 	s->node.order = q->arrivals++;
 	s->node.key = key_of(q, s, priority, place, now);
 	pthread_mutex_unlock(&q->lock);
@@ -325,7 +329,7 @@ static exs_step queue_cancel(exs_executor *x, exs_future *f, void *slot, exs_cau
 
 	(void)f, (void)cause, (void)r;
 	pthread_mutex_lock(&q->lock);
-	if (s->queued)
+	if (is_queued(s))
 		pull(q, s);
 	pthread_mutex_unlock(&q->lock);
 	return EXS_UP;
@@ -336,8 +340,8 @@ static void queue_each(exs_executor *x, exs_visit_fn *visit, void *arg)
 	struct queue *q = queue_of(x);
 
 	pthread_mutex_lock(&q->lock);
-	for (struct waiting *s = q->waiting.next; s != &q->waiting; s = s->next)
-		visit(call_of(q, s), arg);
+	for (struct exsi_list *node = q->waiting.next; node != &q->waiting; node = node->next)
+		visit(call_of(q, waiting_at(node)), arg);
 	pthread_mutex_unlock(&q->lock);
 }
 
@@ -409,8 +413,8 @@ static void dispatch_each(exs_executor *leaf, exs_visit_fn *visit, void *arg)
 	struct queue *q = exsi_state(leaf);
 
 	pthread_mutex_lock(&q->lock);
-	for (struct worker *w = q->workers.next; w != &q->workers; w = w->next)
-		exsi_child_each(&w->relay, visit, arg);
+	for (struct exsi_list *node = q->workers.next; node != &q->workers; node = node->next)
+		exsi_child_each(&worker_of(node)->relay, visit, arg);
 	pthread_mutex_unlock(&q->lock);
 }
 
@@ -430,12 +434,12 @@ static exs_executor *dispatch_attached(exs_executor *leaf, uint64_t *cursor)
 	exs_executor *x = NULL;
 
 	pthread_mutex_lock(&q->lock);
-	struct worker *w = q->workers.next;
-	while (w != &q->workers && w->number <= *cursor)
-		w = w->next;
-	if (w != &q->workers) {
-		*cursor = w->number;
-		x = w->relay.relay;
+	struct exsi_list *node = q->workers.next;
+	while (node != &q->workers && worker_of(node)->number <= *cursor)
+		node = node->next;
+	if (node != &q->workers) {
+		*cursor = worker_of(node)->number;
+		x = worker_of(node)->relay.relay;
 		atomic_fetch_add(&x->refs, 1);
 	}
 	pthread_mutex_unlock(&q->lock);
@@ -449,7 +453,8 @@ static bool dispatch_needs(exs_executor *leaf, exs_future *f, const exs_executor
 	unsigned there = 0, elsewhere = 0, series = exs_call_series(f);
 
 	pthread_mutex_lock(&q->lock);
-	for (struct worker *w = q->workers.next; w != &q->workers; w = w->next) {
+	for (struct exsi_list *node = q->workers.next; node != &q->workers; node = node->next) {
+		const struct worker *w = worker_of(node);
 		if (w->detached || !is_qualified(w, series))
 			continue;
 		there += w->relay.relay->leaf == other;
@@ -474,9 +479,9 @@ static void dispatch_stop(exs_executor *leaf)
 {
 	struct queue *q = exsi_state(leaf);
 
-	while (q->workers.next != &q->workers) { /* no call is left, nobody else is here */
-		struct worker *w = q->workers.next;
-		q->workers.next = w->next;
+	while (!exsi_list_is_empty(&q->workers)) { /* no call is left, nobody else is here */
+		struct worker *w = worker_of(q->workers.next);
+		exsi_list_remove(&w->node);
 		exsi_executor_unref(w->relay.relay);
 	}
 	pthread_mutex_destroy(&q->lock);
@@ -520,7 +525,7 @@ static bool take_out_of_turn(struct worker *w, exs_future *f)
 	struct waiting *s = waiting_of(q, f);
 
 	pthread_mutex_lock(&q->lock);
-	bool mine = s->queued && may_run(w, s);
+	bool mine = is_queued(s) && may_run(w, s);
 	if (mine)
 		pull(q, s);
 	mine = mine && exs_call_claim(f); /* otherwise its canceller finds it unlinked */
@@ -624,9 +629,9 @@ static void set_defaults(struct queue *q, const exs_queue_options *o)
 	exsi_duration(exsi_option_seconds(o->aging, 0), &q->aging);
 	if (q->aging > MAX_AGING)
 		q->aging = MAX_AGING;
-	q->waiting.next = q->waiting.prev = &q->waiting;
-	q->workers.next = q->workers.prev = &q->workers;
-	q->free.next_free = q->free.prev_free = &q->free;
+	exsi_list_init(&q->waiting);
+	exsi_list_init(&q->workers);
+	exsi_list_init(&q->free);
 	pthread_mutex_init(&q->lock, NULL);
 }
 
@@ -706,14 +711,15 @@ static struct worker *worker_new(struct queue *q, exs_executor *ex, const exs_at
 	return w;
 }
 
-/* As many calls as it takes, linked by next. */
-static struct waiting *fill(struct queue *q, struct worker *w)
+/* As many calls as it takes: a chain by next, none in a list. */
+static struct exsi_list *fill(struct queue *q, struct worker *w)
 {
-	struct waiting *first = NULL, **tail = &first, *s;
+	struct exsi_list *first = NULL, **tail = &first;
+	struct waiting *s;
 
 	while ((s = next_for(q, w))) {
-		*tail = s;
-		tail = &s->next;
+		*tail = &s->waiting;
+		tail = &s->waiting.next;
 	}
 	*tail = NULL;
 	return first;
@@ -722,14 +728,11 @@ static struct waiting *fill(struct queue *q, struct worker *w)
 /* Answers its number; 0: the queue is closing. w may be gone then, or soon. */
 static uint64_t enlist(struct queue *q, struct worker *w)
 {
-	struct waiting *first = NULL, *next;
+	struct exsi_list *first = NULL, *next;
 
 	pthread_mutex_lock(&q->lock);
 	uint64_t number = w->number = ++q->numbers;
-	w->next = &q->workers;
-	w->prev = q->workers.prev;
-	w->prev->next = w;
-	q->workers.prev = w;
+	exsi_list_append(&q->workers, &w->node);
 	bool closing =
 		atomic_load(&q->x->closing); /* after it is in the list: shutdown closes, then looks at the list */
 	if (closing) {
@@ -744,7 +747,7 @@ static uint64_t enlist(struct queue *q, struct worker *w)
 	pthread_mutex_unlock(&q->lock);
 	for (; first; first = next) {
 		next = first->next;
-		dispatch(q, first);
+		dispatch(q, waiting_at(first));
 	}
 	return closing ? 0 : number;
 }
@@ -782,12 +785,13 @@ uint64_t exs_queue_attach_sized(exs_executor *queue, exs_executor *ex, const exs
 
 static struct worker *detach(struct queue *q, uint64_t number)
 {
-	struct worker *w = q->workers.next;
+	struct exsi_list *node = q->workers.next;
 
-	while (w != &q->workers && w->number != number)
-		w = w->next;
-	if (w == &q->workers || w->detached)
+	while (node != &q->workers && worker_of(node)->number != number)
+		node = node->next;
+	if (node == &q->workers || worker_of(node)->detached)
 		return NULL;
+	struct worker *w = worker_of(node);
 	w->detached = true;
 	sort_in(w);
 	q->stats.attached--;
