@@ -891,6 +891,7 @@ struct cross {
 	exs_executor *here, *there;
 	sem_t *closing;
 	int value;
+	bool late; /* the closer is given time to fall asleep */
 };
 
 static exs_result set_seven(void *arg, exs_context *ctx)
@@ -905,6 +906,8 @@ static exs_result send_back(void *arg, exs_context *ctx)
 	struct cross *c = arg;
 
 	sem_take(c->closing);
+	if (c->late)
+		give_time();
 	exs_future_unref(exs_scope_submit(exs_context_scope(ctx), c->here, set_seven, c));
 	return exs_ok(NULL, NULL);
 }
@@ -921,20 +924,54 @@ static exs_result close_here(void *arg, exs_context *ctx)
 	return exs_ok(NULL, NULL);
 }
 
-TEST(scope, closing_worker_runs_what_comes_late)
+static void close_while_members_come(exs_executor *(*here)(void), bool late)
 {
-	exs_thread_pool_options no_spares = {.workers = 1, .max_spares = EXS_NONE};
 	sem_t closing;
 
 	CHECK(!sem_init(&closing, 0, 0));
-	for (unsigned long round = 0; round < harness_rounds(200); round++) {
-		struct cross c = {exs_thread_pool_with(&no_spares), exs_thread_pool(1), &closing, 0};
+	for (unsigned long round = 0; round < harness_rounds(late ? 10 : 200); round++) {
+		struct cross c = {here(), exs_thread_pool(1), &closing, 0, late};
 		expect_value(exs_submit(c.here, close_here, &c), NULL);
 		CHECK_INT(c.value, 7);
 		exs_executor_free(c.here);
 		exs_executor_free(c.there);
 	}
 	sem_destroy(&closing);
+}
+
+static exs_executor *one_worker(void)
+{
+	exs_thread_pool_options no_spares = {.workers = 1, .max_spares = EXS_NONE};
+
+	return exs_thread_pool_with(&no_spares);
+}
+
+/* Room for two: the pool's only worker is taken, the queue is not. */
+static exs_executor *queue_over_one_worker(void)
+{
+	exs_executor *queue = exs_queue(NULL);
+	exs_attach_options two = {.capacity = 2};
+
+	CHECK(exs_queue_attach(queue, one_worker(), &two));
+	return queue;
+}
+
+static exs_executor *full_queue_over_one_worker(void)
+{
+	exs_executor *queue = exs_queue(NULL);
+
+	CHECK(exs_queue_attach(queue, one_worker(), NULL));
+	return queue;
+}
+
+TEST(scope, closing_worker_runs_what_comes_late)
+{
+	exs_executor *(*const kinds[])(void) = {one_worker, queue_over_one_worker, full_queue_over_one_worker};
+
+	for (int i = 0; i < 3; i++) {
+		close_while_members_come(kinds[i], false);
+		close_while_members_come(kinds[i], true);
+	}
 }
 
 static void submit_one_more(exs_future *f, void *arg)
@@ -949,7 +986,7 @@ TEST(scope, callbacks_of_members_submit_members)
 {
 	exs_executor *ex = exs_thread_pool(1);
 	exs_scope *scope = exs_scope_new();
-	struct cross c = {ex, ex, (void *)&scope, 0};
+	struct cross c = {ex, ex, (void *)&scope, 0, false};
 	struct job job;
 
 	job_init(&job);

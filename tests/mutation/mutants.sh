@@ -422,6 +422,8 @@ mutant failed_scope_takes_more executor/scope.c scope scope/failed_scope_takes_n
 	's/^\tif \(!cause\)$/\tif (true)/; s/^\treturn !cause;/\treturn true;/'
 mutant batch_not_counted decorators/poll_turn.c scope scope/poll_functions_are_awaited \
 	's/exsi_scope_(enter|leave)\(d->scope\);/;/'
+mutant late_member_not_tried_again executor/scope.c scope scope/closing_worker_runs_what_comes_late \
+	's/^\tif \(again\)$/\tif (false)/'
 mutant nudge_not_heard executor/scope.c scope scope/close_on_an_event_loop \
 	's/^\tif \(atomic_exchange\(&c->nudged, false\)\)$/\tif (false)/'
 mutant close_waits_for_itself executor/scope.c scope scope/close_from_within_is_refused \
