@@ -339,6 +339,27 @@ TEST(executor, leaf_that_answers_down)
 	job_fini(&job);
 }
 
+static exs_step answer_nonsense(exs_executor *ex, exs_future *call, void *slot, exs_result *result)
+{
+	(void)ex, (void)call, (void)slot;
+	exs_result_clear(result);
+	result->kind = (exs_kind)9;
+	return EXS_UP;
+}
+
+TEST(executor, layer_that_answers_no_result)
+{
+	exs_layer_ops ops = pass_ops;
+	struct job job;
+
+	ops.done = answer_nonsense;
+	exs_executor *ex = exs_layer_new(&ops, exs_inline(), 0, 0);
+	job_init(&job);
+	expect_code(job_submit(ex, &job), &exs_domain_exs, EXS_EINVAL);
+	exs_executor_free(ex);
+	job_fini(&job);
+}
+
 /* As deep as it goes: calls work, and one more is refused. */
 TEST(executor, deepest_chain)
 {

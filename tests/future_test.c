@@ -103,6 +103,23 @@ TEST(future, fails_when_its_promise_is_freed)
 	CHECK_INT(destroyed, 1);
 }
 
+/* As those of tasks: an error, never a state of its own. */
+TEST(future, completed_with_a_result_that_is_none)
+{
+	exs_result wrong[] = {exs_fail(NULL), exs_ok(NULL, NULL)};
+	exs_future *f;
+
+	wrong[1].kind = (exs_kind)9;
+	for (int i = 0; i < 2; i++) {
+		exs_promise *p = promise(&f);
+		CHECK_INT(exs_promise_complete(p, wrong[i]), EXS_OK);
+		CHECK_INT(exs_promise_complete(p, wrong[i]), EXS_EALREADY);
+		CHECK(strstr(exs_error_message(exs_future_error(f)), "exs_cancelled"));
+		expect_code(f, &exs_domain_exs, EXS_EINVAL);
+		exs_promise_free(p);
+	}
+}
+
 /* --- cancel --- */
 
 TEST(future, cancel_of_a_pending_promise)

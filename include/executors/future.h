@@ -91,8 +91,8 @@ typedef struct exs_promise exs_promise;
 /* New promise, in one block with its future, which *future gets (the caller's reference). NULL when memory is short. */
 EXS_API exs_promise *exs_promise_new(exs_future **future);
 
-/* Completes the future; takes over the result, also when refused (its value is then destroyed). Answers 0, or EXS_EALREADY.
-   Runs callbacks on this thread. MT-safe. */
+/* Completes the future; takes over the result, also when refused (its value is then destroyed); one that none of exs_ok, exs_fail
+   and exs_cancelled makes becomes an error EXS_EINVAL. Answers 0, EXS_EALREADY or EXS_EINVAL. Runs callbacks on this thread. MT-safe. */
 EXS_API int exs_promise_complete(exs_promise *promise, exs_result result);
 
 /* Marks the work as running: a cancel is from now on a request that the holder may see. false: cancelled already. */

@@ -80,6 +80,7 @@ static void finish(exs_future *f, exs_executor *top, exs_result *r, struct exsi_
 	exs_future *parent = exsi_parent(f);
 	exs_scope *scope = (exs_scope *)(uintptr_t)frame->scope;
 
+	exsi_check_result(r, "a layer");
 	if (atomic_load(&top->closing) == EXSI_TIME_IS_UP)
 		exsi_force(f);
 
@@ -299,14 +300,6 @@ void exs_call_restarting(exs_future *f)
 {
 	if (f->story)
 		atomic_fetch_add(&exsi_story(f)->attempt, 1);
-}
-
-void exsi_check_result(exs_result *r, const char *who)
-{
-	if (r->kind == EXS_KIND_VALUE || r->kind == EXS_KIND_CANCELLED || (r->kind == EXS_KIND_ERROR && r->error))
-		return;
-	*r = exs_fail(exs_error_new(&exs_domain_exs, EXS_EINVAL,
-				    "%s answered no valid result: use exs_ok, exs_fail(error) or exs_cancelled", who));
 }
 
 void exs_call_run(exs_future *f, exs_result *r)

@@ -219,9 +219,6 @@ bool exsi_call_park_unless_insisted(exs_future *f, exs_executor *x);
    insists and has come since. */
 exs_cause exsi_call_park_told(exs_future *f, exs_executor *x, exs_cause cause);
 
-/* An invalid result that a user's function answered becomes an error, EXS_EINVAL, which names it. */
-void exsi_check_result(exs_result *r, const char *who);
-
 /* Has a canceller asked layer x to stop? Not looking at whether the chain is closing. */
 static inline bool exsi_stopped(exs_future *f, const exs_executor *x)
 {

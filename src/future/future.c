@@ -207,6 +207,14 @@ bool exsi_node_remove(exs_future *f, struct exsi_node *node)
 
 /* --- completion --- */
 
+void exsi_check_result(exs_result *r, const char *who)
+{
+	if (r->kind == EXS_KIND_VALUE || r->kind == EXS_KIND_CANCELLED || (r->kind == EXS_KIND_ERROR && r->error))
+		return;
+	*r = exs_fail(exs_error_new(&exs_domain_exs, EXS_EINVAL,
+				    "%s answered no valid result: use exs_ok, exs_fail(error) or exs_cancelled", who));
+}
+
 static void tell(exs_future *f, unsigned state)
 {
 	observe(f, 1);

@@ -126,6 +126,9 @@ void exsi_future_init(exs_future *f, const struct exsi_source *source, unsigned 
 void exsi_hold(exs_future *f);
 void exsi_drop(exs_future *f);
 
+/* An invalid result that the user's code answered becomes an error, EXS_EINVAL, which names it. */
+void exsi_check_result(exs_result *r, const char *who);
+
 /* With the token: completes, wakes, runs callbacks, drops the token's reference. Takes over *r; if the future was forced, *r is
    destroyed. */
 void exsi_complete(exs_future *f, exs_result *r);
