@@ -81,11 +81,14 @@ TEST(call, with_nonsense)
 	CHECK_INT(exs_call(ex, NULL, &job, 1, &r), EXS_OK);
 	CHECK(r.kind == EXS_KIND_ERROR && exs_error_is(r.error, &exs_domain_exs, EXS_EINVAL));
 	exs_result_clear(&r);
-	exs_executor_free(ex);
-	ex = exs_thread_pool(1);
-	job.gated = job.polite = true;
-	CHECK_INT(exs_call(ex, job_run, &job, NAN, &r), EXS_EINVAL);
-	CHECK_INT(r.kind, EXS_KIND_CANCELLED);
+	double wrong[] = {NAN, -1, -EXS_FOREVER};
+	for (int i = 0; i < 3; i++) {
+		r = exs_ok(&job, NULL);
+		CHECK_INT(exs_call(ex, job_run, &job, wrong[i], &r), EXS_EINVAL);
+		CHECK_INT(r.kind, EXS_KIND_CANCELLED);
+		CHECK(strstr(exs_error_message(exs_last_error()), "exs_call"));
+	}
+	CHECK_INT(job.starts, 0); /* nothing was submitted */
 	exs_executor_free(ex);
 	job_free_arg(&job);
 	job_fini(&job);

@@ -86,6 +86,7 @@ TEST(wait, nonsense)
 		CHECK_INT(exs_wait_all(g.f, 2, wrong[i]), EXS_EINVAL);
 		CHECK_INT(exs_wait_first_error(g.f, 2, wrong[i], &first), EXS_EINVAL);
 		CHECK_INT(exs_future_wait(g.f[1], wrong[i]), EXS_EINVAL);
+		CHECK_INT(exs_future_wait(g.f[0], wrong[i]), EXS_EINVAL); /* done or not */
 		CHECK_INT(first, 2);
 	}
 	CHECK_INT(exs_future_wait(NULL, 0), EXS_EINVAL);

@@ -23,8 +23,8 @@ EXS_API exs_future *exs_submit_with_sized(exs_executor *ex, const exs_task *task
 EXS_API exs_future *exs_try_submit_sized(exs_executor *ex, const exs_task *task, size_t size);
 
 /* Submits, waits up to `seconds`, and moves the result out to the caller. When time is up the call is cancelled and the answer
-   is EXS_ETIMEDOUT: a task that runs then may still read arg. Answers 0, EXS_ETIMEDOUT, EXS_ENOMEM, EXS_EINVAL, EXS_EDEADLK,
-   EXS_EFORK; *result is cancelled with each but 0. */
+   is EXS_ETIMEDOUT: a task that runs then may still read arg. Answers 0, EXS_ETIMEDOUT, EXS_ENOMEM, EXS_EINVAL (seconds: nothing is
+   submitted), EXS_EDEADLK, EXS_EFORK; *result is cancelled with each but 0. */
 EXS_API int exs_call(exs_executor *ex, exs_task_fn *fn, void *arg, double seconds, exs_result *result);
 
 typedef enum exs_mode {

@@ -635,9 +635,13 @@ void exsi_enter_child(exs_future *child, exs_entry entry)
 int exs_call(exs_executor *x, exs_task_fn *fn, void *arg, double seconds, exs_result *result)
 {
 	exs_result r = exs_cancelled();
+
+	if (result)
+		*result = r;
+	if (!(seconds >= 0)) /* NaN is not */
+		return exsi_fail(EXS_EINVAL, "exs_call: %g seconds: the time must be 0 or more, or EXS_FOREVER", seconds);
 	exs_future *f = exs_submit(x, fn, arg);
 	int rc = f ? exs_future_wait(f, seconds) : EXS_ENOMEM;
-
 	if (rc && f)
 		exs_future_cancel(f);
 	else if (f)

@@ -134,7 +134,7 @@ int exs_future_wait(exs_future *f, double seconds)
 
 	if (!f)
 		return exsi_fail(EXS_EINVAL, "exs_future_wait: future is NULL");
-	if (is_done(f))
+	if (is_done(f) && seconds >= 0)
 		return EXS_OK;
 	int rc = exsi_wait_begin("exs_future_wait", seconds, &deadline);
 	if (rc)
