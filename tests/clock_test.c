@@ -37,12 +37,28 @@ TEST(clock, nonsense)
 	}
 	CHECK_INT(exs_clock_advance(clock, EXS_FOREVER), EXS_EINVAL);
 	CHECK_INT(exs_clock_advance(NULL, 1), EXS_EINVAL);
+	CHECK(strstr(exs_error_message(exs_last_error()), "exs_clock_manual_new"));
 	CHECK_INT(exs_clock_wait_armed(NULL, 1, 1), EXS_EINVAL);
 	CHECK_INT(exs_clock_wait_armed(clock, 1, 0), EXS_ETIMEDOUT);
 	CHECK_INT(exs_clock_wait_armed(clock, 1, 1e-4), EXS_ETIMEDOUT);
 	CHECK_INT(exs_clock_wait_armed(clock, 0, 0), EXS_OK);
 	CHECK(exs_clock_now(clock) == 0);
 	CHECK(!exs_with_clock(NULL, clock));
+	exs_clock_unref(clock);
+}
+
+/* Nanoseconds in 64 bits: it never goes back. */
+TEST(clock, goes_no_further_than_it_can_count)
+{
+	exs_clock *clock = exs_clock_manual_new();
+
+	advance(clock, 8.9e9);
+	advance(clock, 8.9e9);
+	CHECK(exs_clock_now(clock) > 1.7e10);
+	CHECK_INT(exs_clock_advance(clock, 8.9e9), EXS_EINVAL);
+	CHECK(strstr(exs_error_message(exs_last_error()), "exs_clock_advance: 8.9e+09 seconds"));
+	CHECK(exs_clock_now(clock) > 1.7e10);
+	advance(clock, 1);
 	exs_clock_unref(clock);
 }
 

@@ -21,7 +21,8 @@ EXS_API double exs_clock_now(exs_clock *clock);
 /* Moves a manual clock on by `seconds`, stopping at each timer on the way in the order of their deadlines. What the expiry
    triggers (callbacks, cancel functions, retried attempts on an inline executor) runs in the calling thread, so it has
    happened on return; what it hands to a pool or to a poll thread goes on there. MT-safe; calls of other threads wait their turn,
-   a call from within an expiry adds its seconds to the advance under way. EXS_EINVAL for NaN, negative or infinite. */
+   a call from within an expiry adds its seconds to the advance under way. EXS_EINVAL for NaN, negative or infinite seconds (a clock goes to 584 years), or
+   if it is no manual clock. */
 EXS_API int exs_clock_advance(exs_clock *clock, double seconds);
 
 /* Waits until at least n timers are armed on a manual clock: how a test knows that a backoff has begun. Real time bounds

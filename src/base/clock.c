@@ -210,28 +210,49 @@ static void wait_for_advancer(exs_clock *c)
 	pthread_mutex_lock(&c->lock);
 }
 
+/* EXS_EINVAL, unless it is a manual clock and a time for it. */
+static int check(const exs_clock *c, const char *what, double seconds, uint64_t *ns)
+{
+	if (c && c->manual && exsi_duration(seconds, ns))
+		return EXS_OK;
+	if (c && c->manual)
+		exs_set_last_error(&exs_domain_exs, EXS_EINVAL, "%s: %g seconds: the time must be 0 or more", what, seconds);
+	else
+		exs_set_last_error(&exs_domain_exs, EXS_EINVAL, "%s: the clock is none of exs_clock_manual_new", what);
+	return EXS_EINVAL;
+}
+
+static int advance(exs_clock *c, uint64_t from, uint64_t ns)
+{
+	if (exsi_after(from, ns) == EXSI_NEVER)
+		return EXS_EINVAL;
+	c->target = from + ns;
+	if (!c->advancing) {
+		c->advancing = true;
+		c->advancer = pthread_self();
+		run_to_target(c);
+		c->advancing = false;
+		pthread_cond_broadcast(&c->changed);
+	}
+	return EXS_OK;
+}
+
 int exs_clock_advance(exs_clock *c, double seconds)
 {
 	uint64_t ns;
+	int rc = check(c, "exs_clock_advance", seconds, &ns);
 
-	if (!c || !c->manual || !exsi_duration(seconds, &ns) || ns == EXSI_NEVER)
-		return EXS_EINVAL;
+	if (rc)
+		return rc;
 	pthread_mutex_lock(&c->lock);
-	if (c->advancing && pthread_equal(c->advancer, pthread_self())) {
-		c->target += ns;
-		pthread_mutex_unlock(&c->lock);
-		return EXS_OK;
-	}
-	while (c->advancing)
+	bool within = c->advancing && pthread_equal(c->advancer, pthread_self());
+	while (c->advancing && !within)
 		wait_for_advancer(c);
-	c->advancing = true;
-	c->advancer = pthread_self();
-	c->target = c->now + ns;
-	run_to_target(c);
-	c->advancing = false;
-	pthread_cond_broadcast(&c->changed);
+	rc = advance(c, within ? c->target : c->now, ns);
 	pthread_mutex_unlock(&c->lock);
-	return EXS_OK;
+	if (rc)
+		exs_set_last_error(&exs_domain_exs, rc, "exs_clock_advance: %g seconds: further than the clock goes", seconds);
+	return rc;
 }
 
 struct armed {
@@ -251,7 +272,7 @@ int exs_clock_wait_armed(exs_clock *c, size_t n, double seconds)
 	uint64_t ns;
 	bool in_time = true;
 
-	if (!c || !c->manual || !exsi_duration(seconds, &ns))
+	if (check(c, "exs_clock_wait_armed", seconds, &ns))
 		return EXS_EINVAL;
 	struct exsi_turner *turner = exsi_self()->turner;
 	if (turner)
