@@ -13,6 +13,23 @@ static void occupy(exs_executor *ex, struct job *job, exs_future **f)
 	sem_take(&job->entered);
 }
 
+TEST(shutdown, with_nonsense_says_what_is_wrong)
+{
+	exs_executor *ex = exs_inline();
+
+	exs_shutdown(ex, (exs_mode)0, 1);
+	CHECK(strstr(exs_error_message(exs_last_error()), "mode is 0: EXS_DRAIN"));
+	exs_shutdown(ex, EXS_DRAIN, -1);
+	CHECK(strstr(exs_error_message(exs_last_error()), "-1 seconds: the time must be 0 or more"));
+	exs_shutdown(NULL, EXS_DRAIN, 1);
+	CHECK(strstr(exs_error_message(exs_last_error()), "executor is NULL"));
+	struct job job; /* nothing has happened */
+	job_init(&job);
+	expect_value(job_submit(ex, &job), &job);
+	exs_executor_free(ex);
+	job_fini(&job);
+}
+
 TEST(shutdown, of_nothing)
 {
 	CHECK_INT(exs_shutdown(NULL, EXS_DRAIN, 1), 0);

@@ -37,7 +37,7 @@ typedef enum exs_mode {
    that are left fail with EXS_ESHUTDOWN and their tasks run on. Answers the number of calls left. Again with the same
    mode it only waits; with a stronger one it does that too. Applies to all layers that ex owns. From a thread of the chain
    (inside a task, callback or hook of it) it does not wait and fails nothing. An invalid argument does nothing, and answers the
-   number of calls left. MT-safe. */
+   number of calls left (exs_last_error). MT-safe. */
 EXS_API size_t exs_shutdown(exs_executor *ex, exs_mode mode, double seconds);
 
 /* EXS_CANCEL_QUEUED without limit, then releases the chain: all layers ex owns. Returns after the last callback and destructor

@@ -315,19 +315,25 @@ static void close_down(exs_executor *x, exs_mode mode)
 		exsi_sweep(x, false, false);
 }
 
+static int check(const exs_executor *x, exs_mode mode, double seconds, uint64_t *ns)
+{
+	if (!x)
+		return exsi_fail(EXS_EINVAL, "exs_shutdown: executor is NULL");
+	if (mode < EXS_DRAIN || mode > EXS_CANCEL_ALL)
+		return exsi_fail(EXS_EINVAL,
+				 "exs_shutdown: mode is %d: EXS_DRAIN, EXS_CANCEL_QUEUED or EXS_CANCEL_ALL", (int)mode);
+	if (!exsi_duration(seconds, ns))
+		return exsi_fail(EXS_EINVAL, "exs_shutdown: %g seconds: the time must be 0 or more, or EXS_FOREVER",
+				 seconds);
+	return exsi_forked() ? exsi_fail(EXS_EFORK, "%s", exs_strerror(EXS_EFORK)) : EXS_OK;
+}
+
 size_t exs_shutdown(exs_executor *x, exs_mode mode, double seconds)
 {
 	uint64_t ns;
 
-	if (!x || mode < EXS_DRAIN || mode > EXS_CANCEL_ALL || !exsi_duration(seconds, &ns)) {
-		exsi_fail(EXS_EINVAL, "exs_shutdown: executor %p, mode %d, %g seconds: see executor.h", (void *)x,
-			  (int)mode, seconds);
+	if (check(x, mode, seconds, &ns))
 		return exs_executor_pending(x);
-	}
-	if (exsi_forked()) {
-		exsi_fail(EXS_EFORK, "%s", exs_strerror(EXS_EFORK));
-		return exs_executor_pending(x);
-	}
 	uint64_t deadline = exsi_after(exsi_thread_now(), ns);
 	bool within = exsi_inside(x);
 	atomic_fetch_add(&x->refs, 1); /* a callback that runs in here may free it */
