@@ -416,6 +416,7 @@ TEST(executor, descriptions)
 	ex = exs_with_timeout(exs_with_poll(ex, job_poll, NULL, NULL, NULL), 30);
 	size_t n = exs_describe(ex, text, sizeof(text));
 	CHECK_INT(n, strlen(text));
+	CHECK_INT(exs_describe(ex, NULL, sizeof(text)), n);
 	CHECK_STR(text, "timeout(30s) > poll(5s) > retry(3) > thread_pool(4)");
 	exs_executor_free(ex);
 	CHECK_INT(exs_describe(NULL, text, sizeof(text)), 0);

@@ -194,6 +194,21 @@ static void drop(exs_future *f, void *user)
 	exs_future_unref(user);
 }
 
+TEST(future, nothing_to_cancel_or_to_write_to)
+{
+	exs_future *f;
+	exs_promise *p = promise(&f);
+
+	CHECK_INT(exs_future_cancel_all(NULL, 0), 0);
+	CHECK_INT(exs_future_cancel_all(NULL, 2), 0);
+	CHECK(strstr(exs_error_message(exs_last_error()), "exs_future_cancel_all: futures is NULL"));
+	CHECK_INT(exs_future_explain(f, NULL, 100), strlen("task: pending"));
+	CHECK_INT(exs_future_explain(NULL, NULL, 100), strlen("no future"));
+	CHECK(!exs_context_scope(NULL));
+	exs_promise_free(p);
+	exs_future_unref(f);
+}
+
 /* A callback drops the reference through which the cancel came. */
 TEST(future, last_reference_dropped_within_cancel)
 {

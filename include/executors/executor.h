@@ -54,8 +54,8 @@ EXS_API exs_executor *exs_borrow(exs_executor *ex);
 EXS_API exs_executor *exs_with_name(exs_executor *ex, const char *name);
 EXS_API const char *exs_executor_name(exs_executor *ex);
 
-/* Writes "timeout(30s) > poll(5s) > retry(3) > thread_pool(4)" into buf (size bytes, terminated if size > 0). Answers the
-   length it needs, without the terminator. */
+/* Writes "timeout(30s) > poll(5s) > retry(3) > thread_pool(4)" into buf (size bytes, terminated if size > 0; NULL: nothing is
+   written). Answers the length it needs, without the terminator. */
 EXS_API size_t exs_describe(exs_executor *ex, char *buf, size_t size);
 
 /* Calls submitted through ex itself and not yet ended. MT-safe. */

@@ -81,7 +81,7 @@ typedef void exs_done_fn(exs_future *future, void *ctx);
 EXS_API int exs_future_on_done(exs_future *future, exs_done_fn *fn, void *ctx, exs_free_fn *ctx_free);
 
 /* Writes a sentence such as "publish 20: attempt 3 of 3: HTTP 503 from POST http://..." into buf (size bytes, always
-   terminated if size > 0). Answers the length it needs, without the terminator. MT-safe, in any state. */
+   terminated if size > 0; NULL: nothing is written). Answers the length it needs, without the terminator. MT-safe, in any state. */
 EXS_API size_t exs_future_explain(exs_future *future, char *buf, size_t size);
 
 /* --- promises: a future that the holder completes --- */

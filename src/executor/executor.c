@@ -469,9 +469,9 @@ static void describe(struct text *t, exs_executor *x)
 
 size_t exs_describe(exs_executor *x, char *buf, size_t size)
 {
-	struct text t = {.buf = buf, .size = size};
+	struct text t = {.buf = buf, .size = buf ? size : 0};
 
-	if (size)
+	if (t.size)
 		*buf = '\0';
 	describe(&t, x);
 	return t.n;

@@ -305,7 +305,7 @@ exs_future *exs_scope_submit_with_sized(exs_scope *s, exs_executor *x, const exs
 
 exs_scope *exs_context_scope(exs_context *ctx)
 {
-	return exsi_scope_of((exs_future *)(void *)ctx);
+	return ctx ? exsi_scope_of((exs_future *)(void *)ctx) : NULL;
 }
 
 /* --- the arena --- */

@@ -34,6 +34,7 @@ static const char *outcome(exs_future *f)
 
 size_t exs_future_explain(exs_future *f, char *buf, size_t size)
 {
+	size = buf ? size : 0;
 	if (!f)
 		return (size_t)snprintf(buf, size, "no future");
 	const struct exsi_extra *extra = exsi_extra(f);

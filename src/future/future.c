@@ -458,6 +458,10 @@ size_t exs_future_cancel_all(exs_future *const *futures, size_t n)
 {
 	size_t cancelled = 0;
 
+	if (!futures && n) {
+		exsi_fail(EXS_EINVAL, "exs_future_cancel_all: futures is NULL, but n is %zu", n);
+		return 0;
+	}
 	for (size_t i = 0; i < n; i++)
 		exs_future_ref(futures[i]);
 	exsi_cancel_all(futures, n, EXS_CAUSE_USER, false);
