@@ -20,6 +20,17 @@ TEST(error, carries_what_it_was_made_of)
 	exs_error_unref(e);
 }
 
+TEST(error, of_no_domain)
+{
+	exs_error *e = exs_error_new(NULL, 7, "lost %d", 1);
+
+	CHECK(exs_error_is(e, &exs_domain_exs, EXS_EINVAL));
+	CHECK_STR(exs_error_message(e), "lost 1");
+	exs_error_unref(e);
+	exs_set_last_error(NULL, 7, "lost too");
+	CHECK(exs_error_is(exs_last_error(), &exs_domain_exs, EXS_EINVAL));
+}
+
 TEST(error, long_messages_are_whole)
 {
 	char text[5000];

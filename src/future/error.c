@@ -70,10 +70,20 @@ exs_error *exsi_error(exs_code code)
 	return &immortal[code];
 }
 
+/* A code of no domain means nothing. */
+static void check_domain(const exs_domain **domain, int *code)
+{
+	if (*domain)
+		return;
+	*domain = &exs_domain_exs;
+	*code = EXS_EINVAL;
+}
+
 static exs_error *new_error(const exs_domain *domain, int code, double retry_after, const char *format, va_list ap)
 {
 	va_list again;
 
+	check_domain(&domain, &code);
 	va_copy(again, ap);
 	int n = vsnprintf(NULL, 0, format, again);
 	va_end(again);
@@ -181,6 +191,7 @@ const exs_error *exs_last_error(void)
 
 static void remember(const exs_domain *domain, int code, const char *format, va_list ap)
 {
+	check_domain(&domain, &code);
 	vsnprintf(last_text, sizeof(last_text), format, ap);
 	last.domain = domain;
 	last.code = code;
