@@ -304,6 +304,7 @@ TEST(poll, yields_of_nothing)
 	s.act = yield_nothing;
 	poll_now(&s);
 	expect_value(exs_future_ref(s.f[0]), NULL);
+	CHECK(strstr(exs_error_message(exs_future_error(s.f[1])), "exs_yield_error: error is NULL"));
 	expect_code(exs_future_ref(s.f[1]), &exs_domain_exs, EXS_EINVAL);
 	scene_end(&s);
 }

@@ -17,9 +17,9 @@ EXS_API const char *exs_batch_name(exs_batch_item *item); /* the task's name, or
 EXS_API bool
 exs_batch_stop_requested(exs_batch_item *item); /* has this call been cancelled? what is yielded all the same stands */
 
-/* Give a call its outcome, once; take over what they are given. false: ignored, and the value destroyed, since it has one already, or
-   another start_many has it (a timeout below left this one behind, and a retry began again). Any thread, until start_many returns.
-   The future's callbacks run inside, or on this thread a little later (over exs_inline). */
+/* Give a call its outcome, once; take over what they are given (error NULL: an EXS_EINVAL that says so). false: ignored, and the
+   value destroyed, since it has one already, or another start_many has it (a timeout below left this one behind, and a retry
+   began again). Any thread, until start_many returns. The future's callbacks run inside, or on this thread a little later (over exs_inline). */
 EXS_API bool exs_batch_yield_result(exs_batch_item *item, void *value, exs_free_fn *destroy);
 EXS_API bool exs_batch_yield_error(exs_batch_item *item, exs_error *error);
 

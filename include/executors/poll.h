@@ -17,7 +17,7 @@ EXS_API const char *exs_descriptor_name(exs_descriptor *d); /* the task's name, 
 
 /* Resolve a pending future, at most once; takes over what it is given. false: ignored, and the value destroyed, since the
    future has been resolved, cancelled or timed out already. Any thread, while the poll function runs. The future's callbacks
-   run inside. */
+   run inside. error NULL: an EXS_EINVAL that says so. */
 EXS_API bool exs_yield_result(exs_descriptor *d, void *value, exs_free_fn *destroy);
 EXS_API bool exs_yield_error(exs_descriptor *d, exs_error *error);
 

@@ -49,7 +49,9 @@ bool exs_batch_yield_result(exs_batch_item *item, void *value, exs_free_fn *dest
 
 bool exs_batch_yield_error(exs_batch_item *item, exs_error *error)
 {
-	return yield(item, exs_fail(error ? error : exsi_error(EXS_EINVAL)));
+	if (!error)
+		error = exs_error_new(&exs_domain_exs, EXS_EINVAL, "exs_batch_yield_error: error is NULL");
+	return yield(item, exs_fail(error));
 }
 
 bool exs_batch_run(exs_batch_item *item)

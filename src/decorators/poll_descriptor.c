@@ -71,7 +71,9 @@ bool exs_yield_result(exs_descriptor *d, void *value, exs_free_fn *destroy)
 
 bool exs_yield_error(exs_descriptor *d, exs_error *error)
 {
-	return yield(d, exs_fail(error ? error : exsi_error(EXS_EINVAL)));
+	if (!error)
+		error = exs_error_new(&exs_domain_exs, EXS_EINVAL, "exs_yield_error: error is NULL");
+	return yield(d, exs_fail(error));
 }
 
 void exs_refuse(exs_descriptor *d)
