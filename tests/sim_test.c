@@ -111,6 +111,35 @@ TEST(sim, options_and_misuse)
 	CHECK_INT(exs_sim_free(NULL), EXS_OK);
 }
 
+static bool true_already(void *unused)
+{
+	(void)unused;
+	return true;
+}
+
+TEST(sim, that_could_not_be_made)
+{
+	exs_sim_stats stats = {.steps = 1};
+	exs_future *f;
+	exs_promise *p = exs_promise_new(&f);
+
+	CHECK_INT(exs_sim_run(NULL), EXS_EINVAL);
+	CHECK_INT(exs_sim_run_until(NULL, f), EXS_EINVAL);
+	CHECK_INT(exs_sim_wait(NULL, true_already, NULL, 1), EXS_EINVAL);
+	CHECK(!exs_sim_step(NULL) && !exs_sim_clock(NULL) && !exs_sim_chance(NULL, 1));
+	CHECK(!exs_sim_random(NULL, 9) && !(exs_sim_uniform(NULL) > 0) && !exs_sim_digest(NULL));
+	exs_sim_trace(NULL, NULL, NULL);
+	exs_sim_note(NULL, 1);
+	exs_sim_get_stats(NULL, &stats);
+	CHECK_INT(stats.steps, 0);
+	exs_promise_free(p);
+	exs_future_unref(f);
+	exs_sim *sim = begin(1, NULL);
+	CHECK_INT(exs_sim_wait(sim, NULL, NULL, 1), EXS_EINVAL);
+	exs_sim_get_stats(sim, NULL);
+	end(sim);
+}
+
 TEST(sim, described)
 {
 	exs_sim *sim = begin(1, NULL);

@@ -37,6 +37,8 @@
    order of the steps may change with the library's version; the same program with the same library gives the same trace,
    as long as it draws from nothing else (addresses, the real time).
 
+   sim NULL, which a constructor that failed answers: the functions do nothing, and answer EXS_EINVAL, NULL, 0 or false.
+
    Threads: all calls on a simulation, its clock and the chains that stand on it are made on the thread that made it, or in
    its steps. */
 #ifndef EXECUTORS_SIM_H
@@ -135,7 +137,7 @@ typedef enum exs_sim_kind {
 
 typedef struct exs_sim_event {
 	uint64_t step; /* steps begun so far */
-	double time;   /* a step lets time pass, up to the next timer, though there is something else to do */
+	double time;   /* seconds, of the simulation's clock */
 	exs_sim_kind kind;
 	uint64_t call;	  /* the number of a call's arrival at a pool, from 1 (a retry arrives again); 0: of no call */
 	const char *name; /* the task's, or NULL; borrowed */

@@ -40,24 +40,30 @@ bool exsi_sim_fault(exs_sim *sim, double p)
 
 uint64_t exs_sim_random(exs_sim *sim, uint64_t n)
 {
-	uint64_t drawn = n ? exsi_sim_below(sim, n) : 0;
+	uint64_t drawn = sim && n ? exsi_sim_below(sim, n) : 0;
 
+	if (!sim)
+		return drawn;
 	exsi_sim_event(sim, EXS_SIM_DRAW, 0, NULL, drawn);
 	return drawn;
 }
 
 double exs_sim_uniform(exs_sim *sim)
 {
-	double drawn = uniform(sim);
+	double drawn = sim ? uniform(sim) : 0;
 
+	if (!sim)
+		return drawn;
 	exsi_sim_event(sim, EXS_SIM_DRAW, 0, NULL, (uint64_t)(drawn * (double)(UINT64_C(1) << 53)));
 	return drawn;
 }
 
 bool exs_sim_chance(exs_sim *sim, double p)
 {
-	bool drawn = uniform(sim) < p;
+	bool drawn = sim && uniform(sim) < p;
 
+	if (!sim)
+		return drawn;
 	exsi_sim_event(sim, EXS_SIM_DRAW, 0, NULL, drawn);
 	return drawn;
 }
@@ -115,28 +121,32 @@ void exsi_sim_event(exs_sim *sim, exs_sim_kind kind, uint64_t call, const char *
 
 void exs_sim_trace(exs_sim *sim, exs_sim_trace_fn *fn, void *ctx)
 {
+	if (!sim)
+		return;
 	sim->trace = fn;
 	sim->trace_ctx = ctx;
 }
 
 uint64_t exs_sim_digest(exs_sim *sim)
 {
-	return sim->digest;
+	return sim ? sim->digest : 0;
 }
 
 void exs_sim_note(exs_sim *sim, uint64_t value)
 {
-	exsi_sim_event(sim, EXS_SIM_NOTE, 0, NULL, value);
+	if (sim)
+		exsi_sim_event(sim, EXS_SIM_NOTE, 0, NULL, value);
 }
 
 void exs_sim_get_stats(exs_sim *sim, exs_sim_stats *stats)
 {
-	*stats = sim->stats;
+	if (stats)
+		*stats = sim ? sim->stats : (exs_sim_stats){0};
 }
 
 exs_clock *exs_sim_clock(exs_sim *sim)
 {
-	return sim->clock;
+	return sim ? sim->clock : NULL;
 }
 
 static const char *describe(int code)
@@ -197,7 +207,7 @@ static const char *check(exs_sim_options *o)
 
 	o->max_delay = exsi_option_seconds(o->max_delay, 10.0);
 	if (!exsi_duration(o->max_delay, &ns) || ns == EXSI_NEVER)
-		return "max_delay: seconds, 0 or more";
+		return "max_delay: seconds, 0 or more, up to 9e9";
 	if (!o->max_steps)
 		o->max_steps = 1000000;
 	else if (o->max_steps == EXS_UNLIMITED)

@@ -277,8 +277,10 @@ int exsi_sim_until(struct exsi_turner *turner, bool (*done)(void *), void *arg, 
 int exs_sim_wait(exs_sim *sim, bool (*done)(void *), void *arg, double seconds)
 {
 	uint64_t deadline;
-	int rc = exsi_wait_begin("exs_sim_wait", seconds, &deadline);
 
+	if (!sim || !done)
+		return exsi_fail(EXS_EINVAL, "exs_sim_wait: %s is NULL", sim ? "done" : "sim");
+	int rc = exsi_wait_begin("exs_sim_wait", seconds, &deadline);
 	return rc ? rc : exsi_sim_until(&sim->turner, done, arg, deadline);
 }
 
@@ -311,9 +313,11 @@ static bool has_stepped(void *arg)
 
 bool exs_sim_step(exs_sim *sim)
 {
-	struct steps steps = {sim, sim->stats.steps};
 	bool idle;
 
+	if (!sim)
+		return false;
+	struct steps steps = {sim, sim->stats.steps};
 	exsi_drain();
 	if (!sim->options.threads)
 		return exsi_sim_turn(sim, EXSI_NEVER) == EXS_OK;
@@ -335,6 +339,8 @@ int exs_sim_run(exs_sim *sim)
 {
 	bool idle;
 
+	if (!sim)
+		return exsi_fail(EXS_EINVAL, "exs_sim_run: sim is NULL");
 	if (sim->options.threads)
 		go_on(sim, never, NULL, &idle);
 	else
@@ -346,6 +352,7 @@ int exs_sim_run(exs_sim *sim)
 
 int exs_sim_run_until(exs_sim *sim, exs_future *future)
 {
-	(void)sim;
+	if (!sim)
+		return exsi_fail(EXS_EINVAL, "exs_sim_run_until: sim is NULL");
 	return exs_future_wait(future, EXS_FOREVER);
 }
