@@ -189,7 +189,9 @@ TEST(http, wrong_requests)
 {
 	struct world w = world_new(NULL);
 	const char *const bad_header[] = {"A: b\r\nC: d", NULL};
+	const char *const no_header[] = {"nonsense", NULL};
 	const exs_http_request wrong[] = {
+		{.url = "http://127.0.0.1/", .headers = no_header},
 		{.url = NULL},
 		{.url = ""},
 		{.url = "http://127.0.0.1/", .method = "GET /"},
@@ -206,8 +208,15 @@ TEST(http, wrong_requests)
 		CHECK(exs_error_is(error, &exs_domain_exs, EXS_EINVAL));
 		exs_error_unref(error);
 	}
+	exs_error *error = exs_http_perform(w.client, NULL, &wrong[0], NULL);
+	CHECK_STR(exs_error_message(error), "exs_http_perform: response is NULL");
+	exs_error_unref(error);
+	error = exs_http_perform(NULL, NULL, &wrong[0], &response);
+	CHECK_STR(exs_error_message(error), "exs_http_perform: client is NULL");
+	exs_error_unref(error);
+	exs_http_response_clear(NULL);
 	exs_http_request file = {.url = "file:///etc/passwd"};
-	exs_error *error = exs_http_perform(w.client, NULL, &file, &response);
+	error = exs_http_perform(w.client, NULL, &file, &response);
 	CHECK(exs_error_is(error, &exs_domain_curl, CURLE_UNSUPPORTED_PROTOCOL));
 	exs_error_unref(error);
 	world_free(&w);
@@ -215,7 +224,7 @@ TEST(http, wrong_requests)
 
 TEST(http, wrong_options)
 {
-	const exs_http_client_options wrong = {.connect_timeout = -1};
+	const exs_http_client_options wrong = {.connect_timeout = -1}, injected = {.user_agent = "a\r\nCookie: b"};
 	struct {
 		exs_http_client_options known;
 		int unknown;
@@ -223,6 +232,9 @@ TEST(http, wrong_options)
 	exs_error *error = NULL;
 
 	CHECK(!exs_http_client_new(&wrong, &error));
+	CHECK(exs_error_is(error, &exs_domain_exs, EXS_EINVAL));
+	exs_error_unref(error);
+	CHECK(!exs_http_client_new(&injected, &error));
 	CHECK(exs_error_is(error, &exs_domain_exs, EXS_EINVAL));
 	exs_error_unref(error);
 	CHECK(!exs_http_client_new_sized(&newer.known, sizeof(newer), &error));
@@ -249,6 +261,7 @@ TEST(http, retry_codes_are_5xx_429_and_connections)
 			 (curl && (codes[i].code == CURLE_COULDNT_CONNECT || codes[i].code == CURLE_GOT_NOTHING));
 	}
 	CHECK_INT(found, 5);
+	CHECK(exs_http_retry_codes(NULL) == codes);
 }
 
 /* --- connections --- */

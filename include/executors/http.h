@@ -25,7 +25,7 @@ typedef struct exs_http_client_options {
 	double connect_timeout; /* 10 s, name look-up included; EXS_UNLIMITED */
 	size_t max_body;	/* bytes of an answer's body: 64 MiB; EXS_NONE, EXS_UNLIMITED */
 	size_t max_idle;	/* connections kept for later requests: 64; EXS_NONE, EXS_UNLIMITED */
-	const char *user_agent; /* "libexecutors/VERSION"; copied */
+	const char *user_agent; /* "libexecutors/VERSION"; no line breaks; copied */
 	const char *proxy; /* a URL; "": none; NULL: what the environment says (http_proxy, no_proxy ...); copied */
 } exs_http_client_options;
 
@@ -83,11 +83,11 @@ static inline exs_error *exs_http_perform(exs_http_client *client, exs_context *
 	return exs_http_perform_sized(client, ctx, request, sizeof(*request), response);
 }
 
-/* Frees the body and leaves an empty response. */
+/* Frees the body and leaves an empty response. NULL is allowed. */
 EXS_API void exs_http_response_clear(exs_http_response *response);
 
 /* What is worth another attempt: status 429 and 5xx, connections that could not be made or broke, EXS_ETIMEDOUT. Static,
-   *n codes; for exs_retry_options. */
+   *n codes (n may be NULL); for exs_retry_options. */
 EXS_API const exs_retry_code *exs_http_retry_codes(size_t *n);
 
 /* --- a job service ---

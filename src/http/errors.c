@@ -91,6 +91,7 @@ static void fill_codes(void)
 const exs_retry_code *exs_http_retry_codes(size_t *n)
 {
 	pthread_once(&codes_once, fill_codes);
-	*n = sizeof(codes) / sizeof(*codes);
+	if (n)
+		*n = sizeof(codes) / sizeof(*codes);
 	return codes;
 }

@@ -221,6 +221,8 @@ void exsi_http_run(const struct exsi_http_batch *batch)
 
 void exs_http_response_clear(exs_http_response *response)
 {
+	if (!response)
+		return;
 	free(response->body);
 	*response = (exs_http_response){0};
 }
@@ -263,10 +265,14 @@ exs_error *exs_http_perform_sized(exs_http_client *client, exs_context *ctx, con
 		.done = one_done,
 	};
 
-	*response = (exs_http_response){0};
-	if (!client || !request || !exsi_http_options(&r, sizeof(r), request, size))
-		return exs_error_new(&exs_domain_exs, EXS_EINVAL, "exs_http_perform: %s",
-				     client && request ? "a request that this library does not know" : "NULL");
+	if (response)
+		*response = (exs_http_response){0};
+	if (!client || !request || !response)
+		return exs_error_new(&exs_domain_exs, EXS_EINVAL, "exs_http_perform: %s is NULL",
+				     !client ? "client" : !request ? "request" : "response");
+	if (!exsi_http_options(&r, sizeof(r), request, size))
+		return exs_error_new(&exs_domain_exs, EXS_EINVAL,
+				     "exs_http_perform: a request that this library does not know");
 	exsi_http_run(&batch);
 	return one.error;
 }

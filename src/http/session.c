@@ -40,15 +40,24 @@ static exs_error *fill(exs_http_client *c, const exs_http_client_options *o)
 	return c->setup.user_agent && (!o->proxy || c->setup.proxy) ? NULL : exsi_http_no_memory();
 }
 
+static const char *check(const exs_http_client_options *o)
+{
+	if (!exsi_http_is_duration(o->connect_timeout))
+		return "connect_timeout: seconds, 0 or more";
+	if (o->user_agent && strpbrk(o->user_agent, "\r\n"))
+		return "a line break in user_agent";
+	return NULL;
+}
+
 exs_http_client *exs_http_client_new_sized(const exs_http_client_options *options, size_t size, exs_error **error)
 {
 	exs_http_client_options o;
-	bool known = exsi_http_options(&o, sizeof(o), options, size);
+	const char *wrong = exsi_http_options(&o, sizeof(o), options, size)
+				    ? check(&o)
+				    : "options that this library does not know";
 
-	if (!known || !exsi_http_is_duration(o.connect_timeout)) {
-		exsi_http_give(error, exs_error_new(&exs_domain_exs, EXS_EINVAL, "exs_http_client_new: %s",
-						    known ? "connect_timeout: seconds, 0 or more"
-							  : "options that this library does not know"));
+	if (wrong) {
+		exsi_http_give(error, exs_error_new(&exs_domain_exs, EXS_EINVAL, "exs_http_client_new: %s", wrong));
 		return NULL;
 	}
 	exs_http_client *c = calloc(1, sizeof(*c));

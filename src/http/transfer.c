@@ -213,9 +213,12 @@ static const char *check(const exs_http_request *r)
 		return "timeout, grace: seconds, 0 or more";
 	if (r->content_type && strpbrk(r->content_type, "\r\n"))
 		return "a line break in content_type";
-	for (const char *const *h = r->headers; h && *h; h++)
+	for (const char *const *h = r->headers; h && *h; h++) {
 		if (strpbrk(*h, "\r\n"))
 			return "a line break in a header";
+		if (!strchr(*h, ':'))
+			return "a header without a colon: \"Name: value\"";
+	}
 	return NULL;
 }
 
