@@ -55,6 +55,15 @@ static void on_signal(int number)
 	errno = saved;
 }
 
+/* A standard descriptor that is closed would be the first one made here: what is printed would go into the pipe, as a signal. */
+static bool hold_standard_descriptors(void)
+{
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) != fd)
+			return false;
+	return true; /* each fails as a closed one does */
+}
+
 static bool catch_signals(void)
 {
 	struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
@@ -120,7 +129,7 @@ static int begin(struct publish *p)
 
 	/* A timeout is noticed on the poll thread: no search may keep it for much longer than that. */
 	jobs.search_timeout = o->timeout < 30 ? o->timeout : 30;
-	if (!catch_signals())
+	if (!hold_standard_descriptors() || !catch_signals())
 		return fail("signals", strerror(errno), 1);
 	exs_set_log(publish_report_log, &p->report, EXS_LOG_WARNING);
 	if (!o->url && start_service(p) >= 0)

@@ -66,7 +66,8 @@ static bool read_seconds(int code, bool zero, double *seconds)
 	*seconds = strtod(optarg, &end);
 	if (end != optarg && !*end && *seconds < 1e9 && (*seconds > 0 || (zero && *seconds == 0)))
 		return true;
-	fprintf(stderr, "publish: --%s %s: not a number of seconds%s\n", name_of(code), optarg, zero ? "" : " above 0");
+	fprintf(stderr, "publish: --%s %s: not a number of seconds%s below 1e9\n", name_of(code), optarg,
+		zero ? "" : " above 0 and");
 	return false;
 }
 

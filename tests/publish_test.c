@@ -65,7 +65,15 @@ static int file_of(const char *text)
 	return fd;
 }
 
-/* Starts it with args (NULL at the end) on three descriptors, which are closed here. */
+static void add_descriptor(posix_spawn_file_actions_t *actions, int fd, int as)
+{
+	if (fd < 0)
+		posix_spawn_file_actions_addclose(actions, as);
+	else
+		posix_spawn_file_actions_adddup2(actions, fd, as);
+}
+
+/* Starts it with args (NULL at the end) on three descriptors, which are closed here; -1: it finds that one closed. */
 static pid_t spawn(const char *const *args, int in, int out, int err)
 {
 	const char *argv[ARGS_MAX + 2] = {"publish"};
@@ -81,9 +89,9 @@ static pid_t spawn(const char *const *args, int in, int out, int err)
 	clean_environment();
 	sigemptyset(&none);
 	posix_spawn_file_actions_init(&actions);
-	posix_spawn_file_actions_adddup2(&actions, in, 0);
-	posix_spawn_file_actions_adddup2(&actions, out, 1);
-	posix_spawn_file_actions_adddup2(&actions, err, 2);
+	add_descriptor(&actions, in, 0);
+	add_descriptor(&actions, out, 1);
+	add_descriptor(&actions, err, 2);
 	posix_spawnattr_init(&attributes);
 	posix_spawnattr_setsigmask(&attributes, &none);
 	posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
@@ -317,6 +325,8 @@ TEST(publish, wrong_usage)
 		{{"--attempts", "", "1"}, "", "--attempts"},
 		{{"--tolerate", "1.5", "1"}, "", "--tolerate 1.5"},
 		{{"--timeout", "0", "1"}, "", "--timeout 0: not a number of seconds above 0"},
+		{{"--timeout", "1e300", "1"}, "", "--timeout 1e300: not a number of seconds above 0 and below 1e9"},
+		{{"--backoff", "1e9", "1"}, "", "--backoff 1e9: not a number of seconds below 1e9"},
 		{{"--timeout", "nan", "1"}, "", "--timeout nan"},
 		{{"--timeout", "inf", "1"}, "", "--timeout inf"},
 		{{"--interval", "-1", "1"}, "", "--interval -1"},
@@ -360,6 +370,25 @@ TEST(publish, an_output_nobody_reads)
 	check_status(&r, 1);
 	CHECK(strstr(r.texts[1], "standard output: Broken pipe"));
 	CHECK_INT(job_service_counts(service).jobs_cancelled, 1);
+	run_free(&r);
+	job_service_stop(service);
+}
+
+TEST(publish, closed_descriptors)
+{
+	struct job_service *service = serve(&for_ever);
+	const char *args[] = {"--url", job_service_url(service), "--interval", "0.05", "1", "2", NULL};
+	struct run r = {.fds = {-1, -1}};
+	int err[2];
+
+	CHECK(!pipe2(err, O_CLOEXEC));
+	r.pid = spawn(args, -1, -1, err[1]);
+	r.fds[1] = err[0];
+	CHECK(job_service_wait_searches(service, 2, LONG));
+	CHECK(job_service_finish(service, 1));
+	check_status(&r, 1);
+	CHECK(strstr(r.texts[1], "standard output: Bad file descriptor"));
+	CHECK(strstr(r.texts[1], "1 of 2 finished"));
 	run_free(&r);
 	job_service_stop(service);
 }
