@@ -102,9 +102,15 @@ static uint64_t try_all(bool keyed, unsigned *shipped)
 int main(int argc, char **argv)
 {
 	unsigned shipped = 0, again = 0;
+	char *end;
 
-	if (argc > 1)
-		return run(strtoull(argv[1], NULL, 0), false, print, &shipped) != 0;
+	if (argc > 1) {
+		uint64_t given = strtoull(argv[1], &end, 0);
+		if (end != argv[1] && !*end && argc == 2)
+			return run(given, false, print, &shipped) != 0;
+		fprintf(stderr, "usage: sim [SEED]; exit status 1: an order was created twice\n");
+		return 2;
+	}
 	uint64_t seed = try_all(false, &shipped);
 	printf("without keys: a seed was found that creates an order twice: %s\n", seed ? "yes" : "no");
 	fprintf(stderr, "replay it with: sim %" PRIu64 "\n", seed);
