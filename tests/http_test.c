@@ -805,6 +805,22 @@ TEST(jobs, odd_objects_are_escaped)
 	chain_end(&c);
 }
 
+TEST(jobs, nothing_to_publish)
+{
+	struct chain c;
+
+	chain_begin(&c, (struct how){.service = at_once});
+	for (int i = 0; i < 3; i++) {
+		exs_future *f = exs_http_jobs_submit(c.ex, i ? c.jobs : NULL, i == 1 ? NULL : i ? "" : "20");
+		CHECK_INT(exs_future_wait(f, EXS_FOREVER), EXS_OK);
+		CHECK(exs_error_is(exs_future_error(f), &exs_domain_exs, EXS_EINVAL));
+		exs_future_unref(f);
+	}
+	CHECK(!exs_http_publish_new(NULL, "20") && !exs_http_publish_new(c.jobs, NULL));
+	CHECK_INT(counts(&c.w).publishes, 0);
+	chain_end(&c);
+}
+
 TEST(jobs, wrong_service_urls)
 {
 	static const char *const urls[] = {

@@ -146,12 +146,13 @@ static inline exs_http_jobs *exs_http_jobs_new(exs_http_client *client, const ch
 /* Frees it, after the executors and publishes that use it. NULL is allowed. */
 EXS_API void exs_http_jobs_free(exs_http_jobs *jobs);
 
-/* Submits the publish of an object, as a task called "publish OBJECT". Answers as exs_submit. */
+/* Submits the publish of an object, as a task called "publish OBJECT". Answers as exs_submit; jobs or object
+   NULL, or object empty: a future with EXS_EINVAL. */
 EXS_API exs_future *exs_http_jobs_submit(exs_executor *ex, exs_http_jobs *jobs, const char *object);
 
 /* The same in two steps. New argument for exs_http_jobs_publish, to be freed by exs_http_publish_free (the task's
-   arg_free; NULL is allowed); NULL when memory is short. It holds the Idempotency-Key of one call, which stays the same over
-   its attempts. */
+   arg_free; NULL is allowed); NULL when memory is short, and for jobs or object NULL, or object empty. It holds the
+   Idempotency-Key of one call, which stays the same over its attempts. */
 typedef struct exs_http_publish exs_http_publish;
 EXS_API exs_http_publish *exs_http_publish_new(exs_http_jobs *jobs, const char *object);
 EXS_API void exs_http_publish_free(void *publish);

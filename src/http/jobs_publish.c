@@ -13,8 +13,15 @@ struct exs_http_publish {
 
 /* --- its argument --- */
 
+static bool is_wrong(const exs_http_jobs *jobs, const char *object)
+{
+	return !jobs || !object || !*object;
+}
+
 exs_http_publish *exs_http_publish_new(exs_http_jobs *jobs, const char *object)
 {
+	if (is_wrong(jobs, object))
+		return NULL;
 	exs_http_publish *p = calloc(1, sizeof(*p));
 	char *escaped = curl_easy_escape(NULL, object, (int)strlen(object));
 
@@ -49,9 +56,9 @@ exs_future *exs_http_jobs_submit(exs_executor *ex, exs_http_jobs *jobs, const ch
 {
 	exs_http_publish *publish = exs_http_publish_new(jobs, object);
 
-	if (!publish)
+	if (!publish && !is_wrong(jobs, object))
 		return NULL;
-	exs_task task = {.fn = exs_http_jobs_publish, .arg = publish, .name = publish->name};
+	exs_task task = {.fn = exs_http_jobs_publish, .arg = publish, .name = publish ? publish->name : "publish"};
 
 	task.arg_free = exs_http_publish_free;
 	return exs_submit_with(ex, &task);
@@ -124,6 +131,10 @@ static exs_result withdraw(const exs_http_publish *p, exs_http_task *task)
 exs_result exs_http_jobs_publish(void *publish, exs_context *ctx)
 {
 	const exs_http_publish *p = publish;
+
+	if (!p)
+		return exs_fail(exs_error_new(&exs_domain_exs, EXS_EINVAL,
+					      "exs_http_jobs_publish: no service (jobs), or no object to publish"));
 	exs_http_task *task = exsi_http_task_new(0, p->object); /* first: an id must not be lost */
 	exs_error *error =
 		task ? post(p, ctx, &task->task_id) : exs_error_new(&exs_domain_exs, EXS_ENOMEM, "out of memory");
