@@ -1442,3 +1442,14 @@ TEST(queue, attach_and_detach_under_load)
 		storm_round(harness_seed() + round);
 	harness_wait_threads(threads);
 }
+
+/* More than there can be: the array is not read. */
+TEST(queue, attached_with_too_many_series)
+{
+	const unsigned series[] = {0};
+	exs_executor *queue = exs_queue(NULL);
+
+	CHECK(!exs_queue_attach(queue, exs_inline(), &(exs_attach_options){.series = series, .n_series = SIZE_MAX}));
+	CHECK(strstr(exs_error_message(exs_last_error()), "n_series: at most 65536"));
+	exs_executor_free(queue);
+}

@@ -64,8 +64,8 @@ typedef struct exs_attach_options {
 /* Attaches executor, a chain of any kind, to the queue at the bottom of the chain `queue`, and takes it over, also on failure.
    Each that has a place free takes the best call that it is qualified for; of several with free places the one that has been free
    the longest. Timeouts and retries in it apply to each call it is given; a call's own timeout and retry options do not reach
-   it. Answers its number, from 1; 0 and exs_last_error on failure; executor NULL is a failure. options NULL: the defaults. MT-safe.
-   Runs tasks if the executor does so in its submit. */
+   it. Answers its number, from 1; 0 and exs_last_error on failure; executor NULL is one, whose reason is its constructor's.
+   options NULL: the defaults. MT-safe. Runs tasks if the executor does so in its submit. */
 EXS_API uint64_t exs_queue_attach_sized(exs_executor *queue, exs_executor *executor, const exs_attach_options *options,
 					size_t size);
 

@@ -680,10 +680,12 @@ static const char *check_attach(struct queue *q, exs_executor *ex, const exs_att
 		return "capacity: at least 1";
 	if (!o->series != !o->n_series)
 		return "series and n_series: both or none";
+	if (o->n_series > MAX_SERIES)
+		return "n_series: at most 65536";
 	for (size_t i = 0; i < o->n_series; i++)
 		if (o->series[i] >= q->options.series)
 			return "series: the queue has fewer";
-	return o->n_series > MAX_SERIES ? "n_series: at most 65536" : NULL;
+	return NULL;
 }
 
 static struct worker *worker_new(struct queue *q, exs_executor *ex, const exs_attach_options *o)
