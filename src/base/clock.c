@@ -216,7 +216,8 @@ static int check(const exs_clock *c, const char *what, double seconds, uint64_t 
 	if (c && c->manual && exsi_duration(seconds, ns))
 		return EXS_OK;
 	if (c && c->manual)
-		exs_set_last_error(&exs_domain_exs, EXS_EINVAL, "%s: %g seconds: the time must be 0 or more", what, seconds);
+		exs_set_last_error(&exs_domain_exs, EXS_EINVAL, "%s: %g seconds: the time must be 0 or more", what,
+				   seconds);
 	else
 		exs_set_last_error(&exs_domain_exs, EXS_EINVAL, "%s: the clock is none of exs_clock_manual_new", what);
 	return EXS_EINVAL;
@@ -251,7 +252,8 @@ int exs_clock_advance(exs_clock *c, double seconds)
 	rc = advance(c, within ? c->target : c->now, ns);
 	pthread_mutex_unlock(&c->lock);
 	if (rc)
-		exs_set_last_error(&exs_domain_exs, rc, "exs_clock_advance: %g seconds: further than the clock goes", seconds);
+		exs_set_last_error(&exs_domain_exs, rc, "exs_clock_advance: %g seconds: further than the clock goes",
+				   seconds);
 	return rc;
 }
 

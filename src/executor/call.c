@@ -639,7 +639,8 @@ int exs_call(exs_executor *x, exs_task_fn *fn, void *arg, double seconds, exs_re
 	if (result)
 		*result = r;
 	if (!(seconds >= 0)) /* NaN is not */
-		return exsi_fail(EXS_EINVAL, "exs_call: %g seconds: the time must be 0 or more, or EXS_FOREVER", seconds);
+		return exsi_fail(EXS_EINVAL, "exs_call: %g seconds: the time must be 0 or more, or EXS_FOREVER",
+				 seconds);
 	exs_future *f = exs_submit(x, fn, arg);
 	int rc = f ? exs_future_wait(f, seconds) : EXS_ENOMEM;
 	if (rc && f)

@@ -243,7 +243,8 @@ static exs_executor *layer_new(const exs_layer_ops *ops, exs_executor *inner, si
 		return exsi_fail_null(EXS_EFORK, "%s", exs_strerror(EXS_EFORK));
 	if (!check(&known, inner, slot_size))
 		return NULL;
-	exs_executor *x = state_size > SIZE_MAX - EXSI_STATE_OFFSET ? NULL : exsi_zalloc(EXSI_STATE_OFFSET + state_size);
+	exs_executor *x =
+		state_size > SIZE_MAX - EXSI_STATE_OFFSET ? NULL : exsi_zalloc(EXSI_STATE_OFFSET + state_size);
 	if (!x)
 		return exsi_fail_null(EXS_ENOMEM, "%s: out of memory", known.type);
 	exsi_fork_watch();

@@ -320,8 +320,8 @@ static int check(const exs_executor *x, exs_mode mode, double seconds, uint64_t 
 	if (!x)
 		return exsi_fail(EXS_EINVAL, "exs_shutdown: executor is NULL");
 	if (mode < EXS_DRAIN || mode > EXS_CANCEL_ALL)
-		return exsi_fail(EXS_EINVAL,
-				 "exs_shutdown: mode is %d: EXS_DRAIN, EXS_CANCEL_QUEUED or EXS_CANCEL_ALL", (int)mode);
+		return exsi_fail(EXS_EINVAL, "exs_shutdown: mode is %d: EXS_DRAIN, EXS_CANCEL_QUEUED or EXS_CANCEL_ALL",
+				 (int)mode);
 	if (!exsi_duration(seconds, ns))
 		return exsi_fail(EXS_EINVAL, "exs_shutdown: %g seconds: the time must be 0 or more, or EXS_FOREVER",
 				 seconds);

@@ -269,7 +269,9 @@ exs_error *exs_http_perform_sized(exs_http_client *client, exs_context *ctx, con
 		*response = (exs_http_response){0};
 	if (!client || !request || !response)
 		return exs_error_new(&exs_domain_exs, EXS_EINVAL, "exs_http_perform: %s is NULL",
-				     !client ? "client" : !request ? "request" : "response");
+				     !client	? "client"
+				     : !request ? "request"
+						: "response");
 	if (!exsi_http_options(&r, sizeof(r), request, size))
 		return exs_error_new(&exs_domain_exs, EXS_EINVAL,
 				     "exs_http_perform: a request that this library does not know");

@@ -52,9 +52,8 @@ static const char *check(const exs_http_client_options *o)
 exs_http_client *exs_http_client_new_sized(const exs_http_client_options *options, size_t size, exs_error **error)
 {
 	exs_http_client_options o;
-	const char *wrong = exsi_http_options(&o, sizeof(o), options, size)
-				    ? check(&o)
-				    : "options that this library does not know";
+	const char *wrong =
+		exsi_http_options(&o, sizeof(o), options, size) ? check(&o) : "options that this library does not know";
 
 	if (wrong) {
 		exsi_http_give(error, exs_error_new(&exs_domain_exs, EXS_EINVAL, "exs_http_client_new: %s", wrong));
