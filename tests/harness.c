@@ -230,6 +230,7 @@ static pthread_cond_t watch_change;
 static time_t watch_until;
 static bool watch_ending, watching;
 static pthread_t watchdog;
+static int threads_at_rest; /* before the first test */
 
 static double number_of(const char *variable, double otherwise)
 {
@@ -265,6 +266,7 @@ static void *watch(void *unused)
 		return NULL;
 	alarm(10); /* in case a lock of the library keeps even this thread */
 	fprintf(stderr, "%s: failed: the watchdog's time is up\n", atomic_load(&current));
+	fprintf(stderr, "threads: %d, before the first test %d\n", harness_threads(), threads_at_rest);
 	print_futures();
 	end_failed();
 }
@@ -284,6 +286,7 @@ static void watch_start(void)
 	while (!watching) /* a sanitizer allocates while a thread starts, which alloc_test.c would count */
 		pthread_cond_wait(&watch_change, &watch_lock);
 	pthread_mutex_unlock(&watch_lock);
+	threads_at_rest = harness_threads();
 }
 
 static void watch_set(time_t until)
@@ -310,6 +313,7 @@ void harness_run(const char *name, void (*run)(void))
 	run();
 	if (__lsan_do_recoverable_leak_check && __lsan_do_recoverable_leak_check())
 		harness_fail(name, 0, "it leaks");
+	harness_wait_threads(threads_at_rest);
 	watch_set(0);
 }
 
@@ -329,14 +333,31 @@ void give_time(void)
 	nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
 }
 
+/* A thread that has been joined is listed for a moment more: the flags in its state (the ninth field) say that it is ending. */
+static bool is_ending(const char *tid)
+{
+	enum { ENDING = 4 }; /* PF_EXITING */
+	char path[300], text[512] = "";
+	unsigned flags = ENDING;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%s/stat", tid);
+	FILE *file = fopen(path, "r");
+	if (!file)
+		return true;
+	if (fgets(text, sizeof(text), file) && strrchr(text, ')'))
+		sscanf(strrchr(text, ')'), ") %*c %*d %*d %*d %*d %*d %u", &flags);
+	fclose(file);
+	return flags & ENDING;
+}
+
 int harness_threads(void)
 {
 	DIR *dir = opendir("/proc/self/task");
-	int n = -2; /* "." and ".." */
+	int n = 0;
 
 	CHECK(dir);
-	while (readdir(dir))
-		n++;
+	for (struct dirent *entry; (entry = readdir(dir));)
+		n += entry->d_name[0] != '.' && !is_ending(entry->d_name);
 	closedir(dir);
 	return n;
 }
