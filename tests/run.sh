@@ -55,15 +55,18 @@ counts() {
 	' "$log" | sort
 }
 
+# Replaces the lines of what ran; without a filter, all of the preset's.
 save_soak() {
 	local file=tests/soak-results.txt commit
 	commit=$(git rev-parse --short HEAD 2>/dev/null || echo unknown)
 	[[ -z $(git status --porcelain --untracked-files=no 2>/dev/null) ]] || commit+=+changes
+	touch "$file"
 	{
 		echo "# The last results of tests/run.sh --soak: preset, commit, program, times the ordinary rounds, seconds, counts"
-		[[ ! -e $file ]] || grep -v -e '^#' -e "^$preset " "$file" || true
-		counts | awk -v p="$preset" -v c="$commit" -v n="$EXS_TEST_SOAK" \
-			'{ printf "%s %s %s x%s %s s, %s passed, %s failed\n", p, c, $1, n, $2, $3, $4 }'
+		counts | awk -v p="$preset" -v c="$commit" -v n="$EXS_TEST_SOAK" -v filter="$filter" '
+		fresh { printf "%s %s %s x%s %s s, %s passed, %s failed\n", p, c, $1, n, $2, $3, $4; ran[$1]; next }
+		/^#/ || $1 == p && (filter == "." || $3 in ran) { next }
+		{ print }' fresh=1 - fresh= "$file" | sort -k 1,1 -k 3,3
 	} >"$file.new"
 	mv "$file.new" "$file"
 }
