@@ -47,6 +47,7 @@ status=0
 counts() {
 	awk '
 	$2 == "Test:" { name = $3; passed = failed = 0 }
+	/^Command: ""$/ { failed = 1 } # it is not there, which the log calls passed
 	/Synthesis: Tested:/ { passed = $7; failed = $4 - $7 }
 	/^[0-9]+ passed, [0-9]+ failed$/ { passed = $1; failed = $3 }
 	/^Test time =/ { seconds = $4 }
