@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # What a file's folder lets it include: its own layer and lower ones. Public headers of pools and decorators (those named after
-# a file there) count as that layer. Decorators see only themselves among the decorators; http sees public headers only.
+# a file there) count as that layer, executors.h as all of them. Decorators see only themselves among the decorators; http sees
+# public headers only.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -12,6 +13,7 @@ declare -A below=(
 	[decorators]="base future executor"
 	[http]="http"
 )
+layers=${!below[*]}
 status=0
 complain() {
 	echo "$1 includes $2"
@@ -22,7 +24,7 @@ complain() {
 resolve() {
 	local name=${1#executors/} found
 	name=${name%.h}
-	if [[ $1 != executors/* ]]; then
+	if [[ $1 != executors/* || $1 == executors/executors.h ]]; then
 		echo "$name"
 	else
 		found=$(find src/pools src/decorators -name "$name.c" -printf '%P' -quit 2>/dev/null)
@@ -36,7 +38,9 @@ whole() {
 	[[ $1 == decorators/* && -e src/decorators/${name%%_*}.c ]] && echo "decorators/${name%%_*}" || echo "$1"
 }
 
+includes=0
 while read -r file include; do
+	includes=$((includes + 1))
 	layer=${file#src/} layer=${layer%%/*}
 	own=${file#src/} own=$(whole "${own%.*}")
 	[[ -n ${below[$layer]-} ]] || { complain "$file" "nothing: no layer is called $layer"; continue; }
@@ -44,6 +48,7 @@ while read -r file include; do
 	target=$(whole "$(resolve "$include")")
 	[[ $target && $target != "$own" ]] || continue
 	[[ " ${below[$layer]} " == *" ${target%%/*} "* ]] || complain "$file" "$include"
-done < <(grep -rHE '^ *# *include +("|<executors/)' src --include='*.[ch]' |
+done < <(grep -rHE "^ *# *include +(\"|<(executors|${layers// /|})/)" src --include='*.[ch]' |
 	sed -E 's/^([^:]*):[^"<]*["<]([^">]*)[">].*/\1 \2/')
+((includes > 0)) || { echo "no #include was found in src"; status=1; }
 exit $status

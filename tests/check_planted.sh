@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Shows that each kind of run fails when it should: plants a failed check, a hang, a leak, an overflow, a race and a use after
-# free, and lets tests/run.sh find each. The last line counts them.
+# free, and lets tests/run.sh find each; and that each check of the source does, with faults in a copy of it. The last line counts them.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 passed=0 failed=0
@@ -56,13 +56,61 @@ faults() {
 	echo "$passed passed, $failed failed"
 }
 
+# in_source CHECK FILE LINE TEXT [ARGUMENT]: with the line at its end, in the copy, the check fails and says TEXT.
+in_source() {
+	local check=$1 file=$copy/$2 line=$3 text=$4
+	shift 4
+	cp "$file" "$copy.saved"
+	echo "$line" >>"$file"
+	if "$copy/tests/check_$check.sh" "$@" >"$log" 2>&1; then
+		echo "not found by check_$check: $line"
+		failed=$((failed + 1))
+	elif ! grep -qE "$text" "$log"; then
+		echo "found, but check_$check does not say \"$text\": $line"
+		tail -n 30 "$log" | sed 's/^/    /'
+		failed=$((failed + 1))
+	else
+		echo "found by check_$check: $line"
+		passed=$((passed + 1))
+	fi
+	cp "$copy.saved" "$file"
+}
+
+source_faults() {
+	local copy=$logs/copy set=src/future/set.c retry=src/decorators/retry.c
+	mkdir "$copy"
+	tar -c --exclude=./build --exclude=./.git . | tar -x -C "$copy"
+	in_source layers $set '#include "executor/executor.h"' 'set\.c includes executor/executor\.h'
+	in_source layers $set '#include <executor/executor.h>' 'set\.c includes executor/executor\.h'
+	in_source layers $set '#include <executors/retry.h>' 'set\.c includes executors/retry\.h'
+	in_source layers $retry '#include "decorators/poll_turn.h"' 'retry\.c includes decorators/poll_turn\.h'
+	in_source layers $retry '#include <executors/executors.h>' 'retry\.c includes executors/executors\.h'
+	in_source layers src/http/run.c '#include "future/future.h"' 'run\.c includes future/future\.h'
+	in_source source $set '#ifdef __linux__' 'not allowed: #if'
+	in_source source src/future/wait.h '#if 1' 'wait\.h: not allowed: #if'
+	in_source source $set '#define twice(x) (2 * (x))' 'not allowed: function-like macros'
+	in_source source $set 'static void end(void) { abort(); }' 'not allowed: ending the process'
+	in_source source $set 'static void say(void) { printf("x"); }' 'not allowed: ending the process, printing'
+	in_source headers include/executors/set.h 'void exs_f(unknown_type *x);' 'executors/set\.h: not C11'
+	in_source headers include/executors/set.h 'void exs_f(int class);' 'executors/set\.h: not C\+\+17'
+	in_source readme $retry '/* a line more */' '^-.* retry\.c [0-9]+'
+	in_source readme README.md '<!-- from nowhere.c -->' 'there is no nowhere\.c'
+	in_source format $set 'static int  two;' 'clang-format-violations'
+	in_source symbols $set 'EXS_API int exs_stray(void); int exs_stray(void) { return 0; }' 'exs_stray is exported'
+	in_source symbols include/executors/set.h 'EXS_API int exs_missing(void);' 'exs_missing is declared'
+	in_source tidy $set 'static void deep(int a) { if (a) { if (a > 1) { if (a > 2) { if (a > 3) { a = 0; } } } } }' 'nesting level' $set
+	echo "$passed passed, $failed failed"
+}
+
 export EXS_TEST_TIMEOUT=2
+log=$logs/source.run
+source_faults >"$logs/source" 2>&1 &
 for preset in dev asan tsan; do
 	log=$logs/$preset.run
 	faults $preset >"$logs/$preset" 2>&1 &
 done
 wait
-for preset in dev asan tsan; do
+for preset in source dev asan tsan; do
 	cat "$logs/$preset"
 	read -r p f < <(tail -n 1 "$logs/$preset" | sed -nE 's/^([0-9]+) passed, ([0-9]+) failed$/\1 \2/p') || f=1 p=0
 	passed=$((passed + p)) failed=$((failed + f))

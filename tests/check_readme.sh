@@ -6,7 +6,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-status=0
+status=0 blocks=0
 
 # region FILE NAME
 region() {
@@ -32,6 +32,7 @@ for page in *.md docs/*.md; do
 	inside { print >file }' "$page"
 	for block in "$work"/block*; do
 		[[ -e $block ]] || continue
+		blocks=$((blocks + 1))
 		read -r file name <"$block"
 		[[ -e $file ]] || { echo "$page: there is no $file"; status=1; continue; }
 		region "$file" "$name" >"$work/source"
@@ -39,6 +40,8 @@ for page in *.md docs/*.md; do
 		tail -n +2 "$block" | diff -u --label "$file $name" --label "$page" "$work/source" - || status=1
 	done
 done
+
+((blocks > 0)) || { echo "no code block names its file"; status=1; }
 
 # Lines: | NAME | the files that have an operations table | its other parts |. A part of NAME.c is called NAME_part.c.
 decorators() {

@@ -18,6 +18,7 @@ forbid() {
 mapfile -t all < <(find src -name '*.[ch]' | sort)
 mapfile -t sources < <(find src -path src/base -prune -o -name '*.c' -print | sort)
 mapfile -t headers < <(find src -path src/base -prune -o -name '*.h' -print | sort)
+((${#all[@]} && ${#sources[@]} && ${#headers[@]})) || { echo "no files were found in src"; exit 1; }
 
 forbid "#if outside src/base" '^ *# *(if|ifdef|ifndef|elif|else)\b' "${sources[@]}" /dev/null
 for header in "${headers[@]}"; do
