@@ -251,15 +251,15 @@ static void wait_idle(exs_executor *ex)
 	} while (stats.idle != stats.workers);
 }
 
-/* n mallocs and as many frees for a call with these options, waited for. */
-static void submit_costs(exs_executor *ex, const exs_task *task, unsigned long n)
+/* n mallocs and as many frees for a call with these options, waited for; ex stands on the pool. */
+static void submit_costs(exs_executor *ex, exs_executor *pool, const exs_task *task, unsigned long n)
 {
 	for (int i = 0; i < 3; i++) { /* the first warms up */
 		struct count before = count_now();
 		exs_future *f = exs_submit_with(ex, task);
 		CHECK_INT(exs_future_wait(f, EXS_FOREVER), EXS_OK);
 		drop(f);
-		wait_idle(ex);
+		wait_idle(pool);
 		if (i)
 			check_since(before, n);
 	}
@@ -275,12 +275,12 @@ TEST(alloc, options_are_in_the_block)
 	exs_task full = {.fn = nothing, .name = "a name", .priority = 3, .timeout = 2, .retry = &retry};
 
 	begin_counting();
-	submit_costs(ex, &plain, 1);
-	submit_costs(ex, &full, 1);
+	submit_costs(ex, ex, &plain, 1);
+	submit_costs(ex, ex, &full, 1);
 	ex = exs_with_timeout_mode(ex, 40, EXS_ABANDON);
 	CHECK(ex);
-	submit_costs(ex, &plain, 2);
-	submit_costs(ex, &full, 2);
+	submit_costs(ex, ex, &plain, 2);
+	submit_costs(ex, ex, &full, 2);
 	exs_executor_free(ex);
 	exs_clock_unref(clock);
 }
@@ -318,15 +318,7 @@ TEST(alloc, queue)
 
 	begin_counting();
 	CHECK(exs_queue_attach(ex, exs_borrow(pool), NULL));
-	for (int i = 0; i < 3; i++) { /* the first warms up */
-		struct count before = count_now();
-		exs_future *f = exs_submit_with(ex, &full);
-		CHECK_INT(exs_future_wait(f, EXS_FOREVER), EXS_OK);
-		drop(f);
-		wait_idle(pool);
-		if (i)
-			check_since(before, 2);
-	}
+	submit_costs(ex, pool, &full, 2);
 	exs_executor_free(ex);
 	exs_executor_free(pool);
 }

@@ -60,19 +60,12 @@ static exs_queue_stats stats_of(exs_executor *queue)
 
 static exs_executor *pool(unsigned workers)
 {
-	exs_executor *ex = exs_thread_pool(workers);
-
-	CHECK(ex);
-	return ex;
+	return pool_made((exs_thread_pool_options){.workers = workers});
 }
 
 static exs_executor *no_spares(unsigned workers)
 {
-	exs_thread_pool_options options = {.workers = workers, .max_spares = EXS_NONE};
-	exs_executor *ex = exs_thread_pool_with(&options);
-
-	CHECK(ex);
-	return ex;
+	return pool_made((exs_thread_pool_options){.workers = workers, .max_spares = EXS_NONE});
 }
 
 static exs_executor *queue_over(exs_executor *ex)
