@@ -1147,11 +1147,12 @@ static exs_error *poll_crowd(void *ctx, exs_descriptor **d, size_t n, double *de
 {
 	struct crowd *c = ctx;
 
-	(void)delay;
 	if (atomic_fetch_add(&c->polls, 1) == 0) {
 		sem_take(&c->go);
+		*delay = 0;
 		return NULL;
 	}
+	*delay = EXS_FOREVER;
 	c->pending = n;
 	for (size_t i = 0; i < n; i += 2)
 		CHECK(exs_yield_result(d[i], exs_descriptor_value(d[i]), NULL));
