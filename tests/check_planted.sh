@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Shows that each kind of run fails when it should: plants a failed check, a hang, a leak, an overflow, a race and a use after
-# free, and lets tests/run.sh find each; and that each check of the source does, with faults in a copy of it. The last line counts them.
+# Shows that each kind of run fails when it should: plants a failed check, a hang, a thread that is left, a leak, an overflow, a
+# race and a use after free, and lets tests/run.sh find each; and that each check of the source does, with faults in a copy of it.
+# The last line counts them.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 passed=0 failed=0
@@ -35,6 +36,7 @@ faults() {
 		planted $preset $form check 'check\.c:[0-9]+: planted/check: failed: 1 \+ 1 is 2, 3 is 3'
 		planted $preset $form thread_check 'arg is "wrong", "right" is "right"'
 		planted $preset $form hang 'futures not done: 1 of 1'
+		planted $preset $form left_thread 'threads: (3, before the first test 2|4, before the first test 3)$'
 	done
 	case $preset in
 	asan)
