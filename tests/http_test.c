@@ -629,8 +629,10 @@ static exs_error *gated_poll(void *ctx, exs_descriptor **d, size_t n, double *de
 {
 	struct chain *c = ctx;
 
-	if (n < c->least)
+	if (n < c->least) {
+		*delay = EXS_FOREVER; /* what is armed comes from a search */
 		return NULL;
+	}
 	exs_error *error = exs_http_jobs_poll(c->jobs, d, n, delay);
 	pthread_mutex_lock(&c->lock);
 	c->seen = n > c->seen ? n : c->seen;
