@@ -45,9 +45,9 @@ static inline exs_result pass(void *ctx, exs_result in)
 /* timeout > throttle > retry > map > ex */
 static inline exs_executor *four_layers(exs_executor *ex)
 {
-	return exs_with_timeout(exs_with_throttle(exs_with_retry(exs_with_map(ex, pass, NULL, NULL, NULL), NULL),
-						  EXS_UNLIMITED, NULL),
-				60);
+	return exs_with_timeout(
+		exs_with_throttle(exs_with_retry(exs_with_map(ex, pass, NULL, NULL, NULL), NULL), EXS_UNLIMITED, NULL),
+		60);
 }
 
 /* Waits for and reads each of n values 0 .. n - 1. */
