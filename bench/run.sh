@@ -17,7 +17,7 @@ esac
 
 need_packages $build_packages g++ python3 gnuplot-nox util-linux libtbb-dev libboost-dev libglib2.0-dev libuv1-dev
 {
-	cmake --preset release -DEXECUTORS_TESTS=OFF -DEXECUTORS_EXAMPLES=OFF -B build/bench
+	cmake --preset release -DEXECUTORS_TESTS=OFF -DEXECUTORS_EXAMPLES=OFF -DEXECUTORS_PEERS=ON -B build/bench
 	cmake --build build/bench -j "$(nproc)"
 } >&2
 mkdir -p "$out"
