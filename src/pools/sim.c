@@ -40,30 +40,27 @@ bool exsi_sim_fault(exs_sim *sim, double p)
 
 uint64_t exs_sim_random(exs_sim *sim, uint64_t n)
 {
-	uint64_t drawn = sim && n ? exsi_sim_below(sim, n) : 0;
-
 	if (!sim)
-		return drawn;
+		return 0;
+	uint64_t drawn = n ? exsi_sim_below(sim, n) : 0;
 	exsi_sim_event(sim, EXS_SIM_DRAW, 0, NULL, drawn);
 	return drawn;
 }
 
 double exs_sim_uniform(exs_sim *sim)
 {
-	double drawn = sim ? uniform(sim) : 0;
-
 	if (!sim)
-		return drawn;
+		return 0;
+	double drawn = uniform(sim);
 	exsi_sim_event(sim, EXS_SIM_DRAW, 0, NULL, (uint64_t)(drawn * (double)(UINT64_C(1) << 53)));
 	return drawn;
 }
 
 bool exs_sim_chance(exs_sim *sim, double p)
 {
-	bool drawn = sim && uniform(sim) < p;
-
 	if (!sim)
-		return drawn;
+		return false;
+	bool drawn = uniform(sim) < p;
 	exsi_sim_event(sim, EXS_SIM_DRAW, 0, NULL, drawn);
 	return drawn;
 }
