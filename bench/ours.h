@@ -5,6 +5,7 @@
 #include "bench.h"
 
 #include <executors/executors.h>
+#include <limits.h>
 #include <pthread.h>
 #include <stdbool.h>
 
@@ -69,10 +70,18 @@ static inline void release_all(exs_future **f, long n)
 	free(f);
 }
 
-/* A number from the command line, or the default. */
+/* A number above 0 from the command line, or the default; anything else ends the program. */
 static inline long number(int argc, char **argv, int i, long otherwise)
 {
-	return argc > i ? atol(argv[i]) : otherwise;
+	char *end;
+
+	if (argc <= i)
+		return otherwise;
+	long n = strtol(argv[i], &end, 10);
+	if (n > 0 && n <= INT_MAX && !*end)
+		return n;
+	fprintf(stderr, "%s: \"%s\" is no number above 0\n", argv[0], argv[i]);
+	exit(2);
 }
 
 #endif

@@ -44,7 +44,7 @@ int main(int argc, char **argv)
 	long producers = number(argc, argv, 1, 4), workers = number(argc, argv, 2, WORKERS);
 
 	ex = exs_thread_pool((unsigned)workers);
-	die_unless(ex && producers > 0, "producers");
+	die_unless(ex, "exs_thread_pool");
 	for (int round = 0; round < 2; round++)
 		once(producers, workers, round);
 	exs_executor_free(ex);

@@ -11,8 +11,8 @@ rounds=7 out=$PWD/bench/results
 case ${1-} in
 '') ;;
 --quick) rounds=1 out=$PWD/build/bench/results ;;
-[1-9]*) rounds=$1 ;;
-*) sed -n '2,/^[^#]/s/^# \?//p' "$0" >&2; exit 2 ;;
+*[!0-9]* | 0*) sed -n '2,/^[^#]/s/^# \?//p' "$0" >&2; exit 2 ;;
+*) rounds=$1 ;;
 esac
 
 need_packages $build_packages g++ python3 gnuplot-nox util-linux libtbb-dev libboost-dev libglib2.0-dev libuv1-dev
