@@ -1,0 +1,125 @@
+/* The ring: small, with getters and withdrawers that are late at any step (delay.h). */
+#define EXSI_RING_SIZE ((size_t)4)
+#include "base/ring.h"
+#include "harness.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+
+TEST(ring, gives_in_the_order_of_the_puts)
+{
+	static struct exsi_ring ring;
+	int items[4];
+	size_t place;
+
+	for (int round = 0; round < 3; round++) {
+		CHECK(!exsi_ring_get(&ring));
+		for (int i = 0; i < 4; i++) {
+			CHECK(exsi_ring_has_room(&ring, &place));
+			exsi_ring_put(&ring, place, &items[i]);
+			CHECK_INT(exsi_ring_count(&ring), i + 1);
+		}
+		CHECK(!exsi_ring_has_room(&ring, &place));
+		for (int i = 0; i < 4; i++)
+			CHECK(exsi_ring_get(&ring) == &items[i]);
+	}
+}
+
+TEST(ring, what_is_withdrawn_is_not_got)
+{
+	static struct exsi_ring ring;
+	int items[4];
+	size_t place[4], from;
+
+	for (int i = 0; i < 4; i++) {
+		CHECK(exsi_ring_has_room(&ring, &place[i]));
+		exsi_ring_put(&ring, place[i], &items[i]);
+	}
+	CHECK(exsi_ring_withdraw(&ring, place[1], &items[1]));
+	CHECK(!exsi_ring_withdraw(&ring, place[1], &items[1]));
+	CHECK_INT(exsi_ring_count(&ring), 3);
+	CHECK(exsi_ring_get(&ring) == &items[0]);
+	CHECK(exsi_ring_get(&ring) == &items[2]);
+	from = place[3];
+	CHECK(exsi_ring_withdraw_next(&ring, &from) == &items[3]);
+	CHECK(!exsi_ring_withdraw_next(&ring, &from));
+	CHECK_INT(exsi_ring_count(&ring), 0);
+	CHECK(!exsi_ring_get(&ring));
+	CHECK_INT(exsi_ring_count(&ring), 0);
+}
+
+/* Each item is taken exactly once: by a getter, or by one that withdraws a place it has read of. */
+enum { THREADS = 3 };
+
+struct item {
+	atomic_size_t place; /* + 1 */
+	atomic_int taken;
+};
+
+struct crowd {
+	struct exsi_ring ring;
+	struct item *items;
+	size_t n;
+	atomic_size_t left;
+};
+
+static void take(struct crowd *c, struct item *item)
+{
+	CHECK_INT(atomic_fetch_add(&item->taken, 1), 0);
+	atomic_fetch_sub(&c->left, 1);
+}
+
+static void *get_all(void *arg)
+{
+	struct crowd *c = arg;
+
+	while (atomic_load(&c->left)) {
+		struct item *item = exsi_ring_get(&c->ring);
+		if (item)
+			take(c, item);
+	}
+	return NULL;
+}
+
+static void *withdraw_some(void *arg)
+{
+	struct crowd *c = arg;
+	uint64_t random = harness_seed();
+
+	while (atomic_load(&c->left)) {
+		struct item *item = &c->items[harness_below(&random, c->n)];
+		size_t place = atomic_load(&item->place);
+		if (place && exsi_ring_withdraw(&c->ring, place - 1, item))
+			take(c, item);
+	}
+	return NULL;
+}
+
+TEST(ring, each_is_taken_once)
+{
+	struct crowd *c = calloc(1, sizeof(*c));
+	pthread_t threads[2 * THREADS];
+	size_t place;
+
+	CHECK(c);
+	c->n = harness_rounds(2000);
+	c->items = calloc(c->n, sizeof(*c->items));
+	atomic_store(&c->left, c->n);
+	for (int i = 0; i < 2 * THREADS; i++)
+		CHECK(!pthread_create(&threads[i], NULL, i % 2 ? get_all : withdraw_some, c));
+	for (size_t i = 0; i < c->n; i++) {
+		while (!exsi_ring_has_room(&c->ring, &place))
+			;
+		atomic_store(&c->items[i].place, place + 1);
+		exsi_ring_put(&c->ring, place, &c->items[i]);
+	}
+	for (int i = 0; i < 2 * THREADS; i++)
+		pthread_join(threads[i], NULL);
+	for (size_t i = 0; i < c->n; i++)
+		CHECK_INT(atomic_load(&c->items[i].taken), 1);
+	CHECK(!exsi_ring_get(&c->ring));
+	CHECK_INT(exsi_ring_count(&c->ring), 0);
+	CHECK_INT(atomic_load(&c->ring.holes), 0);
+	free(c->items);
+	free(c);
+}
