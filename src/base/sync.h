@@ -10,6 +10,16 @@
 
 #define EXSI_CONTAINER_OF(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
 
+/* Bytes that processors pass to and fro as one: what different threads write often lies that far apart. */
+enum { EXSI_LINE = 64 };
+
+/* A counter that many threads raise: each its stripe (exsi_stripe), and the sum counts. */
+enum { EXSI_STRIPES = 4 };
+struct exsi_stripe {
+	atomic_size_t n;
+	char rest[EXSI_LINE - sizeof(atomic_size_t)];
+};
+
 /* Nanoseconds on CLOCK_MONOTONIC; EXSI_NEVER is "no deadline". */
 #define EXSI_NEVER UINT64_MAX
 
@@ -33,6 +43,16 @@ bool exsi_cond_wait(pthread_cond_t *cond, pthread_mutex_t *lock, uint64_t deadli
 
 /* Uniform in [0, 1]; from the system, or from the turner of this thread. */
 double exsi_random(void);
+
+/* A breath in a spin loop. */
+static inline void exsi_pause(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+	__builtin_ia32_pause();
+#elif defined(__aarch64__)
+	__asm__ volatile("yield");
+#endif
+}
 
 /* A breath in a spin loop; after a while it gives up the processor. */
 void exsi_relax(unsigned turn);

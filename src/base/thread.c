@@ -1,6 +1,7 @@
 /* Library threads: crews, blocking, fork. */
 #define _GNU_SOURCE
 #include "base/thread.h"
+#include "base/cores.h"
 #include "base/memory.h"
 #include "base/sync.h"
 
@@ -59,6 +60,58 @@ void exsi_look_out(bool begins)
 {
 	if (self.worker)
 		atomic_fetch_add(&looking_out, begins ? 1 : (size_t)-1);
+}
+
+/* --- spinning --- */
+
+enum { PATIENCE = 300, SHORT_SLEEP = 30000 /* ns */ };
+
+/* With one processor there is nobody who could do meanwhile what is waited for. */
+static unsigned most_turns(void)
+{
+	static atomic_uint known; /* + 1 */
+	unsigned n = atomic_load_explicit(&known, memory_order_relaxed);
+
+	if (!n) {
+		n = (exsi_cores() > 1 ? PATIENCE : 0) + 1;
+		atomic_store_explicit(&known, n, memory_order_relaxed);
+	}
+	return n - 1;
+}
+
+bool exsi_spin(struct exsi_patience *p, bool (*done)(void *), void *arg)
+{
+	unsigned most = most_turns(), turns = p->lost && p->turns < most ? p->turns : most;
+
+	for (unsigned turn = 0; turn < turns; turn++) {
+		if (done(arg)) {
+			p->lost = false;
+			return true;
+		}
+		exsi_pause();
+	}
+	p->turns = turns / 2;
+	p->lost = true;
+	return done(arg);
+}
+
+void exsi_spin_slept(struct exsi_patience *p, bool begins)
+{
+	uint64_t now = exsi_now();
+
+	if (begins)
+		p->since = now;
+	else if (now - p->since < SHORT_SLEEP) /* it would have been worth while */
+		p->lost = false;
+}
+
+unsigned exsi_stripe(void)
+{
+	static atomic_uint next;
+
+	if (!self.stripe)
+		self.stripe = atomic_fetch_add(&next, 1) % EXSI_STRIPES + 1;
+	return self.stripe - 1;
 }
 
 bool exsi_anyone_looks_out(void)

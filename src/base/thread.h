@@ -2,6 +2,8 @@
 #ifndef EXSI_BASE_THREAD_H
 #define EXSI_BASE_THREAD_H
 
+#include "base/sync.h"
+
 #include <executors/base.h>
 #include <pthread.h>
 
@@ -83,6 +85,19 @@ struct exsi_turner {
 void exsi_enlist(struct exsi_turner *turner, struct exsi_chore *chore);
 void exsi_dismiss(struct exsi_chore *chore); /* and waits, if another thread is in the middle of it */
 
+/* How long a thread spins before it sleeps: for long if that was worth while the last times, for less and less if not. */
+struct exsi_patience {
+	bool lost;	/* it has been in vain of late */
+	unsigned turns; /* if lost; 0: not at all */
+	uint64_t since; /* when the sleep began, ns */
+};
+
+/* Spins until done(arg), which is the answer. */
+bool exsi_spin(struct exsi_patience *p, bool (*done)(void *), void *arg);
+
+/* Around the sleep that follows one in vain. */
+void exsi_spin_slept(struct exsi_patience *p, bool begins);
+
 /* The calling thread's own. */
 struct exsi_frame;
 struct exsi_self {
@@ -93,10 +108,15 @@ struct exsi_self {
 	struct exsi_frame *frame;  /* innermost, or NULL */
 	void (*lend)(bool begins); /* while this thread blocks and is replaced; or NULL */
 	unsigned blocks;	   /* that it is in the middle of */
+	unsigned stripe;	   /* + 1; 0: none yet */
+	struct exsi_patience patience;
 	bool lent;
 	bool (*hurry)(exs_future *future); /* may start what future waits for in a queue; or NULL */
 };
 struct exsi_self *exsi_self(void);
+
+/* This thread's stripe of counters, below EXSI_STRIPES: threads take turns. */
+unsigned exsi_stripe(void);
 
 /* While user code may run on behalf of an executor's chain on this thread. */
 struct exsi_frame {

@@ -1,5 +1,6 @@
 /* as_completed: members tell the set when they are done; readers take them in that order. */
 #include "base/event.h"
+#include "base/inbox.h"
 #include "base/memory.h"
 #include "future/wait.h"
 
@@ -7,34 +8,52 @@
 #include <limits.h>
 #include <string.h>
 
-/* A member lives from add until it is read. In the future's list, or fired, or orphaned by exs_set_free while it is being
-   fired: then it frees itself. */
+/* A member lives from add until it is read, or the set is freed. It is in the future's list; or in the hands of a thread that completes
+   the future; or ready, in the inbox at first. */
 struct member {
 	struct exsi_node node;
+	struct exsi_inbox_node ready;
 	exs_set *set;
-	exs_future *future; /* one user reference */
-	struct member *next_ready;
+	exs_future *future;	    /* one user reference */
 	struct member *next, *prev; /* in the order of addition */
 	uint64_t number;
-	bool fired, orphan;
 };
 
-/* lock guards everything but refs, changes, and the members' fired and orphan as well. */
+/* lock guards what follows it. Members become ready without it: who pushes onto an empty inbox tells the readers. A reader says that it sleeps, then looks
+   into the inbox once more; one that has made a descriptor says so, then looks: so one of the two sees the other. */
 struct exs_set {
-	atomic_uint refs;    /* the user's, and one per member in a future's hands */
+	atomic_uint refs;    /* the user's, and of those that tell the readers */
 	atomic_uint changes; /* readers sleep on it */
-	unsigned sleepers;
+	atomic_bool sleeps;  /* a reader does, or is about to, that nobody has woken */
+	atomic_bool has_fd;
+	struct exsi_inbox inbox;
 	pthread_mutex_t lock;
 	struct member **table; /* open addressing by the future's address; capacity is 0 or a power of two */
 	size_t capacity, count;
 	struct member *first, *last;
 	uint64_t added, erased; /* members so far */
-	struct member *ready, **ready_tail;
+	struct exsi_inbox_node *ready;
 	int failed; /* a code to be told once */
-	bool freed; /* members that fire now are not ready any more */
 	uint64_t deadline;
 	struct exsi_event event;
 };
+
+static struct member *member_of(struct exsi_inbox_node *ready)
+{
+	return EXSI_CONTAINER_OF(ready, struct member, ready);
+}
+
+/* With the lock. */
+static void refill(exs_set *set)
+{
+	if (!set->ready)
+		set->ready = exsi_inbox_take(&set->inbox);
+}
+
+static void assign_event(exs_set *set)
+{
+	exsi_event_assign(&set->event, set->ready || !exsi_inbox_is_empty(&set->inbox) || set->failed);
+}
 
 /* --- the table of members --- */
 
@@ -106,7 +125,6 @@ exs_set *exs_set_new(void)
 	atomic_init(&set->refs, 1);
 	atomic_init(&set->changes, 0);
 	pthread_mutex_init(&set->lock, NULL);
-	set->ready_tail = &set->ready;
 	set->deadline = EXSI_NEVER;
 	set->event.read_fd = set->event.write_fd = -1;
 	return set;
@@ -122,32 +140,34 @@ static void set_unref(exs_set *set)
 	exsi_free(set);
 }
 
-/* Answers whether the member is free to go: not in the hands of a completing thread. */
-static bool retract(exs_set *set, struct member *m)
+/* Takes up to n, which are not to be read any more. Answers how many are to come yet. */
+static size_t skip_ready(exs_set *set, size_t n)
 {
-	if (exsi_node_remove(m->future, &m->node)) {
-		set_unref(set);
-		return true;
-	}
-	pthread_mutex_lock(&set->lock);
-	bool fired = m->fired;
-	m->orphan = !fired;
+	pthread_mutex_lock(&set->lock); /* one that tells readers may look */
+	refill(set);
+	for (; set->ready; n--)
+		set->ready = set->ready->next;
 	pthread_mutex_unlock(&set->lock);
-	return fired;
+	return n;
 }
 
 void exs_set_free(exs_set *set)
 {
+	size_t coming = 0;
+
 	if (!set)
 		return;
-	pthread_mutex_lock(&set->lock);
-	set->freed = true;
-	pthread_mutex_unlock(&set->lock);
+	for (struct member *m = set->first; m; m = m->next)
+		coming += !exsi_node_remove(m->future, &m->node);
+	/* Those in the hands of completing threads come soon: no user's code runs before. */
+	for (unsigned turn = 0; coming; turn++) {
+		coming = skip_ready(set, coming);
+		exsi_relax(turn);
+	}
 	for (struct member *m = set->first, *next; m; m = next) {
 		exs_future *f = m->future;
 		next = m->next;
-		if (retract(set, m))
-			exsi_free(m);
+		exsi_free(m);
 		exs_future_unref(f);
 	}
 	set_unref(set);
@@ -155,37 +175,46 @@ void exs_set_free(exs_set *set)
 
 /* --- members come and are done --- */
 
+/* With a reference, which it drops. */
+static void tell_readers(exs_set *set)
+{
+	if (atomic_load(&set->has_fd)) {
+		pthread_mutex_lock(&set->lock);
+		assign_event(set);
+		pthread_mutex_unlock(&set->lock);
+	}
+	atomic_fetch_add(&set->changes, 1);
+	if (atomic_load(&set->sleeps) && atomic_exchange(&set->sleeps, false))
+		exsi_unpark(&set->changes, INT_MAX);
+	set_unref(set);
+}
+
+/* Once it is in the inbox nothing keeps the set, unless it was kept before. */
 static void fired(exs_future *f, struct exsi_node *node)
 {
 	struct member *m = EXSI_CONTAINER_OF(node, struct member, node);
 	exs_set *set = m->set;
+	struct exsi_inbox_node *top = exsi_inbox_top(&set->inbox);
+	bool kept = false;
 
 	(void)f;
-	pthread_mutex_lock(&set->lock);
-	bool orphan = m->orphan;
-	bool wake = !orphan && set->sleepers;
-	if (!orphan)
-		m->fired = true;
-	if (!orphan && !set->freed) {
-		m->next_ready = NULL;
-		*set->ready_tail = m;
-		set->ready_tail = &m->next_ready;
-		exsi_event_assign(&set->event, true);
-		atomic_fetch_add(&set->changes, 1);
-	}
-	pthread_mutex_unlock(&set->lock);
-	if (wake)
-		exsi_unpark(&set->changes, INT_MAX);
-	if (orphan)
-		exsi_free(m);
-	set_unref(set);
+	do
+		if (!top && !kept) {
+			atomic_fetch_add(&set->refs, 1);
+			kept = true;
+		}
+	while (!exsi_inbox_push(&set->inbox, &top, &m->ready));
+	if (!top)
+		tell_readers(set);
+	else if (kept)
+		set_unref(set);
 }
 
 static int add_failed(exs_set *set, int code)
 {
 	pthread_mutex_lock(&set->lock);
 	set->failed = code;
-	exsi_event_assign(&set->event, true);
+	assign_event(set);
 	atomic_fetch_add(&set->changes, 1);
 	pthread_mutex_unlock(&set->lock);
 	exsi_unpark(&set->changes, INT_MAX);
@@ -207,7 +236,6 @@ static int insert(exs_set *set, struct member *m)
 		set->table[i] = m;
 		set->count++;
 		link_member(set, m);
-		atomic_fetch_add(&set->refs, 1);
 	}
 	pthread_mutex_unlock(&set->lock);
 	return rc;
@@ -242,24 +270,23 @@ enum next { NEXT_WAIT = -1 };
 /* What can be answered at once, under the lock. */
 static int take_ready(exs_set *set, exs_future **future, int *failed)
 {
-	struct member *m = set->ready;
 	int status = EXS_ITEM;
 
+	refill(set);
 	*failed = set->failed;
 	if (set->failed) {
 		set->failed = 0;
 		status = EXS_FAILED;
-	} else if (m) {
+	} else if (set->ready) {
+		struct member *m = member_of(set->ready);
 		*future = m->future;
-		set->ready = m->next_ready;
-		if (!set->ready)
-			set->ready_tail = &set->ready;
+		set->ready = set->ready->next;
 		erase(set, m);
 		exsi_free(m);
 	} else {
 		status = set->count ? NEXT_WAIT : EXS_EMPTY;
 	}
-	exsi_event_assign(&set->event, set->ready != NULL || set->failed);
+	assign_event(set);
 	return status;
 }
 
@@ -344,11 +371,11 @@ static int sleep_for_change(exs_set *set, unsigned seen, uint64_t deadline, bool
 	return rc == EXS_EDEADLK ? rc : EXS_OK;
 }
 
-static void count_sleeper(exs_set *set, int by)
+/* false: something has changed. Else who changes it finds this thread asleep, or about to be. */
+static bool fall_asleep(exs_set *set, unsigned seen)
 {
-	pthread_mutex_lock(&set->lock);
-	set->sleepers += (unsigned)by;
-	pthread_mutex_unlock(&set->lock);
+	atomic_store(&set->sleeps, true);
+	return exsi_inbox_is_empty(&set->inbox) && atomic_load(&set->changes) == seen;
 }
 
 static exs_set_status next_item(exs_set *set, exs_future **future, uint64_t deadline, bool may_wait)
@@ -375,9 +402,13 @@ static exs_set_status next_item(exs_set *set, exs_future **future, uint64_t dead
 			exsi_fail(EXS_EFORK, "exs_set_next: %s", exs_strerror(EXS_EFORK));
 			return EXS_FAILED;
 		}
-		count_sleeper(set, 1);
+		struct look look = {set, seen};
+		if (!exsi_self()->turner &&
+		    (exsi_spin(&exsi_self()->patience, has_changed, &look) || !fall_asleep(set, seen)))
+			continue;
+		exsi_spin_slept(&exsi_self()->patience, true);
 		int rc = sleep_for_change(set, seen, until, concerned, &in_time);
-		count_sleeper(set, -1);
+		exsi_spin_slept(&exsi_self()->patience, false);
 		if (rc)
 			return EXS_FAILED;
 	}
@@ -456,8 +487,10 @@ int exs_set_fd(exs_set *set)
 	}
 	pthread_mutex_lock(&set->lock);
 	int rc = set->event.read_fd < 0 ? exsi_event_make(&set->event) : 0;
-	if (!rc)
-		exsi_event_assign(&set->event, set->ready != NULL || set->failed);
+	if (!rc) {
+		atomic_store(&set->has_fd, true);
+		assign_event(set);
+	}
 	int fd = set->event.read_fd;
 	pthread_mutex_unlock(&set->lock);
 	if (rc)

@@ -12,7 +12,7 @@ int exsi_wait_begin(const char *what, double seconds, uint64_t *deadline)
 	if (!exsi_duration(seconds, &ns))
 		return exsi_fail(EXS_EINVAL, "%s: %g seconds: the time must be 0 or more, or EXS_FOREVER", what,
 				 seconds);
-	*deadline = exsi_after(exsi_thread_now(), ns);
+	*deadline = ns == EXSI_NEVER ? ns : exsi_after(exsi_thread_now(), ns);
 	return EXS_OK;
 }
 
@@ -81,15 +81,15 @@ static int sleep_until_done(struct sleeper *sleeper, uint64_t deadline)
 	return EXS_OK;
 }
 
-/* A short spin: a result is often a moment away. */
+static bool is_done_now(void *f)
+{
+	return is_done(f);
+}
+
+/* A result is often a moment away. */
 static bool spin(exs_future *f)
 {
-	for (unsigned turn = 0; turn < 64; turn++) {
-		if (is_done(f))
-			return true;
-		exsi_relax(turn);
-	}
-	return false;
+	return exsi_spin(&exsi_self()->patience, is_done_now, f);
 }
 
 /* Or EXSI_AGAIN. */
@@ -108,7 +108,9 @@ static int help_or_sleep(exs_future *f, uint64_t deadline)
 		return rc;
 	if (rc)
 		return exsi_fail(rc, "%s", exs_strerror(rc));
+	exsi_spin_slept(&exsi_self()->patience, true);
 	rc = sleep_until_done(&sleeper, deadline);
+	exsi_spin_slept(&exsi_self()->patience, false);
 	exsi_unblock();
 	return rc;
 }
