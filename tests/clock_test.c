@@ -373,6 +373,72 @@ TEST(clock, callbacks_run_and_wait_on_the_callback_thread)
 }
 
 /* The threads come with the first executor that needs a timer, and go with the last; any number of times. */
+/* Timers that are armed while the timer thread looks for others, and as it goes to sleep: each fires. */
+struct alarm {
+	struct exsi_timer timer;
+	sem_t rings;
+};
+
+static bool alarm_expire(struct exsi_timer *timer)
+{
+	(void)timer;
+	return true;
+}
+
+static void alarm_fire(struct exsi_timer *timer)
+{
+	sem_post(&EXSI_CONTAINER_OF(timer, struct alarm, timer)->rings);
+}
+
+struct alarms {
+	uint64_t random;
+	unsigned long rounds;
+};
+
+static void *set_alarms(void *arg)
+{
+	static const struct exsi_timer_kind kind = {.expire = alarm_expire, .fire = alarm_fire};
+	exs_clock *clock = exsi_clock(NULL);
+	struct alarms *alarms = arg;
+
+	for (unsigned long round = alarms->rounds; round; round--) {
+		struct alarm *a = calloc(1, sizeof(*a)); /* somewhere else each time */
+		CHECK(a && !sem_init(&a->rings, 0, 0));
+		a->timer.kind = &kind;
+		uint64_t due = exsi_now() + harness_below(&alarms->random, 100000);
+		exsi_timer_arm(clock, &a->timer, due, NULL);
+		sem_take(&a->rings);
+		CHECK(exsi_now() >= due);
+		sem_destroy(&a->rings);
+		free(a);
+	}
+	return NULL;
+}
+
+TEST(clock, armed_while_it_looks)
+{
+	struct alarms alarms = {harness_seed(), harness_rounds(4000)};
+
+	CHECK_INT(exsi_clock_hold(exsi_clock(NULL)), 0);
+	set_alarms(&alarms); /* alone: nobody else's would wake the timer thread */
+	exsi_clock_unhold(exsi_clock(NULL));
+}
+
+TEST(clock, armed_by_several_threads)
+{
+	pthread_t threads[3];
+	struct alarms alarms[3];
+
+	CHECK_INT(exsi_clock_hold(exsi_clock(NULL)), 0);
+	for (int i = 0; i < 3; i++) {
+		alarms[i] = (struct alarms){harness_seed() + (uint64_t)i, harness_rounds(300)};
+		CHECK(!pthread_create(&threads[i], NULL, set_alarms, &alarms[i]));
+	}
+	for (int i = 0; i < 3; i++)
+		pthread_join(threads[i], NULL);
+	exsi_clock_unhold(exsi_clock(NULL));
+}
+
 TEST(clock, threads_come_and_go)
 {
 	int threads = harness_threads();

@@ -6,26 +6,37 @@
 #include <executors/error.h>
 #include <pthread.h>
 
-enum { MAX_CALLBACK_THREADS = 64 };
+enum { MAX_CALLBACK_THREADS = 64, SHARDS = 4 };
 
-/* lock guards everything but refs, manual and turner. */
+/* Timers are spread by their address, so that threads rarely meet. lock guards the rest; nothing else is locked within. */
+struct shard {
+	pthread_mutex_t lock;
+	struct exsi_wheel wheel;
+};
+static struct shard shards[SHARDS]; /* the real clock's */
+
+/* lock guards everything but refs, manual, turner and, of the real clock, its timers.
+   The timer thread makes soonest EXSI_NEVER, looks into all shards, says how long it will sleep, and looks at soonest once more. Who arms adds the timer
+   to its shard, lowers soonest, then looks whether the thread sleeps for longer, and pokes it: so the timer is found, or
+   soonest is, or the thread is poked. */
 struct exs_clock {
 	atomic_uint refs;
 	bool manual;
 	pthread_mutex_t lock;
 	pthread_cond_t changed; /* manual: armed or advanced; real: the threads came or went */
-	struct exsi_wheel wheel;
 	/* manual */
+	struct exsi_wheel wheel;
 	uint64_t now, target;
 	bool advancing;
 	pthread_t advancer;
 	struct exsi_turner *turner; /* set before the clock is used, and after */
 	/* real */
 	size_t holds;
-	bool changing, stopping; /* the threads are being started or ended; ended */
-	uint64_t sleeps_until;
-	pthread_cond_t tick; /* wakes the timer thread */
-	pthread_cond_t call; /* wakes a callback thread */
+	bool changing, stopping;	/* the threads are being started or ended; ended */
+	_Atomic(uint64_t) soonest;	/* not later than any timer armed since the timer thread began to look */
+	_Atomic(uint64_t) sleeps_until; /* 0: it does not sleep */
+	pthread_cond_t tick;		/* wakes the timer thread */
+	pthread_cond_t call;		/* wakes a callback thread */
 	struct exsi_timer *expired, **expired_tail;
 	unsigned callers, callers_idle, callers_blocked; /* callback threads */
 	struct exsi_crew crew;
@@ -41,13 +52,16 @@ static void clock_init(exs_clock *c, bool manual)
 	c->manual = manual;
 	pthread_mutex_init(&c->lock, NULL);
 	exsi_cond_init(&c->changed);
-	exsi_wheel_init(&c->wheel);
 }
 
 static void real_init(void)
 {
 	clock_init(&real, false);
-	real.wheel.base = exsi_now();
+	for (int i = 0; i < SHARDS; i++) {
+		pthread_mutex_init(&shards[i].lock, NULL);
+		exsi_wheel_init(&shards[i].wheel);
+		shards[i].wheel.base = exsi_now();
+	}
 	real.expired_tail = &real.expired;
 	exsi_cond_init(&real.tick);
 	exsi_cond_init(&real.call);
@@ -66,8 +80,10 @@ exs_clock *exs_clock_manual_new(void)
 {
 	exs_clock *c = exsi_zalloc(sizeof(*c));
 
-	if (c)
-		clock_init(c, true);
+	if (!c)
+		return NULL;
+	clock_init(c, true);
+	exsi_wheel_init(&c->wheel);
 	return c;
 }
 
@@ -104,44 +120,87 @@ double exs_clock_now(exs_clock *clock)
 
 /* --- timers --- */
 
+/* What guards a timer's wheel. */
+struct place {
+	pthread_mutex_t *lock;
+	struct exsi_wheel *wheel;
+};
+
+static struct place shard(unsigned i)
+{
+	return (struct place){&shards[i].lock, &shards[i].wheel};
+}
+
+static struct place place_of(exs_clock *c, const struct exsi_timer *t)
+{
+	uint64_t hash = (uint64_t)(uintptr_t)t / 64 * UINT64_C(0x9e3779b97f4a7c15);
+
+	return c->manual ? (struct place){&c->lock, &c->wheel} : shard((unsigned)(hash >> 32) % SHARDS);
+}
+
+/* The i-th of the clock's; false: there is none. */
+static bool nth_place(exs_clock *c, unsigned i, struct place *place)
+{
+	if (i >= (c->manual ? 1 : SHARDS))
+		return false;
+	*place = c->manual ? (struct place){&c->lock, &c->wheel} : shard(i);
+	return true;
+}
+
+static void tell_timer_thread(exs_clock *c, uint64_t at)
+{
+	uint64_t soonest = atomic_load(&c->soonest);
+
+	while (at < soonest && !atomic_compare_exchange_weak(&c->soonest, &soonest, at))
+		;
+	if (at >= atomic_load(&c->sleeps_until))
+		return;
+	pthread_mutex_lock(&c->lock);
+	pthread_cond_signal(&c->tick);
+	pthread_mutex_unlock(&c->lock);
+}
+
 bool exsi_timer_arm(exs_clock *c, struct exsi_timer *t, uint64_t at, bool (*park)(struct exsi_timer *))
 {
-	pthread_mutex_lock(&c->lock);
+	struct place place = place_of(c, t);
+
+	pthread_mutex_lock(place.lock);
 	if (park && !park(t)) {
-		pthread_mutex_unlock(&c->lock);
+		pthread_mutex_unlock(place.lock);
 		return false;
 	}
 	t->at = at;
-	exsi_wheel_add(&c->wheel, t);
+	exsi_wheel_add(place.wheel, t);
 	if (c->manual)
 		pthread_cond_broadcast(&c->changed);
-	else if (at < c->sleeps_until)
-		pthread_cond_signal(&c->tick);
-	pthread_mutex_unlock(&c->lock);
+	pthread_mutex_unlock(place.lock);
+	if (!c->manual)
+		tell_timer_thread(c, at);
 	return true;
 }
 
 bool exsi_timer_disarm(exs_clock *c, struct exsi_timer *t)
 {
-	pthread_mutex_lock(&c->lock);
+	struct place place = place_of(c, t);
+
+	pthread_mutex_lock(place.lock);
 	bool armed = t->prev != NULL;
 	if (armed)
-		exsi_wheel_remove(&c->wheel, t);
-	pthread_mutex_unlock(&c->lock);
+		exsi_wheel_remove(place.wheel, t);
+	pthread_mutex_unlock(place.lock);
 	return armed;
 }
 
 void exsi_timer_each(exs_clock *c, const struct exsi_timer_kind *kind, void (*visit)(struct exsi_timer *, void *),
 		     void *arg)
 {
-	pthread_mutex_lock(&c->lock);
-	for (size_t i = 0; i < EXSI_WHEEL_LEVELS * EXSI_WHEEL_SLOTS; i++) {
-		struct exsi_timer *list = &c->wheel.slots[0][0] + i;
-		for (struct exsi_timer *t = list->next; t != list; t = t->next)
-			if (t->kind == kind)
-				visit(t, arg);
+	struct place place;
+
+	for (unsigned i = 0; nth_place(c, i, &place); i++) {
+		pthread_mutex_lock(place.lock);
+		exsi_wheel_each(place.wheel, kind, visit, arg);
+		pthread_mutex_unlock(place.lock);
 	}
-	pthread_mutex_unlock(&c->lock);
 }
 
 /* --- manual --- */
@@ -291,19 +350,30 @@ int exs_clock_wait_armed(exs_clock *c, size_t n, double seconds)
 size_t exs_clock_armed(exs_clock *clock)
 {
 	exs_clock *c = exsi_clock(clock);
+	struct place place;
+	size_t n = 0;
 
-	pthread_mutex_lock(&c->lock);
-	size_t n = c->wheel.n;
-	pthread_mutex_unlock(&c->lock);
+	for (unsigned i = 0; nth_place(c, i, &place); i++) {
+		pthread_mutex_lock(place.lock);
+		n += place.wheel->n;
+		pthread_mutex_unlock(place.lock);
+	}
 	return n;
 }
 
 uint64_t exsi_clock_earliest(exs_clock *c)
 {
-	pthread_mutex_lock(&c->lock);
-	uint64_t at = exsi_wheel_earliest(&c->wheel);
-	pthread_mutex_unlock(&c->lock);
-	return at;
+	uint64_t earliest = EXSI_NEVER;
+	struct place place;
+
+	for (unsigned i = 0; nth_place(c, i, &place); i++) {
+		pthread_mutex_lock(place.lock);
+		uint64_t at = exsi_wheel_earliest(place.wheel);
+		pthread_mutex_unlock(place.lock);
+		if (at < earliest)
+			earliest = at;
+	}
+	return earliest;
 }
 
 double exs_clock_next(exs_clock *clock)
@@ -406,11 +476,69 @@ static void caller_unblock(struct exsi_worker *w)
 	pthread_mutex_unlock(&real.lock);
 }
 
-static void push_expired(exs_clock *c, struct exsi_timer *t)
+/* Puts it into its place among what has expired in the same look: mostly the last. */
+static void sort_in(struct exsi_timer **first, struct exsi_timer *t)
 {
-	t->next = NULL;
-	*c->expired_tail = t;
-	c->expired_tail = &t->next;
+	struct exsi_timer **at = first;
+
+	while (*at && (*at)->at <= t->at)
+		at = &(*at)->next;
+	t->next = *at;
+	*at = t;
+}
+
+/* What has expired, in the order of deadlines; *next is when to look again. */
+static struct exsi_timer *look_at_shards(uint64_t *next)
+{
+	struct exsi_timer *expired = NULL, **from = &expired, *t;
+	struct place place;
+
+	*next = EXSI_NEVER;
+	for (unsigned i = 0; nth_place(&real, i, &place); i++) {
+		from = &expired;
+		pthread_mutex_lock(place.lock);
+		while ((t = exsi_wheel_pop(place.wheel, exsi_now()))) {
+			if (!t->kind->expire(t))
+				continue;
+			sort_in(from, t);
+			from = &t->next; /* the next of this wheel comes after it */
+		}
+		uint64_t at = exsi_wheel_next(place.wheel);
+		pthread_mutex_unlock(place.lock);
+		*next = at < *next ? at : *next;
+	}
+	return expired;
+}
+
+/* With the lock, which it leaves. Answers when to look again. */
+static uint64_t timer_look(exs_clock *c)
+{
+	uint64_t next;
+
+	atomic_store(&c->soonest, EXSI_NEVER);
+	pthread_mutex_unlock(&c->lock);
+	struct exsi_timer *expired = look_at_shards(&next);
+	pthread_mutex_lock(&c->lock);
+	*c->expired_tail = expired;
+	while (*c->expired_tail)
+		c->expired_tail = &(*c->expired_tail)->next;
+	if (c->expired && !provide_caller(c)) /* try again soon: nothing may be lost */
+		return exsi_now() + 100000000u;
+	return next;
+}
+
+/* With the lock. Until then, or until something is due sooner. */
+static void timer_sleep(exs_clock *c, uint64_t until)
+{
+	uint64_t soonest;
+
+	atomic_store(&c->sleeps_until, until);
+	while ((soonest = atomic_load(&c->soonest)) < until) {
+		until = soonest;
+		atomic_store(&c->sleeps_until, until);
+	}
+	exsi_cond_wait(&c->tick, &c->lock, until);
+	atomic_store(&c->sleeps_until, 0);
 }
 
 static void timer_main(void *arg)
@@ -419,20 +547,10 @@ static void timer_main(void *arg)
 
 	pthread_mutex_lock(&c->lock);
 	while (!c->stopping) {
-		struct exsi_timer *t;
-		while ((t = exsi_wheel_pop(&c->wheel, exsi_now())))
-			if (t->kind->expire(t))
-				push_expired(c, t);
-		c->sleeps_until = exsi_wheel_next(&c->wheel);
-		if (c->expired && !provide_caller(c)) /* try again soon: nothing may be lost */
-			c->sleeps_until = exsi_now() + 100000000u;
-		else if (c->sleeps_until != exsi_wheel_next(&c->wheel))
-			continue; /* armed meanwhile */
-		if (c->stopping)
-			break;
-		exsi_cond_wait(&c->tick, &c->lock, c->sleeps_until);
+		uint64_t next = timer_look(c);
+		if (!c->stopping)
+			timer_sleep(c, next);
 	}
-	c->sleeps_until = 0;
 	pthread_mutex_unlock(&c->lock);
 }
 

@@ -10,7 +10,7 @@ struct exsi_timer;
 
 /* One per owner (an executor), so that its address says whose a timer is. */
 struct exsi_timer_kind {
-	/* The deadline has passed; under the clock's lock, so it takes no lock, runs no user code and is over before a disarm
+	/* The deadline has passed; under the lock that guards the timer, so it takes no lock, runs no user code and is over before a disarm
 	   returns. true: the timer is claimed, fire will follow. */
 	bool (*expire)(struct exsi_timer *timer);
 	/* On the callback thread (real clock) or inside exs_clock_advance (manual clock). May run user code. */
@@ -33,14 +33,14 @@ uint64_t exsi_clock_ns(exs_clock *clock);
 int exsi_clock_hold(exs_clock *clock);
 void exsi_clock_unhold(exs_clock *clock);
 
-/* Arms a timer that is not armed. park, if not NULL, runs first, under the clock's lock; if it says no, nothing is armed and
+/* Arms a timer that is not armed. park, if not NULL, runs first, under the lock that guards the timer; if it says no, nothing is armed and
    the answer is false. The timer must not be touched after the return unless something else keeps it. */
 bool exsi_timer_arm(exs_clock *clock, struct exsi_timer *timer, uint64_t at, bool (*park)(struct exsi_timer *));
 
 /* false: it was not armed, or has expired: then expire has returned, fire may still be to come. */
 bool exsi_timer_disarm(exs_clock *clock, struct exsi_timer *timer);
 
-/* visit(timer, arg) for every armed timer of this kind, under the clock's lock. O(armed timers of the clock). */
+/* visit(timer, arg) for every armed timer of this kind, under the lock that guards the timer. O(armed timers of the clock). */
 void exsi_timer_each(exs_clock *clock, const struct exsi_timer_kind *kind, void (*visit)(struct exsi_timer *, void *),
 		     void *arg);
 

@@ -51,6 +51,17 @@ void exsi_wheel_remove(struct exsi_wheel *w, struct exsi_timer *t)
 	}
 }
 
+void exsi_wheel_each(struct exsi_wheel *w, const struct exsi_timer_kind *kind,
+		     void (*visit)(struct exsi_timer *, void *), void *arg)
+{
+	for (size_t i = 0; i < EXSI_WHEEL_LEVELS * EXSI_WHEEL_SLOTS; i++) {
+		struct exsi_timer *list = &w->slots[0][0] + i;
+		for (struct exsi_timer *t = list->next; t != list; t = t->next)
+			if (t->kind == kind)
+				visit(t, arg);
+	}
+}
+
 static unsigned lowest_level(const struct exsi_wheel *w)
 {
 	unsigned l = 0;

@@ -20,6 +20,10 @@ void exsi_wheel_init(struct exsi_wheel *w);
 void exsi_wheel_add(struct exsi_wheel *w, struct exsi_timer *t);
 void exsi_wheel_remove(struct exsi_wheel *w, struct exsi_timer *t);
 
+/* visit(timer, arg) for every timer of this kind. O(timers). */
+void exsi_wheel_each(struct exsi_wheel *w, const struct exsi_timer_kind *kind,
+		     void (*visit)(struct exsi_timer *, void *), void *arg);
+
 /* Removes the next timer due at or before `now`; NULL if there is none: then base is now. */
 struct exsi_timer *exsi_wheel_pop(struct exsi_wheel *w, uint64_t now);
 
