@@ -9,6 +9,7 @@
 /* Constant. */
 struct retry {
 	exs_retry_options options;
+	bool times;		/* somebody wants to know how long a call has taken */
 	exs_retry_code codes[]; /* of the options */
 };
 
@@ -17,7 +18,7 @@ struct slot {
 	struct exsi_timer timer; /* first */
 	exs_result last;
 	double backoff; /* before jitter, of the next delay; from the end of the first attempt */
-	uint64_t begun; /* on the chain's clock */
+	uint64_t begun; /* on the chain's clock; EXSI_NEVER: nobody wants to know */
 	unsigned attempt;
 };
 
@@ -39,8 +40,9 @@ static exs_retry_options options_of(exs_executor *x, exs_future *f)
 
 static exs_step retry_start(exs_executor *x, exs_future *f, void *slot, exs_result *r)
 {
+	const exs_retry_options *all = &((const struct retry *)exsi_state(x))->options, *own = given(x, f);
+	bool times = own || all->policy || all->on_retry || all->deadline < EXS_FOREVER;
 	struct slot *s = slot;
-	const exs_retry_options *own = given(x, f);
 	const char *wrong = own ? exsi_retry_check(own) : NULL;
 
 	if (wrong) {
@@ -50,7 +52,7 @@ static exs_step retry_start(exs_executor *x, exs_future *f, void *slot, exs_resu
 	if (own)
 		exsi_call_set_attempts(f, x, exsi_retry_attempts(own));
 	s->attempt = 1;
-	s->begun = exsi_clock_ns(x->clock);
+	s->begun = times ? exsi_clock_ns(x->clock) : EXSI_NEVER;
 	return EXS_DOWN;
 }
 
@@ -69,8 +71,8 @@ static exs_step back_off(exs_executor *x, exs_future *f, struct slot *s, double 
 {
 	uint64_t ns;
 
-	exsi_duration(delay, &ns);
 	s->last = *r;
+	exsi_duration(delay, &ns);
 	return exsi_call_park_until(f, x, exsi_after(exsi_clock_ns(x->clock), ns)) ? EXS_HELD : EXS_UP;
 }
 
@@ -80,13 +82,12 @@ static exs_step retry_done(exs_executor *x, exs_future *f, void *slot, exs_resul
 	struct slot *s = slot;
 	double delay;
 
-	if (r->kind == EXS_KIND_VALUE && !rt->options.policy && !exsi_root(f)->extra)
-		return EXS_UP; /* the usual case, at no cost */
-	if (r->kind == EXS_KIND_CANCELLED || exs_call_stopped(f, x))
+	bool usual = r->kind == EXS_KIND_VALUE && !rt->options.policy && !exsi_root(f)->extra;
+	if (usual || r->kind == EXS_KIND_CANCELLED || exs_call_stopped(f, x))
 		return EXS_UP;
 	exs_retry_options o = options_of(x, f);
 	exs_attempt a = {.outcome = r, .attempt = s->attempt, .name = exs_call_name(f)};
-	a.elapsed = (double)(exsi_clock_ns(x->clock) - s->begun) / 1e9;
+	a.elapsed = s->begun == EXSI_NEVER ? 0 : (double)(exsi_clock_ns(x->clock) - s->begun) / 1e9;
 	if (!exsi_retry_decide(&o, &a, x->name, &s->backoff, &delay))
 		return EXS_UP;
 	return delay > 0 ? back_off(x, f, s, delay, r) : again(x, f, s, r);
@@ -96,7 +97,6 @@ static void retry_fire(exs_executor *x, exs_future *f, void *slot)
 {
 	struct slot *s = slot;
 	exs_result r = s->last;
-
 	exs_call_resume(f, x, again(x, f, s, &r), &r);
 }
 

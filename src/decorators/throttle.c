@@ -61,6 +61,8 @@ static exs_step throttle_start(exs_executor *x, exs_future *f, void *slot, exs_r
 	struct throttle *t = exsi_state(x);
 	bool may_block = t->options.block && exsi_may_block(x, f);
 
+	if (exsi_line_pass(&t->line))
+		return EXS_DOWN;
 	lock_asking(t);
 	return exsi_line_enter(&t->line, f, slot, may_block, r);
 }
@@ -70,9 +72,10 @@ static exs_step throttle_done(exs_executor *x, exs_future *f, void *slot, exs_re
 	struct throttle *t = exsi_state(x);
 
 	(void)f, (void)slot, (void)r;
-	lock_asking(t);
-	t->line.below--;
-	exsi_line_go_on(&t->line);
+	if (exsi_line_leave(&t->line)) {
+		lock_asking(t);
+		exsi_line_go_on(&t->line);
+	}
 	return EXS_UP;
 }
 
@@ -140,7 +143,7 @@ size_t exs_throttle_waiting(exs_executor *x)
 		return 0;
 	struct throttle *t = exsi_state(x);
 	pthread_mutex_lock(&t->line.lock);
-	size_t n = t->line.waiting;
+	size_t n = atomic_load(&t->line.waiting);
 	pthread_mutex_unlock(&t->line.lock);
 	return n;
 }

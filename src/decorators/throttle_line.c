@@ -6,20 +6,26 @@ enum { WAITS, LET_GO, REFUSED };
 
 /* --- under the lock --- */
 
-static bool has_room(const struct exsi_line *line)
+static bool has_room(struct exsi_line *line)
 {
-	return line->limit == EXS_UNLIMITED || line->below < line->limit;
+	return line->limit == EXS_UNLIMITED || atomic_load(&line->below) < line->limit;
 }
 
-static void append(struct exsi_line *line, struct exsi_list *list, struct exsi_line_slot *s)
+/* Without the lock too, if the limit is constant. */
+static bool try_go(struct exsi_line *line)
 {
-	line->waiting++;
-	exsi_list_append(list, &s->node);
+	size_t below = atomic_load(&line->below);
+
+	do
+		if (line->limit != EXS_UNLIMITED && below >= line->limit)
+			return false;
+	while (!atomic_compare_exchange_weak(&line->below, &below, below + 1));
+	return true;
 }
 
 static struct exsi_line_slot *take(struct exsi_line *line, struct exsi_list *node)
 {
-	line->waiting--;
+	atomic_fetch_sub(&line->waiting, 1);
 	exsi_list_remove(node);
 	return EXSI_CONTAINER_OF(node, struct exsi_line_slot, node);
 }
@@ -37,21 +43,20 @@ static struct exsi_list *take_turns(struct exsi_line *line)
 {
 	struct exsi_list *first = NULL, **tail = &first;
 
-	if (!line->waiting) /* the usual case */
+	if (!atomic_load(&line->waiting)) /* the usual case */
 		return NULL;
-	while (has_room(line) && !exsi_list_is_empty(&line->queue)) {
+	while (!exsi_list_is_empty(&line->queue) && try_go(line)) {
 		struct exsi_line_slot *s = take(line, line->queue.next);
-		if (!exs_call_claim(exsi_slot_call(s, line->x)))
+		if (!exs_call_claim(exsi_slot_call(s, line->x))) {
+			atomic_fetch_sub(&line->below, 1);
 			continue; /* its canceller waits for the lock, and finds it taken out */
-		line->below++;
+		}
 		*tail = &s->node;
 		tail = &s->node.next;
 	}
 	*tail = NULL;
-	while (has_room(line) && !exsi_list_is_empty(&line->blocked)) {
-		line->below++;
+	while (!exsi_list_is_empty(&line->blocked) && try_go(line))
 		wake(line, line->blocked.next, LET_GO);
-	}
 	return first;
 }
 
@@ -94,29 +99,48 @@ static exs_step sleep_until_turn(struct exsi_line *line, struct exsi_line_slot *
 	return EXS_UP;
 }
 
-/* With the lock: the call goes down, or waits (DOWN and *sleeps: among the blocked), or is refused. */
-static exs_step enter(struct exsi_line *line, exs_future *f, struct exsi_line_slot *s, bool *sleeps, exs_result *r)
+/* With the lock, counted as waiting: the call waits (DOWN and *sleeps: among the blocked), or is refused. */
+static exs_step wait(struct exsi_line *line, exs_future *f, struct exsi_line_slot *s, bool *sleeps, exs_result *r)
 {
 	bool may_sleep = *sleeps;
 
 	*sleeps = false;
-	if (has_room(line)) {
-		line->below++;
-		return EXS_DOWN;
-	}
 	if (!may_sleep && exs_call_park(f, line->x)) {
-		append(line, &line->queue, s);
+		exsi_list_append(&line->queue, &s->node);
 		return EXS_HELD;
 	}
 	bool closing = exsi_is_closing(line->x, f);
 	*sleeps = may_sleep && exs_call_entry(f) == EXS_ENTRY_SUBMIT && !closing;
 	if (*sleeps) {
 		atomic_init(&s->turn, WAITS);
-		append(line, &line->blocked, s);
+		exsi_list_append(&line->blocked, &s->node);
 		return EXS_DOWN;
 	}
+	atomic_fetch_sub(&line->waiting, 1);
 	*r = may_sleep ? exs_fail(exsi_error(closing ? EXS_ESHUTDOWN : EXS_EREJECTED)) : exs_cancelled();
 	return EXS_UP;
+}
+
+/* With the lock. Those that wait come first. */
+static exs_step enter(struct exsi_line *line, exs_future *f, struct exsi_line_slot *s, bool *sleeps, exs_result *r)
+{
+	atomic_fetch_add(&line->waiting, 1);
+	if (!try_go(line))
+		return wait(line, f, s, sleeps, r);
+	atomic_fetch_sub(&line->waiting, 1);
+	*sleeps = false;
+	return EXS_DOWN;
+}
+
+bool exsi_line_pass(struct exsi_line *line)
+{
+	return !line->ticker.x && !atomic_load(&line->waiting) && try_go(line);
+}
+
+bool exsi_line_leave(struct exsi_line *line)
+{
+	atomic_fetch_sub(&line->below, 1);
+	return line->ticker.x || atomic_load(&line->waiting);
 }
 
 exs_step exsi_line_enter(struct exsi_line *line, exs_future *f, void *slot, bool may_block, exs_result *r)
@@ -183,7 +207,7 @@ static bool waits(exs_executor *x)
 {
 	const struct exsi_line *line = exsi_state(x);
 
-	return line->waiting;
+	return atomic_load(&line->waiting);
 }
 
 exs_executor *exsi_line_init(exs_executor *x, uint64_t ns, void (*tick)(exs_executor *))
