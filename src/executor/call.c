@@ -206,6 +206,22 @@ static bool closed_to(exs_future *f, exs_executor *x)
 	return closed;
 }
 
+static bool cancels(const exs_executor *x)
+{
+	int mode = atomic_load(&x->closing);
+
+	return mode == EXS_CANCEL_QUEUED || mode == EXS_CANCEL_ALL;
+}
+
+bool exsi_is_cancelled_by_shutdown(exs_future *f, exs_executor *x)
+{
+	bool cancelled = cancels(x);
+
+	for (; f && !cancelled; f = exsi_parent(f))
+		cancelled = cancels(exsi_top(f));
+	return cancelled;
+}
+
 static bool park(exs_future *f, exs_executor *x, bool refuse)
 {
 	unsigned s = atomic_load(&f->state), next;
@@ -502,7 +518,7 @@ static exs_error *refusal(exs_executor *x, const exs_task *t, const char *wrong)
 		return exs_error_new(&exs_domain_exs, EXS_EINVAL, "exs_submit: %s", wrong);
 	if (!t->fn)
 		return exs_error_new(&exs_domain_exs, EXS_EINVAL, "exs_submit: fn is NULL");
-	if (!exsi_duration(t->timeout, &ns))
+	if (t->timeout != 0 && !exsi_duration(t->timeout, &ns))
 		return exs_error_new(&exs_domain_exs, EXS_EINVAL, "exs_submit: timeout is %g: it must be 0 or more",
 				     t->timeout);
 	if (t->timeout != 0 && !outermost(x, EXS_OPTION_TIMEOUT))

@@ -255,7 +255,6 @@ static exs_executor *layer_new(const exs_layer_ops *ops, exs_executor *inner, si
 	atomic_init(&x->shared, false);
 	atomic_init(&x->closing, 0);
 	atomic_init(&x->submitted, 0);
-	atomic_init(&x->completed, 0);
 	atomic_init(&x->children, 0);
 	join(x, inner, borrow);
 	return x;
@@ -487,8 +486,12 @@ int exsi_describe_count(char *buf, size_t size, unsigned count, const char *more
 
 size_t exs_executor_pending(exs_executor *x)
 {
-	/* completed first: it never runs ahead of submitted. */
-	size_t completed = x ? atomic_load(&x->completed) : 0;
+	size_t completed = 0;
 
-	return x ? atomic_load(&x->submitted) - completed : 0;
+	if (!x)
+		return 0;
+	/* completed first: so it never runs ahead of submitted, and 0 is the truth. */
+	for (unsigned i = 0; i < EXSI_STRIPES; i++)
+		completed += atomic_load(&x->completed[i].n);
+	return atomic_load(&x->submitted) - completed;
 }

@@ -33,11 +33,8 @@ struct exs_executor {
 	bool (*turn)(exs_executor *leaf);
 	/* Of a leaf whose threads run, while they wait, what they wait for: a call of it may be found to be that only now. Or NULL. */
 	void (*news)(exs_executor *leaf);
-	atomic_uint refs;		    /* its owner (or the layer around it), and its borrows */
-	atomic_int closing;		    /* 0 or an exs_mode; only grows */
-	atomic_size_t submitted, completed; /* calls with this as top; completed is the last touch of each */
-	/* calls made for calls of this as top, or for their children, not yet ended: they look at it; keeps */
-	atomic_size_t children;
+	atomic_uint refs;   /* its owner (or the layer around it), and its borrows */
+	atomic_int closing; /* 0 or an exs_mode; only grows */
 	exs_executor *next_unreaped;
 	/* Of a leaf that has executors attached to it, each the top of a chain of its own: the first one after *cursor (0 to begin with,
 	   moved on), with a reference (exsi_executor_unref_within), or NULL. */
@@ -50,6 +47,14 @@ struct exs_executor {
 	bool holds_clock;
 	const struct exsi_call_timers *timers; /* in the slots of its calls (call_timer.h); or NULL */
 	struct exsi_timer_kind timer_kind;
+	/* Calls with this as top. Submitters and those that complete write to lines of their own, and nothing else lies in these. */
+	char before[EXSI_LINE];
+	atomic_size_t submitted;
+	/* calls made for calls of this as top, or for their children, not yet ended: they look at it; keeps */
+	atomic_size_t children;
+	char between[EXSI_LINE];
+	struct exsi_stripe completed[EXSI_STRIPES]; /* the last touch of each call */
+	char after[EXSI_LINE];
 };
 
 static inline exs_executor *exsi_top(exs_future *f)
@@ -207,6 +212,10 @@ void exsi_scope_leave(struct exs_scope *scope);
    exs_call_park_again, come what may: the cancel hook has noted the stop. */
 bool exsi_call_set_running(exs_future *f);
 void exsi_call_park_running(exs_future *f, exs_executor *x);
+
+/* A call that has not begun, and is about to, on x, the leaf: does a shutdown cancel such calls, which may have missed this one? Not once
+   its time is up. */
+bool exsi_is_cancelled_by_shutdown(exs_future *f, exs_executor *x);
 
 /* Claim, if it is parked at a leaf, and RUNNING in the same step. */
 bool exsi_call_claim_run(exs_future *f);

@@ -17,32 +17,11 @@ union drop_slot {
 
 /* --- the queue, under the lock --- */
 
-/* Also when what is queued is found only now to be what somebody waits for. */
-static void count_news(struct exsi_pool *p)
-{
-	atomic_fetch_add_explicit(&p->news, 1, memory_order_relaxed); /* the lock orders it */
-	if (!exsi_pool_runnable(p))
-		exsi_pool_nudge(p);
-}
-
-static void push(struct exsi_pool *p, struct exsi_pool_slot *s)
-{
-	s->next = &p->queue;
-	s->prev = p->queue.prev;
-	s->prev->next = s;
-	p->queue.prev = s;
-	p->stats.queued++;
-	count_news(p);
-	exsi_pool_wake_one(p);
-}
-
 /* Makes room; NULL if a canceller was faster: then it is gone anyway. Otherwise the caller has its token. */
 static exs_future *drop_oldest(struct exsi_pool *p)
 {
-	struct exsi_pool_slot *s = p->queue.next;
-	exs_future *f = exsi_slot_call(s, p->x);
+	exs_future *f = exsi_slot_call(exsi_pool_shift(p), p->x);
 
-	exsi_pool_unlink(p, s);
 	if (!exs_call_claim(f))
 		return NULL; /* its canceller waits for the lock */
 	p->stats.dropped++;
@@ -67,19 +46,19 @@ static exs_error *wait_for_room(struct exsi_pool *p, exs_future *f, uint64_t dea
 {
 	bool in_time = true;
 
-	pthread_mutex_unlock(&p->lock);
+	exsi_pool_unlock(p);
 	exsi_continue();
 	int rc = exsi_block(false, NULL); /* does first what was put off */
-	pthread_mutex_lock(&p->lock);
+	exsi_pool_lock(p);
 	p->submitters++;
 	while (full(p) && in_time && !exsi_is_closing(p->x, f))
 		in_time = exsi_cond_wait(&p->room, &p->lock, deadline);
 	p->submitters--;
 	bool closed = exsi_is_closing(p->x, f);
-	pthread_mutex_unlock(&p->lock);
+	exsi_pool_unlock(p);
 	if (!rc)
 		exsi_unblock();
-	pthread_mutex_lock(&p->lock);
+	exsi_pool_lock(p);
 	if (closed)
 		return exsi_error(EXS_ESHUTDOWN);
 	return in_time || !full(p) ? NULL : reject(p);
@@ -132,18 +111,18 @@ static exs_step run_by_caller(struct exsi_pool *p, exs_future *f, exs_result *r)
 	struct exsi_pool_run run;
 
 	if (exs_call_stopped(f, p->x)) { /* under the lock: a shutdown closes, then looks at the list */
-		pthread_mutex_unlock(&p->lock);
+		exsi_pool_unlock(p);
 		exsi_note_cause(f, EXS_CAUSE_SHUTDOWN); /* if it was no canceller */
 		*r = exs_cancelled();
 		return EXS_UP;
 	}
 	exsi_pool_begin_run(p, &run, f);
 	p->stats.caller_ran++;
-	pthread_mutex_unlock(&p->lock);
+	exsi_pool_unlock(p);
 	exs_call_run(f, r);
-	pthread_mutex_lock(&p->lock);
+	exsi_pool_lock(p);
 	exsi_pool_end_run(p, &run);
-	pthread_mutex_unlock(&p->lock);
+	exsi_pool_unlock(p);
 	return EXS_UP;
 }
 
@@ -157,13 +136,39 @@ static void let_dropped_go(struct exsi_pool *p, exs_future *f)
 
 /* --- hooks --- */
 
+/* Without the lock. Once it is in the inbox, nothing keeps the pool: so it is kept where it is to be looked after. */
+static exs_step inject(struct exsi_pool *p, exs_future *f, struct exsi_pool_slot *s, exs_result *r)
+{
+	struct exsi_inbox_node *top = exsi_inbox_top(&p->inbox);
+	bool kept = false;
+
+	atomic_store_explicit(&s->at, EXSI_POOL_COMING, memory_order_relaxed); /* the park publishes it */
+	if (!exs_call_park(f, p->x)) {
+		*r = exs_cancelled();
+		return EXS_UP;
+	}
+	do
+		if (!top && !kept) {
+			exsi_keep(p->x);
+			kept = true;
+		}
+	while (!exsi_inbox_push(&p->inbox, &top, &s->link));
+	if (!top && atomic_load(&p->mode) & EXSI_POOL_ATTEND)
+		exsi_pool_attend(p);
+	if (kept)
+		exsi_unkeep(p->x);
+	return EXS_HELD;
+}
+
 static exs_step pool_start(exs_executor *x, exs_future *f, void *slot, exs_result *r)
 {
 	struct exsi_pool *p = exsi_state(x);
 	exs_future *dropped = NULL;
 	exs_error *error = NULL;
 
-	pthread_mutex_lock(&p->lock);
+	if (atomic_load_explicit(&p->mode, memory_order_relaxed) & EXSI_POOL_STAFFED)
+		return inject(p, f, slot, r);
+	exsi_pool_lock(p);
 	enum way way = admit(p, f, &error);
 	if (way == RUN_BY_CALLER)
 		return run_by_caller(p, f, r);
@@ -171,11 +176,11 @@ static exs_step pool_start(exs_executor *x, exs_future *f, void *slot, exs_resul
 	if (parked) {
 		if (way == ENTERS_FOR_OLDEST)
 			dropped = drop_oldest(p);
-		push(p, slot);
+		exsi_pool_append(p, slot);
 	} else if (p->submitters && !full(p)) {
 		pthread_cond_signal(&p->room); /* for the next that waits: the signal may have been this one's */
 	}
-	pthread_mutex_unlock(&p->lock);
+	exsi_pool_unlock(p);
 	if (dropped)
 		let_dropped_go(p, dropped); /* it keeps the pool */
 	if (parked)
@@ -189,13 +194,11 @@ static exs_step pool_start(exs_executor *x, exs_future *f, void *slot, exs_resul
 static exs_step pool_cancel(exs_executor *x, exs_future *f, void *slot, exs_cause cause, exs_result *r)
 {
 	struct exsi_pool *p = exsi_state(x);
-	struct exsi_pool_slot *s = slot;
 
 	(void)f, (void)cause, (void)r;
-	pthread_mutex_lock(&p->lock);
-	if (s->prev)
-		exsi_pool_unlink(p, s);
-	pthread_mutex_unlock(&p->lock);
+	exsi_pool_lock(p);
+	exsi_pool_remove(p, slot);
+	exsi_pool_unlock(p);
 	return EXS_UP;
 }
 
@@ -203,30 +206,27 @@ static void pool_each(exs_executor *x, exs_visit_fn *visit, void *arg)
 {
 	struct exsi_pool *p = exsi_state(x);
 
-	pthread_mutex_lock(&p->lock);
-	for (struct exsi_pool_slot *s = p->queue.next; s != &p->queue; s = s->next)
-		visit(exsi_slot_call(s, x), arg);
-	for (struct exsi_pool_run *run = p->running.next; run != &p->running; run = run->next)
-		visit(run->call, arg);
-	pthread_mutex_unlock(&p->lock);
+	exsi_pool_lock(p);
+	exsi_pool_each(p, visit, arg);
+	exsi_pool_unlock(p);
 }
 
 static void pool_closing(exs_executor *x)
 {
 	struct exsi_pool *p = exsi_state(x);
 
-	pthread_mutex_lock(&p->lock);
+	exsi_pool_lock(p);
 	pthread_cond_broadcast(&p->room);
-	pthread_mutex_unlock(&p->lock);
+	exsi_pool_unlock(p);
 }
 
 static void pool_news(exs_executor *x)
 {
 	struct exsi_pool *p = exsi_state(x);
 
-	pthread_mutex_lock(&p->lock);
-	count_news(p);
-	pthread_mutex_unlock(&p->lock);
+	exsi_pool_lock(p);
+	exsi_pool_count_news(p);
+	exsi_pool_unlock(p);
 }
 
 static void pool_stop(exs_executor *x)
@@ -349,7 +349,9 @@ static void pool_init(struct exsi_pool *p, exs_executor *x, const exs_thread_poo
 	exsi_crew_init(&p->crew);
 	pthread_mutex_init(&p->lock, NULL);
 	exsi_cond_init(&p->room);
-	p->queue.next = p->queue.prev = &p->queue;
+	p->queue.link.next = &p->queue.link;
+	atomic_init(&p->queue.at, (uintptr_t)&p->queue);
+	exsi_list_init(&p->workers);
 	p->running.next = p->running.prev = &p->running;
 }
 
@@ -395,8 +397,15 @@ int exs_thread_pool_get_stats(exs_executor *x, exs_thread_pool_stats *stats)
 			EXS_EINVAL,
 			"exs_thread_pool_get_stats: no thread pool at the bottom of the chain, or stats is NULL");
 	struct exsi_pool *p = exsi_state(x->leaf);
-	pthread_mutex_lock(&p->lock);
+	exsi_pool_lock(p);
+	exsi_pool_gather(p);
 	*stats = p->stats;
-	pthread_mutex_unlock(&p->lock);
+	stats->queued = exsi_pool_queued(p);
+	for (struct exsi_list *node = p->workers.next; node != &p->workers; node = node->next) {
+		struct exsi_pool_worker *w = EXSI_CONTAINER_OF(node, struct exsi_pool_worker, all);
+		stats->running += atomic_load(&w->current) != 0;
+		stats->started += atomic_load(&w->started);
+	}
+	exsi_pool_unlock(p);
 	return EXS_OK;
 }

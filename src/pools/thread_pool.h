@@ -2,14 +2,20 @@
 #ifndef EXSI_POOLS_THREAD_POOL_H
 #define EXSI_POOLS_THREAD_POOL_H
 
+#include "base/inbox.h"
+#include "base/list.h"
+#include "base/ring.h"
 #include "executor/executor.h"
 
 #include <executors/thread_pool.h>
 
-/* A call in the queue. prev NULL: not in it. */
+/* Where a call is: in the inbox, in the queue, in the ring, or nowhere (of these). */
 struct exsi_pool_slot {
-	struct exsi_pool_slot *next, *prev;
+	struct exsi_inbox_node link;
+	atomic_uintptr_t
+		at; /* EXSI_POOL_OUT, EXSI_POOL_COMING; its place in the ring << 2 with EXSI_POOL_RING; the previous in the queue */
 };
+enum { EXSI_POOL_OUT = 0, EXSI_POOL_COMING = 1, EXSI_POOL_RING = 2 };
 
 /* A call whose function runs, on the stack of the thread that runs it. */
 struct exsi_pool_run {
@@ -17,29 +23,41 @@ struct exsi_pool_run {
 	exs_future *call;
 };
 
-/* On the heap: from the start of the thread to its end. since, timed: while it sleeps for want of work; nudge: while it waits inside a
-   task; next, prev: in the list of those that do the one or the other; all under the lock. */
+/* On the heap: from the start of the thread to its end. nudge: while it waits inside a task; next, prev: in the list of those that do,
+   or of those that sleep for want of work; all under the pool's lock, but for what is said. */
 struct exsi_pool_worker {
 	struct exsi_worker base;
 	struct exsi_pool *pool;
 	unsigned number;
 	unsigned depth;	   /* calls it runs inside waits of others, one in the other: bounded, as its stack is */
 	atomic_uint heard; /* pool.news before its last look for what it could do of what it waits for */
+	struct exsi_patience patience; /* its own */
 	void *state;
+	struct exsi_list all;		      /* in pool.workers */
 	struct exsi_pool_worker *next, *prev; /* idle for longer, for shorter */
 	const struct exsi_nudge *nudge;
-	pthread_cond_t wake;
+	atomic_uint bell; /* what it sleeps on, 0; whoever is to wake it makes it 1 */
 	uint64_t since;
 	bool timed; /* its sleep has an end */
+	/* The call whose function it runs, those inside waits aside; lowest bit: somebody looks at it, and the worker waits with it. */
+	atomic_uintptr_t current;
+	atomic_size_t started; /* written by the worker alone */
 };
 
 /* lock guards all that follows it.
+   - Calls come through the inbox, without the lock, while `mode` says STAFFED: there is no limit to the queue, and no worker to be
+     started. Otherwise they enter the queue under it.
+   - ATTEND: who pushes onto an empty inbox is to look after the pool (exsi_pool_attend). It is set, with a sequentially consistent store, before
+     a worker looks into the inbox for the last time to sleep, to block or to end; so one of the two sees the other. Not while another is on its way
+     to look: waking, or spinning.
+   - Without a limit to the queue, its first calls lie in the ring, from which workers take them without the lock: all in the ring are older than
+     all in the queue, and these than all in the inbox. A worker sleeps only in the same hold in which it saw all three empty.
+   - A worker sets current, then looks whether the chain is closing; a shutdown says that it is closing, then looks at the queue and at what is current: so it
+     finds every call, or that is not run.
    - At most one wake is in flight: `waking` is set by the waker and cleared by that worker when it leaves its sleep, which then wakes
      the next if there is more to do. The one that went to sleep last is woken first.
    - runnable = alive - waiting. A worker is idle from its count (it is being started, or set up) to its first look at the queue,
      and whenever it sleeps.
-   - A worker leaves for want of work only in the same hold of the lock in which it saw the queue empty, and a call is queued only in the same hold in
-     which the workers were seen to do (lacks_worker): so no call is left behind.
    - If none is runnable, and none can be started, those that wait inside tasks are nudged when a call is queued and when the last comes
      to wait while some are: each looks whether it needs one of these, and runs it.
    - If more are runnable than min_workers, the longest idle one sleeps with a deadline (timed); no other does. */
@@ -49,38 +67,80 @@ struct exsi_pool {
 	uint64_t idle_ns, block_ns;
 	exs_result dropped; /* what dropped calls end with */
 	struct exsi_crew crew;
+	struct exsi_inbox inbox;
+	struct exsi_ring ring; /* filled under the lock */
+	atomic_uint mode;      /* EXSI_POOL_STAFFED, EXSI_POOL_ATTEND; written under the lock */
+	atomic_bool crowded;   /* more are runnable than may be; as mode */
+	atomic_bool
+		spinning; /* a worker does, idle; written under the lock: who has something for it there calls it off */
 	pthread_mutex_t lock;
 	pthread_cond_t room;
 	struct exsi_pool_slot queue;  /* sentinel */
-	struct exsi_pool_run running; /* sentinel */
+	struct exsi_pool_run running; /* sentinel; but for those that workers run in their loops */
+	struct exsi_list workers;     /* those that have been set up */
 	struct exsi_pool_worker *newest, *oldest, *waking;
+	struct exsi_pool_worker *to_wake; /* once the lock is given back; or NULL */
 	struct exsi_pool_worker *waiting; /* inside tasks, with a nudge */
 	atomic_uint news;		  /* pushes into the queue, adoptions of what is in it */
 	bool stop;
-	bool failing;	     /* a thread is in exsi_pool_fail_queued */
-	unsigned submitters; /* that wait for room */
-	unsigned named;	     /* workers started so far */
-	unsigned starting;   /* threads that have left the lock to start one */
-	size_t failures;     /* workers that could not be started or set up; */
-	exs_error *why;	     /* the last of them */
-	exs_thread_pool_stats stats;
+	bool failing;		     /* a thread is in exsi_pool_fail_queued */
+	unsigned submitters;	     /* that wait for room */
+	unsigned named;		     /* workers started so far */
+	unsigned starting;	     /* threads that have left the lock to start one */
+	size_t failures;	     /* workers that could not be started or set up; */
+	exs_error *why;		     /* the last of them */
+	exs_thread_pool_stats stats; /* queued, running, started: but for the workers' own */
 };
+enum { EXSI_POOL_STAFFED = 1, EXSI_POOL_ATTEND = 2 };
+
+/* --- the lock --- */
+
+static inline void exsi_pool_lock(struct exsi_pool *p)
+{
+	pthread_mutex_lock(&p->lock);
+}
+
+/* After a change of what it depends on, before the inbox is looked at. */
+void exsi_pool_set_mode(struct exsi_pool *p);
+
+/* Also sets the mode, and wakes who is to be woken. */
+void exsi_pool_unlock(struct exsi_pool *p);
+
+/* --- where calls are (thread_pool_queue.c), under the lock --- */
+
+/* Moves what is in the inbox to the queue. */
+void exsi_pool_gather(struct exsi_pool *p);
+
+/* There is something new in the queue, or known of what is in it. */
+void exsi_pool_count_news(struct exsi_pool *p);
+
+/* Queues a call that is parked. */
+void exsi_pool_append(struct exsi_pool *p, struct exsi_pool_slot *s);
+
+/* With the call's token: out of wherever it is. May leave the lock for a moment. */
+void exsi_pool_remove(struct exsi_pool *p, struct exsi_pool_slot *s);
+
+/* Moves what is in the ring, or can't be got any more, back to the queue. */
+void exsi_pool_recall(struct exsi_pool *p);
+
+/* The oldest in the queue, out of it; there must be one. Its canceller may be faster to get its token: then it waits for the lock. */
+struct exsi_pool_slot *exsi_pool_shift(struct exsi_pool *p);
+
+/* Sees to it that a worker finds the next call, where there is one: fills the ring. */
+void exsi_pool_fill(struct exsi_pool *p);
+
+/* With the lock, if there is a limit, otherwise without: the next call that no canceller was faster to get. NULL: none is ready. */
+exs_future *exsi_pool_next(struct exsi_pool *p);
+
+/* visit(call, arg) for all, wherever they are, also those that run. */
+void exsi_pool_each(struct exsi_pool *p, exs_visit_fn *visit, void *arg);
 
 /* --- under the lock --- */
 
-static inline bool exsi_pool_has_work(const struct exsi_pool *p)
+/* Calls not yet begun. */
+static inline size_t exsi_pool_queued(struct exsi_pool *p)
 {
-	return p->queue.next != &p->queue;
-}
-
-static inline void exsi_pool_unlink(struct exsi_pool *p, struct exsi_pool_slot *s)
-{
-	s->prev->next = s->next;
-	s->next->prev = s->prev;
-	s->prev = NULL;
-	p->stats.queued--;
-	if (p->submitters)
-		pthread_cond_signal(&p->room);
+	return p->stats.queued + exsi_ring_count(&p->ring);
 }
 
 static inline void exsi_pool_begin_run(struct exsi_pool *p, struct exsi_pool_run *run, exs_future *f)
@@ -113,9 +173,9 @@ static inline bool exsi_pool_may_grow(const struct exsi_pool *p)
 }
 
 /* Must one more be started for what is queued and for so many calls that are about to be? The idle ones see to as many calls. */
-static inline bool exsi_pool_lacks_worker(const struct exsi_pool *p, size_t coming)
+static inline bool exsi_pool_lacks_worker(struct exsi_pool *p, size_t coming)
 {
-	return p->stats.queued + coming > p->stats.idle && exsi_pool_may_grow(p);
+	return exsi_pool_queued(p) + coming > p->stats.idle && exsi_pool_may_grow(p);
 }
 
 /* Starts workers until none is lacking, and leaves the lock for each. NULL; or why there is none at all, with a reference. */
@@ -123,10 +183,20 @@ exs_error *exsi_pool_provide(struct exsi_pool *p, size_t coming);
 
 static inline void exsi_pool_wake_one(struct exsi_pool *p)
 {
+	if (atomic_load_explicit(&p->spinning, memory_order_relaxed)) {
+		atomic_store_explicit(&p->spinning, false, memory_order_relaxed);
+		return; /* it looks now, and wakes the next if there is more */
+	}
 	if (!p->newest || p->waking)
 		return;
-	p->waking = p->newest;
-	pthread_cond_signal(&p->waking->wake);
+	p->waking = p->to_wake = p->newest;
+}
+
+/* One that sleeps is to look around. */
+static inline void exsi_pool_ring(struct exsi_pool_worker *w)
+{
+	atomic_store(&w->bell, 1);
+	exsi_unpark(&w->bell, 1);
 }
 
 /* None is there for what is queued but those that wait inside tasks: one may wait for it that has not looked since it came. */
@@ -138,6 +208,9 @@ static inline void exsi_pool_nudge(struct exsi_pool *p)
 }
 
 /* --- without it --- */
+
+/* After a push onto an empty inbox: wakes or starts a worker, nudges those that wait. Keep the pool meanwhile. */
+void exsi_pool_attend(struct exsi_pool *p);
 
 /* As long as nobody is there to do what is queued, it fails with this error: after a start on which others may have counted has
    come to nothing. On a thread that is no worker of the pool's count; runs user code. */

@@ -5,25 +5,9 @@
 #include <errno.h>
 #include <stdio.h>
 
-enum { MAX_HELP = 256 };
+enum { MAX_HELP = 256, COALESCE = 20 };
 
 /* --- running --- */
-
-/* With the lock: the next call that no canceller was faster to get. */
-static bool pop(struct exsi_pool *p, struct exsi_pool_run *run)
-{
-	struct exsi_pool_slot *s;
-
-	while ((s = p->queue.next) != &p->queue) {
-		exs_future *f = exsi_slot_call(s, p->x);
-		exsi_pool_unlink(p, s);
-		if (!exsi_call_claim_run(f))
-			continue; /* its canceller waits for the lock, and finds it unlinked */
-		exsi_pool_begin_run(p, run, f);
-		return true;
-	}
-	return false;
-}
 
 /* Without the lock. The running list is left before the call goes on: it may be gone then. */
 static void run_call(struct exsi_pool *p, struct exsi_pool_run *run)
@@ -32,10 +16,63 @@ static void run_call(struct exsi_pool *p, struct exsi_pool_run *run)
 	exs_result r;
 
 	exs_call_run(f, &r);
-	pthread_mutex_lock(&p->lock);
+	exsi_pool_lock(p);
 	exsi_pool_end_run(p, run);
-	pthread_mutex_unlock(&p->lock);
+	exsi_pool_unlock(p);
 	exs_call_resume(f, p->x, EXS_UP, &r);
+}
+
+static void set_current(struct exsi_pool_worker *me, exs_future *f)
+{
+	atomic_store(&me->current, (uintptr_t)f);
+	atomic_store_explicit(&me->started, atomic_load_explicit(&me->started, memory_order_relaxed) + 1,
+			      memory_order_relaxed);
+}
+
+static void clear_current(struct exsi_pool_worker *me, exs_future *f)
+{
+	uintptr_t expected = (uintptr_t)f;
+
+	for (unsigned turn = 0; !atomic_compare_exchange_strong(&me->current, &expected, 0); turn++) {
+		expected = (uintptr_t)f; /* somebody looks at it */
+		exsi_relax(turn);
+	}
+}
+
+/* The current is none any more before it goes on: it may be gone then. */
+static void run_current(struct exsi_pool_worker *me, exs_future *f)
+{
+	exs_executor *x = me->pool->x;
+	exs_result r = exs_cancelled();
+
+	if (exsi_is_cancelled_by_shutdown(f, x)) /* a shutdown may have looked when it was in no place */
+		exsi_note_cause(f, EXS_CAUSE_SHUTDOWN);
+	else
+		exs_call_run(f, &r);
+	clear_current(me, f);
+	exs_call_resume(f, x, EXS_UP, &r);
+}
+
+/* With the lock, which it leaves; false: there was nothing. Goes on until no call is ready, or more workers are there than may be. */
+static bool run_ready(struct exsi_pool *p, struct exsi_pool_worker *me)
+{
+	bool limited = p->options.queue_limit != SIZE_MAX;
+
+	exsi_pool_fill(p);
+	exs_future *f = exsi_pool_next(p);
+	if (!f)
+		return false;
+	set_current(me, f);
+	if (exsi_pool_queued(p))
+		exsi_pool_wake_one(p);
+	exsi_pool_unlock(p);
+	run_current(me, f);
+	while (!limited && !atomic_load_explicit(&p->crowded, memory_order_relaxed) && (f = exsi_pool_next(p))) {
+		set_current(me, f);
+		run_current(me, f);
+	}
+	exsi_pool_lock(p);
+	return true;
 }
 
 /* --- idle, under the lock --- */
@@ -56,7 +93,7 @@ static bool may_retire(const struct exsi_pool *p)
 static void look_at_oldest(struct exsi_pool *p)
 {
 	if (p->oldest && may_retire(p) && (!p->oldest->timed || surplus(p)))
-		pthread_cond_signal(&p->oldest->wake);
+		exsi_pool_ring(p->oldest);
 }
 
 static void lie_down(struct exsi_pool *p, struct exsi_pool_worker *me)
@@ -86,23 +123,56 @@ static void get_up(struct exsi_pool *p, struct exsi_pool_worker *me)
 	p->stats.idle--;
 }
 
+static bool has_come(void *pool)
+{
+	struct exsi_pool *p = pool;
+
+	return exsi_inbox_top(&p->inbox) || !atomic_load_explicit(&p->spinning, memory_order_relaxed);
+}
+
+/* Looks for a while whether something comes before it sleeps: one at a time. */
+static bool spin(struct exsi_pool *p, struct exsi_pool_worker *me)
+{
+	if (atomic_load(&p->spinning) || p->options.queue_limit != SIZE_MAX)
+		return false;
+	atomic_store(&p->spinning, true);
+	p->stats.idle++;
+	exsi_pool_unlock(p);
+	bool some = exsi_spin(&me->patience, has_come, p);
+	for (unsigned turn = 0; turn < COALESCE && some; turn++)
+		exsi_pause(); /* more is about to come: fewer trips of the inbox's line */
+	exsi_pool_lock(p);
+	some = some || !atomic_load(&p->spinning);
+	atomic_store(&p->spinning, false);
+	p->stats.idle--;
+	exsi_pool_set_mode(p);
+	return some;
+}
+
 /* Sleeps until there is something to look at; false: it has been idle for long enough, and is to end. */
 static bool sleep_idle(struct exsi_pool *p, struct exsi_pool_worker *me)
 {
 	bool retire = false;
 
-	me->since = p->options.min_workers < p->options.workers ? exsi_now() : 0;
+	me->since = exsi_now();
+	exsi_spin_slept(&me->patience, true);
 	lie_down(p, me);
-	while (p->waking != me && !retire && !p->stop && !surplus(p)) {
+	exsi_pool_set_mode(p);
+	while (p->waking != me && !retire && !p->stop && !surplus(p) && !exsi_pool_queued(p) &&
+	       exsi_inbox_is_empty(&p->inbox)) {
 		me->timed = p->oldest == me && may_retire(p);
 		uint64_t until = me->timed ? exsi_after(me->since, p->idle_ns) : EXSI_NEVER;
-		bool over = !exsi_cond_wait(&me->wake, &p->lock, until);
-		if (over && exsi_pool_has_work(p))
+		atomic_store(&me->bell, 0);
+		exsi_pool_unlock(p);
+		bool over = !exsi_park(&me->bell, 0, until);
+		exsi_pool_lock(p);
+		if (over && exsi_pool_queued(p))
 			break;
 		retire = over && p->waking != me && may_retire(p);
 	}
 	me->timed = false;
 	get_up(p, me);
+	exsi_spin_slept(&me->patience, false);
 	return !retire;
 }
 
@@ -151,69 +221,89 @@ static void count_failure(struct exsi_pool *p, exs_error *error)
 	p->stats.idle--;
 	p->failures++;
 	p->why = error;
-	pthread_mutex_unlock(&p->lock);
+	exsi_pool_unlock(p);
 	exs_error_unref(before);
-	pthread_mutex_lock(&p->lock);
+	exsi_pool_lock(p);
 }
 
 void exsi_pool_fail_queued(struct exsi_pool *p, exs_error *error)
 {
-	pthread_mutex_lock(&p->lock);
+	exsi_pool_lock(p);
 	bool mine = !p->failing;
 	p->failing = true;
-	while (mine && exsi_pool_has_work(p) && !exsi_pool_runnable(p)) {
-		struct exsi_pool_slot *s = p->queue.next;
-		exs_future *f = exsi_slot_call(s, p->x);
-		exsi_pool_unlink(p, s);
+	exsi_pool_set_mode(p);
+	exsi_pool_recall(p);
+	while (mine && p->stats.queued && !exsi_pool_runnable(p)) {
+		exs_future *f = exsi_slot_call(exsi_pool_shift(p), p->x);
 		if (!exs_call_claim(f))
-			continue; /* as in pop */
-		pthread_mutex_unlock(&p->lock);
+			continue; /* its canceller waits for the lock, and finds it out of the queue */
+		exsi_pool_unlock(p);
 		exs_result r = exs_fail(exs_error_ref(error));
 		exs_call_resume(f, p->x, EXS_UP, &r);
-		pthread_mutex_lock(&p->lock);
+		exsi_pool_lock(p);
 	}
 	if (mine)
 		p->failing = false;
-	pthread_mutex_unlock(&p->lock);
+	exsi_pool_unlock(p);
 }
 
 /* --- the thread --- */
 
+/* Until it is to end. Answers whether that is for want of work. */
+static bool serve(struct exsi_pool *p, struct exsi_pool_worker *me)
+{
+	while (!surplus(p)) {
+		if (run_ready(p, me))
+			continue;
+		if (p->stop)
+			return false;
+		if (spin(p, me))
+			continue;
+		bool stays = sleep_idle(p, me);
+		look_at_oldest(p);
+		if (!stays)
+			return true;
+	}
+	return false;
+}
+
+/* Is not counted any more; false: what has come meanwhile needs it. */
+static bool leave(struct exsi_pool *p)
+{
+	p->stats.workers--;
+	exsi_pool_set_mode(p);
+	exsi_pool_gather(p);
+	if (!exsi_pool_queued(p) || !exsi_pool_lacks_worker(p, 0))
+		return true;
+	p->stats.workers++;
+	return false;
+}
+
 static void work(struct exsi_pool *p, struct exsi_pool_worker *me)
 {
-	struct exsi_pool_run run;
-	bool retired = false;
+	bool retired;
 
-	pthread_mutex_lock(&p->lock);
+	exsi_pool_lock(p);
 	p->stats.idle--;
-	while (!retired && !surplus(p)) {
-		if (!pop(p, &run)) {
-			if (p->stop)
-				break;
-			retired = !sleep_idle(p, me);
-			look_at_oldest(p);
-			continue;
-		}
-		if (exsi_pool_has_work(p))
-			exsi_pool_wake_one(p);
-		pthread_mutex_unlock(&p->lock);
-		run_call(p, &run);
-		pthread_mutex_lock(&p->lock);
-	}
-	p->stats.workers--;
+	exsi_list_append(&p->workers, &me->all);
+	do
+		retired = serve(p, me);
+	while (!leave(p));
+	exsi_list_remove(&me->all);
+	p->stats.started += atomic_load(&me->started);
 	p->stats.retired += retired;
-	if (exsi_pool_has_work(p))
+	if (exsi_pool_queued(p))
 		exsi_pool_wake_one(p); /* what woke this one may have been meant for work */
 	look_at_oldest(p);
-	pthread_mutex_unlock(&p->lock);
+	exsi_pool_unlock(p);
 }
 
 /* Its setup failed. */
 static void fall_out(struct exsi_pool *p, exs_error *error)
 {
-	pthread_mutex_lock(&p->lock);
+	exsi_pool_lock(p);
 	count_failure(p, exs_error_ref(error));
-	pthread_mutex_unlock(&p->lock);
+	exsi_pool_unlock(p);
 	exsi_pool_fail_queued(p, error);
 	exs_error_unref(error);
 }
@@ -232,7 +322,6 @@ static void worker_main(void *arg)
 		fall_out(p, error);
 	else
 		tear_down(p, me);
-	pthread_cond_destroy(&me->wake);
 	exsi_free(me);
 }
 
@@ -250,16 +339,18 @@ static int launch(struct exsi_pool *p, unsigned number)
 
 	if (!w)
 		return ENOMEM;
-	w->base = (struct exsi_worker){worker_help, worker_concerns, worker_block,   worker_unblock,
-				       NULL,	    worker_state,    worker_replaced};
+	w->base = (struct exsi_worker){.help = worker_help,
+				       .concerns = worker_concerns,
+				       .block = worker_block,
+				       .unblock = worker_unblock,
+				       .state = worker_state,
+				       .replaced = worker_replaced};
 	w->pool = p;
 	w->number = number;
-	exsi_cond_init(&w->wake);
 	snprintf(name, sizeof(name), "%.10s-%u", *p->x->name ? p->x->name : "exs", number);
 	int rc = exsi_crew_start(&p->crew, name, p->options.stack_size, worker_main, w);
 	if (!rc)
 		return 0;
-	pthread_cond_destroy(&w->wake);
 	exsi_free(w);
 	return rc;
 }
@@ -272,11 +363,11 @@ static void start_worker(struct exsi_pool *p)
 	p->stats.workers++;
 	p->stats.idle++;
 	p->starting++;
-	pthread_mutex_unlock(&p->lock);
+	exsi_pool_unlock(p);
 	int rc = launch(p, number);
 	if (rc)
 		exsi_log(EXS_LOG_WARNING, p->x->name, "thread pool: no further thread (error %d)", rc);
-	pthread_mutex_lock(&p->lock);
+	exsi_pool_lock(p);
 	p->starting--;
 	if (rc)
 		count_failure(p, exsi_error(EXS_ETHREAD));
@@ -298,11 +389,11 @@ exs_error *exsi_pool_provide(struct exsi_pool *p, size_t coming)
 
 void exsi_pool_end_workers(struct exsi_pool *p)
 {
-	pthread_mutex_lock(&p->lock);
+	exsi_pool_lock(p);
 	p->stop = true;
 	for (struct exsi_pool_worker *w = p->newest; w; w = w->next)
-		pthread_cond_signal(&w->wake);
-	pthread_mutex_unlock(&p->lock);
+		exsi_pool_ring(w);
+	exsi_pool_unlock(p);
 	exsi_crew_join(&p->crew);
 	exsi_crew_fini(&p->crew);
 	exs_error_unref(p->why);
@@ -352,13 +443,13 @@ static bool take_over(exs_future *f, void *arg)
 
 	if (!exsi_stands_on(f, p->x))
 		return false;
-	pthread_mutex_lock(&p->lock);
+	exsi_pool_lock(p);
 	bool mine = exsi_call_claim_run(f);
 	if (mine) {
-		exsi_pool_unlink(p, exsi_slot(f, p->x));
+		exsi_pool_remove(p, exsi_slot(f, p->x));
 		exsi_pool_begin_run(p, &help->run, f);
 	}
-	pthread_mutex_unlock(&p->lock);
+	exsi_pool_unlock(p);
 	return mine;
 }
 
@@ -397,12 +488,25 @@ static void listen_no_more(struct exsi_pool *p, struct exsi_pool_worker *me)
 	me->nudge = NULL;
 }
 
+void exsi_pool_attend(struct exsi_pool *p)
+{
+	exsi_pool_lock(p);
+	exsi_pool_gather(p);
+	exs_error *error = exsi_pool_provide(p, 0);
+	if (exsi_pool_queued(p))
+		exsi_pool_wake_one(p);
+	exsi_pool_unlock(p);
+	if (error)
+		exsi_pool_fail_queued(p, error);
+	exs_error_unref(error);
+}
+
 /* Under the lock, counted as waiting: is nobody left for what is queued? It may leave the lock. */
 static bool is_stuck(struct exsi_pool *p)
 {
 	if (!exsi_pool_runnable(p) && !exsi_pool_may_grow(p))
 		return true;
-	exs_error *error = exsi_pool_has_work(p) ? exsi_pool_provide(p, 0) : NULL;
+	exs_error *error = exsi_pool_queued(p) ? exsi_pool_provide(p, 0) : NULL;
 	exs_error_unref(error);
 	return error;
 }
@@ -413,8 +517,10 @@ static int worker_block(struct exsi_worker *w, bool concerned, const struct exsi
 	struct exsi_pool *p = me->pool;
 	int rc = EXS_OK;
 
-	pthread_mutex_lock(&p->lock);
+	exsi_pool_lock(p);
 	p->stats.waiting++;
+	exsi_pool_set_mode(p);
+	exsi_pool_gather(p);
 	bool stuck = is_stuck(p);
 	unsigned news = atomic_load(&p->news);
 	if (stuck && nudge && me->heard != news)
@@ -426,9 +532,11 @@ static int worker_block(struct exsi_worker *w, bool concerned, const struct exsi
 	me->heard = news; /* as the look was */
 	if (rc)
 		p->stats.waiting--;
-	else if (stuck && exsi_pool_has_work(p))
+	else if (stuck && exsi_pool_queued(p))
 		exsi_pool_nudge(p);
-	pthread_mutex_unlock(&p->lock);
+	if (exsi_pool_queued(p))
+		exsi_pool_wake_one(p);
+	exsi_pool_unlock(p);
 	return rc;
 }
 
@@ -437,20 +545,20 @@ static void worker_unblock(struct exsi_worker *w)
 	struct exsi_pool_worker *me = worker_of(w);
 	struct exsi_pool *p = me->pool;
 
-	pthread_mutex_lock(&p->lock);
+	exsi_pool_lock(p);
 	if (me->nudge)
 		listen_no_more(p, me);
 	p->stats.waiting--;
 	look_at_oldest(p); /* of a surplus, it leaves; if none is idle, the next that ends its task */
-	pthread_mutex_unlock(&p->lock);
+	exsi_pool_unlock(p);
 }
 
 static bool worker_replaced(struct exsi_worker *w)
 {
 	struct exsi_pool *p = worker_of(w)->pool;
 
-	pthread_mutex_lock(&p->lock);
+	exsi_pool_lock(p);
 	bool replaced = exsi_pool_runnable(p) || exsi_pool_may_grow(p);
-	pthread_mutex_unlock(&p->lock);
+	exsi_pool_unlock(p);
 	return replaced;
 }

@@ -2,6 +2,8 @@
 # shellcheck shell=bash
 
 # --- waking, completing ---
+mutant timer_thread_not_poked base/clock.c clock clock/armed_by_several_threads \
+	's/^\tif \(at >= atomic_load\(&c->sleeps_until\)\)/\tif (true)/'
 mutant wake_of_waiters_skipped future/future.c wait wait/wakes_all_waiters \
 	's/^\t\texsi_unpark\(&f->state, INT_MAX\);//'
 mutant waiter_bit_not_set future/wait.c wait wait/wakes_all_waiters \
@@ -29,15 +31,15 @@ mutant errors_do_not_decide future/wait.c wait wait/what_decides \
 mutant set_loses_its_wake future/set.c set set/deadline_reaches_a_sleeping_reader \
 	'/exs_set_deadline\(exs_set/,/^}/s/^\texsi_unpark\(&set->changes, INT_MAX\);//'
 mutant set_loses_a_members_wake future/set.c stress stress/random_schedules \
-	's/bool wake = !orphan && set->sleepers;/bool wake = false;/'
+	's/if \(atomic_load\(&set->sleeps\) && /if (false \&\& /'
 mutant eventfd_not_cleared future/set.c set set/descriptor_is_exact \
-	'/^static int take_ready/,/^}/s/\texsi_event_assign\(.*//'
+	'/^static int take_ready/,/^}/s/\tassign_event\(.*//'
 mutant gap_in_the_table_not_closed future/set.c stress stress/random_schedules \
 	's/set->table\[place\(set, moved->future\)\] = moved;/set->table[i] = moved;/'
 mutant member_counted_twice future/set.c set set/a_member_added_twice_comes_once \
 	's/if \(rc > 0 && set->table\[i\]\)/if (false)/'
-mutant ready_list_of_a_freed_set future/set.c set set/freed_while_members_are_done \
-	's/&& !set->freed\)/)/'
+mutant freed_while_others_have_members future/set.c set set/freed_while_members_are_done \
+	's/^\tfor \(unsigned turn = 0; coming; turn\+\+\)/\tfor (unsigned turn = 0; coming > 100000; turn++)/'
 
 # --- the call ---
 mutant arg_free_twice executor/call.c conformance 'conformance/*' \
@@ -77,26 +79,38 @@ mutant callbacks_of_shutdown_have_no_frame executor/shutdown.c races races/shutd
 	's/^\texsi_frame_push\(&frame, x\);/\texsi_frame_push(\&frame, NULL);/'
 
 # --- thread pool ---
-mutant fifo_broken pools/thread_pool_workers.c thread_pool thread_pool/first_in_first_out \
-	's/\(s = p->queue\.next\) != &p->queue/(s = p->queue.prev) != \&p->queue/'
+mutant fifo_broken pools/thread_pool_queue.c thread_pool thread_pool/first_in_first_out \
+	'/^struct exsi_pool_slot \*exsi_pool_shift/,/^}/s/slot_of\(p->queue\.link\.next\)/(struct exsi_pool_slot *)at(\&p->queue)/'
 mutant late_call_not_heard_of pools/thread_pool.c thread_pool thread_pool/waiter_runs_what_comes_late \
 	'/^static void pool_news/,/^}/s/count_news\(p\);/;/'
 mutant left_by_the_last_worker pools/thread_pool_workers.c thread_pool thread_pool/waiter_runs_what_the_last_worker_leaves \
-	's/^\telse if \(stuck \&\& exsi_pool_has_work\(p\)\)/\telse if (false)/'
+	's/^\telse if \(stuck \&\& exsi_pool_queued\(p\)\)/\telse if (false)/'
 mutant edeadlk_not_answered pools/thread_pool_workers.c thread_pool thread_pool/last_worker_that_would_wait_is_told \
 	's/else if \(stuck \&\& concerned\)/else if (false)/'
 mutant spare_not_started pools/thread_pool_workers.c thread_pool thread_pool/spares_stand_in_and_leave \
-	's/exsi_pool_has_work\(p\) \? exsi_pool_provide\(p, 0\) : NULL/NULL/'
+	's/exsi_pool_queued\(p\) \? exsi_pool_provide\(p, 0\) : NULL/NULL/'
 mutant waiter_does_not_help pools/thread_pool_workers.c thread_pool thread_pool/waiter_runs_what_has_not_begun \
 	's/^\tbool mine = exsi_call_claim_run\(f\);/\tbool mine = false;/'
 mutant unused_room_not_passed_on pools/thread_pool.c races races/place_in_the_queue_that_is_not_used \
 	's/else if \(p->submitters && !full\(p\)\) \{/else if (false) {/'
 mutant queue_one_too_long pools/thread_pool.c thread_pool thread_pool/full_queue_rejects \
 	's/p->stats\.queued >= p->options\.queue_limit/p->stats.queued > p->options.queue_limit/'
-mutant worker_not_woken pools/thread_pool.c thread_pool thread_pool/starts_workers_when_there_is_work \
-	'/^static void push/,/^}/s/exsi_pool_wake_one\(p\);/;/'
+mutant worker_not_woken pools/thread_pool_workers.c thread_pool_workers thread_pool_workers/newest_idle_one_is_woken \
+	'/^void exsi_pool_attend/,/^}/s/exsi_pool_wake_one\(p\);/;/'
+mutant push_not_attended pools/thread_pool.c stress stress/random_schedules \
+	's/if \(!top && atomic_load\(&p->mode\) & EXSI_POOL_ATTEND\)/if (false)/'
+mutant sleeps_without_a_last_look pools/thread_pool_workers.c stress stress/random_schedules \
+	's/^\t       exsi_inbox_is_empty\(&p->inbox\)\) \{/\t       true) {/'
+mutant cancelled_before_it_is_pushed pools/thread_pool_queue.c stress stress/random_schedules \
+	's/return false; (\/\* it is parked)/return true; \1/'
+mutant cancelled_while_a_worker_has_it pools/thread_pool_queue.c stress stress/random_schedules \
+	's/return false; (\/\* a worker has got it)/return true; \1/'
+mutant what_runs_is_not_visited pools/thread_pool_queue.c shutdown shutdown/stronger_modes_follow \
+	's/^\tvisit\(\(exs_future \*\)f, arg\);//'
+mutant goes_on_while_it_is_looked_at pools/thread_pool_queue.c stress stress/random_schedules \
+	's/^\tatomic_store\(&w->current, f\);/\t(void)f;/'
 mutant room_not_told pools/thread_pool.c thread_pool thread_pool/full_queue_blocks_submits \
-	'/^static exs_step pool_cancel/,/^}/s/exsi_pool_unlink\(p, s\);/{ unsigned n = p->submitters; p->submitters = 0; exsi_pool_unlink(p, s); p->submitters = n; }/'
+	'/^static exs_step pool_cancel/,/^}/s/exsi_pool_remove\(p, slot\);/{ unsigned n = p->submitters; p->submitters = 0; exsi_pool_remove(p, slot); p->submitters = n; }/'
 mutant deadline_of_a_block_ignored pools/thread_pool.c thread_pool thread_pool/full_queue_blocks_up_to_a_time \
 	's/&p->lock, deadline\)/\&p->lock, EXSI_NEVER)/'
 mutant try_runs_the_task pools/thread_pool.c thread_pool thread_pool/full_queue_makes_the_caller_run \
@@ -109,8 +123,8 @@ mutant retired_below_the_minimum pools/thread_pool_workers.c thread_pool_workers
 	's/exsi_pool_runnable\(p\) > p->options\.min_workers/exsi_pool_runnable(p) >= p->options.min_workers/'
 mutant next_oldest_not_told pools/thread_pool_workers.c thread_pool_workers thread_pool_workers/idle_ones_retire_down_to_the_minimum \
 	'/^static void work\(/,/^}/s/look_at_oldest\(p\);/;/'
-mutant oldest_is_woken pools/thread_pool.c thread_pool_workers thread_pool_workers/newest_idle_one_is_woken \
-	'/^static void push/,/^}/s/exsi_pool_wake_one\(p\);/if (p->oldest \&\& !p->waking) { p->waking = p->oldest; pthread_cond_signal(\&p->waking->wake); }/'
+mutant oldest_is_woken pools/thread_pool_workers.c thread_pool_workers thread_pool_workers/newest_idle_one_is_woken \
+	'/^void exsi_pool_attend/,/^}/s/exsi_pool_wake_one\(p\);/if (p->oldest \&\& !p->waking) p->waking = p->to_wake = p->oldest;/'
 mutant failed_setup_leaves_the_queue pools/thread_pool_workers.c thread_pool_workers thread_pool_workers/setup_of_the_only_one_fails \
 	'/^static void fall_out/,/^}/s/exsi_pool_fail_queued\(p, error\);/;/'
 mutant failed_start_leaves_the_queue pools/thread_pool.c oom oom/start_that_others_count_on \
@@ -248,13 +262,15 @@ mutant heap_order_forgotten base/heap.c heap heap/random_adds_and_removes \
 
 # --- throttle, cancel on shutdown ---
 mutant throttle_lets_one_more_in decorators/throttle_line.c throttle throttle/reaches_its_limit_and_keeps_it \
-	's/line->below < line->limit;/line->below <= line->limit;/'
+	's/below >= line->limit\)/below > line->limit)/'
+mutant throttle_who_leaves_does_not_look decorators/throttle_line.c throttle throttle/reaches_its_limit_and_keeps_it \
+	's/return line->ticker\.x \|\| atomic_load\(&line->waiting\);/return line->ticker.x;/'
 mutant throttle_of_zero_lets_in decorators/throttle_line.c throttle throttle/zero_lets_nothing_begin \
 	's/line->limit == EXS_UNLIMITED \|\|/line->limit == 0 ||/'
 mutant cancelled_one_stays_in_the_throttle decorators/throttle_line.c throttle throttle/cancel_removes_a_waiting_call \
 	'/^exs_step exsi_line_cancel/,/^}/s/^\t\ttake\(line, &s->node\);/\t\t;/'
 mutant throttle_lets_all_blocked_go decorators/throttle_line.c throttle throttle/blocked_submitters_let_go_by_number \
-	's/while \(has_room\(line\) && !exsi_list_is_empty\(&line->blocked\)\)/while (line->limit \&\& !exsi_list_is_empty(\&line->blocked))/'
+	's/while \(!exsi_list_is_empty\(&line->blocked\) && try_go\(line\)\)/while (!exsi_list_is_empty(\&line->blocked) \&\& line->limit)/'
 mutant late_count_counts decorators/throttle.c throttle throttle/late_answer_is_ignored \
 	's/if \(failed \|\| number < t->answered\)/if (failed)/'
 mutant throttle_ticks_on decorators/throttle_line.c throttle \
@@ -265,7 +281,7 @@ mutant blocked_not_woken_by_shutdown decorators/throttle_line.c throttle throttl
 mutant blocked_within executor/call.c throttle throttle/submits_from_within_never_block \
 	's/!exsi_inside_before_submit\(x\)/true/'
 mutant released_after_its_place_is_lost decorators/throttle_line.c throttle throttle/races \
-	'/^static struct exsi_list \*take_turns/,/^}/s/^\t\tline->below\+\+;//'
+	's/while \(!exsi_list_is_empty\(&line->queue\) && try_go\(line\)\)/while (!exsi_list_is_empty(\&line->queue) \&\& has_room(line))/'
 mutant gate_spares_what_runs decorators/cancel_on_shutdown.c cancel_on_shutdown \
 	cancel_on_shutdown/every_mode_cancels_all_that_is_not_done \
 	's/exsi_cancel_all\(calls, n, EXS_CAUSE_SHUTDOWN, false\);/;/'
