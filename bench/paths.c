@@ -1,0 +1,124 @@
+/* The main paths, each N times on one thread, for who counts instructions from outside (tests/check_cost.sh).
+   Usage: paths NAME N; without a name it lists them. */
+#include "base/timer.h"
+#include "ours.h"
+
+static exs_executor *ex;
+
+static void submit_one(void)
+{
+	exs_future *f = exs_submit(ex, same, NULL);
+
+	die_unless(exs_future_wait(f, EXS_FOREVER) == EXS_OK, "exs_future_wait");
+	exs_future_unref(f);
+}
+
+static void submit_named(void)
+{
+	exs_task task = {.fn = same, .name = "a name", .timeout = 30};
+	exs_future *f = exs_submit_with(ex, &task);
+
+	die_unless(exs_future_wait(f, EXS_FOREVER) == EXS_OK, "exs_future_wait");
+	exs_future_unref(f);
+}
+
+static void complete_promise(void)
+{
+	exs_future *f;
+	exs_promise *p = exs_promise_new(&f);
+
+	exs_promise_complete(p, exs_ok(NULL, NULL));
+	exs_promise_free(p);
+	exs_future_unref(f);
+}
+
+static void nothing(exs_future *f, void *ctx)
+{
+	(void)f, (void)ctx;
+}
+
+static void call_back(void)
+{
+	exs_future *f;
+	exs_promise *p = exs_promise_new(&f);
+
+	exs_future_on_done(f, nothing, NULL, NULL);
+	exs_promise_complete(p, exs_ok(NULL, NULL));
+	exs_promise_free(p);
+	exs_future_unref(f);
+}
+
+static void read_set(void)
+{
+	static exs_set *set;
+	exs_future *f;
+	exs_promise *p = exs_promise_new(&f);
+
+	if (!set)
+		set = exs_set_new();
+	exs_set_add(set, f);
+	exs_promise_complete(p, exs_ok(NULL, NULL));
+	exs_promise_free(p);
+	die_unless(exs_set_next(set, &f, EXS_FOREVER) == EXS_ITEM, "exs_set_next");
+	exs_future_unref(f);
+}
+
+static void cancel_promise(void)
+{
+	exs_future *f;
+	exs_promise *p = exs_promise_new(&f);
+
+	die_unless(exs_future_cancel(f) == EXS_CANCELLED, "exs_future_cancel");
+	exs_promise_free(p);
+	exs_future_unref(f);
+}
+
+static bool never(struct exsi_timer *timer)
+{
+	(void)timer;
+	return false;
+}
+
+static void arm_timer(void)
+{
+	static const struct exsi_timer_kind kind = {.expire = never};
+	static struct exsi_timer timer;
+
+	timer = (struct exsi_timer){.kind = &kind};
+	exsi_timer_arm(exsi_clock(NULL), &timer, UINT64_MAX / 2, NULL);
+	die_unless(exsi_timer_disarm(exsi_clock(NULL), &timer), "disarm");
+}
+
+static exs_executor *inline_chain(void)
+{
+	return four_layers(exs_inline());
+}
+
+static const struct path {
+	const char *name;
+	void (*run)(void);
+	exs_executor *(*make)(void);
+} paths[] = {
+	{"inline", submit_one, exs_inline},	 {"four_layers", submit_one, inline_chain},
+	{"options", submit_named, inline_chain}, {"promise", complete_promise, NULL},
+	{"callback", call_back, NULL},		 {"set", read_set, NULL},
+	{"cancel", cancel_promise, NULL},	 {"timer", arm_timer, NULL},
+};
+
+int main(int argc, char **argv)
+{
+	long n = number(argc, argv, 2, 1000);
+
+	for (size_t i = 0; i < sizeof(paths) / sizeof(*paths); i++) {
+		if (argc < 2)
+			puts(paths[i].name);
+		if (argc < 2 || strcmp(argv[1], paths[i].name))
+			continue;
+		ex = paths[i].make ? paths[i].make() : NULL;
+		while (n--)
+			paths[i].run();
+		exs_executor_free(ex);
+		return 0;
+	}
+	return argc < 2 ? 0 : 2;
+}
