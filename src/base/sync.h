@@ -13,12 +13,8 @@
 /* Bytes that processors pass to and fro as one: what different threads write often lies that far apart. */
 enum { EXSI_LINE = 64 };
 
-/* A counter that many threads raise: each its stripe (exsi_stripe), and the sum counts. */
-enum { EXSI_STRIPES = 4 };
-struct exsi_stripe {
-	atomic_size_t n;
-	char rest[EXSI_LINE - sizeof(atomic_size_t)];
-};
+/* What many threads count has so many stripes: each thread its own (exsi_stripe), in a line of its own, and the sum counts. */
+enum { EXSI_STRIPES = 8 };
 
 /* Nanoseconds on CLOCK_MONOTONIC; EXSI_NEVER is "no deadline". */
 #define EXSI_NEVER UINT64_MAX

@@ -14,43 +14,25 @@
 #include <stdio.h>
 #include <unistd.h>
 
-static _Thread_local struct exsi_self self;
-
-struct exsi_self *exsi_self(void)
-{
-	return &self;
-}
-
-void exsi_frame_push(struct exsi_frame *frame, const void *executor)
-{
-	frame->executor = executor;
-	frame->layer = NULL;
-	frame->scope = NULL;
-	frame->prev = self.frame;
-	self.frame = frame;
-}
-
-void exsi_frame_pop(struct exsi_frame *frame)
-{
-	self.frame = frame->prev;
-}
+_Thread_local struct exsi_self exsi_thread;
 
 int exsi_block(bool concerned, const struct exsi_nudge *nudge)
 {
-	struct exsi_worker *worker = self.worker;
+	struct exsi_worker *worker = exsi_thread.worker;
 
 	for (;;) {
 		int rc = worker ? worker->block(worker, concerned, nudge) : EXS_OK;
 		if (rc)
 			return rc;
-		if (!self.blocks++ && self.lend && (!worker || !worker->replaced || worker->replaced(worker))) {
-			self.lent = true;
-			self.lend(true);
+		if (!exsi_thread.blocks++ && exsi_thread.lend &&
+		    (!worker || !worker->replaced || worker->replaced(worker))) {
+			exsi_thread.lent = true;
+			exsi_thread.lend(true);
 		}
-		if (!self.drain)
+		if (!exsi_thread.drain)
 			return EXS_OK;
 		exsi_unblock(); /* what it has put off may block */
-		self.drain(true);
+		exsi_thread.drain(true);
 	}
 }
 
@@ -58,7 +40,7 @@ static atomic_size_t looking_out;
 
 void exsi_look_out(bool begins)
 {
-	if (self.worker)
+	if (exsi_thread.worker)
 		atomic_fetch_add(&looking_out, begins ? 1 : (size_t)-1);
 }
 
@@ -109,9 +91,9 @@ unsigned exsi_stripe(void)
 {
 	static atomic_uint next;
 
-	if (!self.stripe)
-		self.stripe = atomic_fetch_add(&next, 1) % EXSI_STRIPES + 1;
-	return self.stripe - 1;
+	if (!exsi_thread.stripe)
+		exsi_thread.stripe = atomic_fetch_add(&next, 1) % EXSI_STRIPES + 1;
+	return exsi_thread.stripe - 1;
 }
 
 bool exsi_anyone_looks_out(void)
@@ -121,27 +103,28 @@ bool exsi_anyone_looks_out(void)
 
 bool exsi_help(exs_future *future)
 {
-	return (self.worker && self.worker->help(self.worker, future)) || (self.hurry && self.hurry(future));
+	return (exsi_thread.worker && exsi_thread.worker->help(exsi_thread.worker, future)) ||
+	       (exsi_thread.hurry && exsi_thread.hurry(future));
 }
 
 bool exsi_concerns(exs_future *future)
 {
-	return self.worker && self.worker->concerns(self.worker, future);
+	return exsi_thread.worker && exsi_thread.worker->concerns(exsi_thread.worker, future);
 }
 
 void exsi_unblock(void)
 {
-	if (!--self.blocks && self.lent) {
-		self.lent = false;
-		self.lend(false);
+	if (!--exsi_thread.blocks && exsi_thread.lent) {
+		exsi_thread.lent = false;
+		exsi_thread.lend(false);
 	}
-	if (self.worker)
-		self.worker->unblock(self.worker);
+	if (exsi_thread.worker)
+		exsi_thread.worker->unblock(exsi_thread.worker);
 }
 
 uint64_t exsi_thread_now(void)
 {
-	return self.turner ? self.turner->now(self.turner) : exsi_now();
+	return exsi_thread.turner ? exsi_thread.turner->now(exsi_thread.turner) : exsi_now();
 }
 
 /* --- chores --- */
@@ -161,7 +144,7 @@ static bool is_rested(void *chore)
 
 void exsi_dismiss(struct exsi_chore *chore)
 {
-	struct exsi_turner *turner = self.turner;
+	struct exsi_turner *turner = exsi_thread.turner;
 
 	if (turner && chore->busy)
 		turner->until(turner, is_rested, chore, EXSI_NEVER);

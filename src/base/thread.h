@@ -113,7 +113,12 @@ struct exsi_self {
 	bool lent;
 	bool (*hurry)(exs_future *future); /* may start what future waits for in a queue; or NULL */
 };
-struct exsi_self *exsi_self(void);
+extern _Thread_local struct exsi_self exsi_thread;
+
+static inline struct exsi_self *exsi_self(void)
+{
+	return &exsi_thread;
+}
 
 /* This thread's stripe of counters, below EXSI_STRIPES: threads take turns. */
 unsigned exsi_stripe(void);
@@ -125,8 +130,18 @@ struct exsi_frame {
 	const void *scope;    /* that the call is a member of, or NULL: it can't end before this frame does */
 	struct exsi_frame *prev;
 };
-void exsi_frame_push(struct exsi_frame *frame, const void *executor);
-void exsi_frame_pop(struct exsi_frame *frame);
+static inline void exsi_frame_push(struct exsi_frame *frame, const void *executor)
+{
+	struct exsi_self *self = exsi_self();
+
+	*frame = (struct exsi_frame){.executor = executor, .prev = self->frame};
+	self->frame = frame;
+}
+
+static inline void exsi_frame_pop(struct exsi_frame *frame)
+{
+	exsi_self()->frame = frame->prev;
+}
 
 /* Before and after anything that may block for long on this thread. */
 int exsi_block(bool concerned, const struct exsi_nudge *nudge); /* nudge may be NULL */

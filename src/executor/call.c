@@ -155,7 +155,8 @@ static void drive(exs_future *f, exs_executor *x, exs_step step, exs_result *r, 
 {
 	me.nest++;
 	drive_one(f, x, step, r, enter);
-	drain();
+	if (me.first)
+		drain();
 	me.nest--;
 }
 
@@ -501,7 +502,8 @@ static exs_future *new_call(exs_executor *x, const exs_task *t, exs_scope *scope
 	}
 	if (extra)
 		put_extra(f, at, t, scope);
-	atomic_fetch_add(&x->submitted, 1); /* before closing is read: shutdown writes closing, then reads this */
+	atomic_fetch_add(&x->counts[exsi_stripe()].submitted,
+			 1); /* before closing is read: shutdown writes closing, then reads this */
 	return f;
 }
 

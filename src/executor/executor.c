@@ -254,7 +254,6 @@ static exs_executor *layer_new(const exs_layer_ops *ops, exs_executor *inner, si
 	atomic_init(&x->refs, 1);
 	atomic_init(&x->shared, false);
 	atomic_init(&x->closing, 0);
-	atomic_init(&x->submitted, 0);
 	atomic_init(&x->children, 0);
 	join(x, inner, borrow);
 	return x;
@@ -486,12 +485,14 @@ int exsi_describe_count(char *buf, size_t size, unsigned count, const char *more
 
 size_t exs_executor_pending(exs_executor *x)
 {
-	size_t completed = 0;
+	size_t submitted = 0, completed = 0;
 
 	if (!x)
 		return 0;
-	/* completed first: so it never runs ahead of submitted, and 0 is the truth. */
+	/* All of completed first: it never runs ahead of submitted, and 0 is what was true in between. */
 	for (unsigned i = 0; i < EXSI_STRIPES; i++)
-		completed += atomic_load(&x->completed[i].n);
-	return atomic_load(&x->submitted) - completed;
+		completed += atomic_load(&x->counts[i].completed);
+	for (unsigned i = 0; i < EXSI_STRIPES; i++)
+		submitted += atomic_load(&x->counts[i].submitted);
+	return submitted - completed;
 }

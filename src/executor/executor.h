@@ -9,6 +9,12 @@
 
 struct exsi_call_timers;
 
+/* Of calls with an executor as top. completed is the last touch of each. */
+struct exsi_counts {
+	atomic_size_t submitted, completed;
+	char rest[EXSI_LINE - 2 * sizeof(atomic_size_t)];
+};
+
 struct exs_executor {
 	struct exsi_source source; /* first: a call's source is its top executor */
 	exs_layer_ops ops;
@@ -47,14 +53,10 @@ struct exs_executor {
 	bool holds_clock;
 	const struct exsi_call_timers *timers; /* in the slots of its calls (call_timer.h); or NULL */
 	struct exsi_timer_kind timer_kind;
-	/* Calls with this as top. Submitters and those that complete write to lines of their own, and nothing else lies in these. */
-	char before[EXSI_LINE];
-	atomic_size_t submitted;
 	/* calls made for calls of this as top, or for their children, not yet ended: they look at it; keeps */
 	atomic_size_t children;
-	char between[EXSI_LINE];
-	struct exsi_stripe completed[EXSI_STRIPES]; /* the last touch of each call */
-	char after[EXSI_LINE];
+	char before[EXSI_LINE];
+	struct exsi_counts counts[EXSI_STRIPES];
 };
 
 static inline exs_executor *exsi_top(exs_future *f)

@@ -31,7 +31,7 @@ void exsi_tell_waiters(void)
 void exsi_count_done(exs_executor *x)
 {
 	/* Pairs with the wait: it counts itself in, then reads completed; we count, then read waiters. x may be gone after. */
-	atomic_fetch_add(&x->completed[exsi_stripe()].n, 1);
+	atomic_fetch_add(&x->counts[exsi_stripe()].completed, 1);
 	exsi_tell_waiters();
 }
 

@@ -26,9 +26,10 @@ void exsi_future_init(exs_future *f, const struct exsi_source *source, unsigned 
 
 /* --- references --- */
 
+/* Nobody can add to the last reference but who has it: then there is no need to count it down. */
 static void release(exs_future *f, unsigned unit)
 {
-	if (atomic_fetch_sub(&f->refs, unit) != unit)
+	if (atomic_load_explicit(&f->refs, memory_order_acquire) != unit && atomic_fetch_sub(&f->refs, unit) != unit)
 		return;
 	observe(f, 2);
 	if (!(atomic_load(&f->state) & EXSI_FORCED))

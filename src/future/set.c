@@ -31,9 +31,9 @@ struct exs_set {
 	struct member **table; /* open addressing by the future's address; capacity is 0 or a power of two */
 	size_t capacity, count;
 	struct member *first, *last;
-	uint64_t added, erased; /* members so far */
-	struct exsi_inbox_node *ready;
-	int failed; /* a code to be told once */
+	uint64_t added, erased;		       /* members so far */
+	struct exsi_inbox_node *ready, *ahead; /* ahead: some members after ready, or NULL */
+	int failed;			       /* a code to be told once */
 	uint64_t deadline;
 	struct exsi_event event;
 };
@@ -43,11 +43,35 @@ static struct member *member_of(struct exsi_inbox_node *ready)
 	return EXSI_CONTAINER_OF(ready, struct member, ready);
 }
 
+/* Where the search for a member of this future begins. */
+static size_t home(const exs_set *set, const exs_future *f)
+{
+	return (size_t)((uintptr_t)f / sizeof(void *) * UINT64_C(0x9E3779B97F4A7C15) >> 20) & (set->capacity - 1);
+}
+
+enum { AHEAD = 8 };
+
+/* Has what the reading of a later member touches brought near. */
+static void look_ahead(exs_set *set)
+{
+	if (!set->ahead)
+		return;
+	const struct member *m = member_of(set->ahead);
+	__builtin_prefetch(m->future, 1);
+	__builtin_prefetch(&set->table[home(set, m->future)], 1);
+	__builtin_prefetch(m->next, 1);
+	__builtin_prefetch(m->prev, 1);
+	set->ahead = set->ahead->next;
+}
+
 /* With the lock. */
 static void refill(exs_set *set)
 {
-	if (!set->ready)
-		set->ready = exsi_inbox_take(&set->inbox);
+	if (set->ready)
+		return;
+	set->ready = set->ahead = exsi_inbox_take(&set->inbox);
+	for (int i = 0; i < AHEAD; i++)
+		look_ahead(set);
 }
 
 static void assign_event(exs_set *set)
@@ -59,7 +83,7 @@ static void assign_event(exs_set *set)
 
 static size_t place(const exs_set *set, const exs_future *f)
 {
-	size_t i = (size_t)((uintptr_t)f / sizeof(void *) * UINT64_C(0x9E3779B97F4A7C15) >> 20) & (set->capacity - 1);
+	size_t i = home(set, f);
 
 	while (set->table[i] && set->table[i]->future != f)
 		i = (i + 1) & (set->capacity - 1);
@@ -281,6 +305,7 @@ static int take_ready(exs_set *set, exs_future **future, int *failed)
 		struct member *m = member_of(set->ready);
 		*future = m->future;
 		set->ready = set->ready->next;
+		look_ahead(set);
 		erase(set, m);
 		exsi_free(m);
 	} else {

@@ -172,7 +172,7 @@ mutant cancel_dropped_in_backoff decorators/retry.c retry retry/cancel_in_a_back
 mutant retry_after_cancel decorators/retry.c retry retry/cancel_from_within_on_retry \
 	'/^static exs_step again/,/^}/s/if \(exs_call_stopped\(f, x\)\)/if (false)/'
 mutant cancelled_one_is_retried decorators/retry.c retry retry/policy_retries_a_success \
-	's/if \(r->kind == EXS_KIND_CANCELLED \|\| /if (/'
+	's/if \(usual \|\| r->kind == EXS_KIND_CANCELLED \|\| /if (usual || /'
 mutant one_attempt_more decorators/retry_policy.c retry retry/last_error_itself_and_the_attempts_explained \
 	's/a->attempt >= o->max_attempts/a->attempt > o->max_attempts/'
 mutant asked_about_after_a_cancel decorators/retry.c retry retry/cancel_while_an_attempt_runs \
@@ -378,7 +378,7 @@ mutant callback_holds_up_the_call future/future.c flat_map flat_map/callback_of_
 mutant end_put_off_when_cancelled future/future.c flat_map flat_map/cancel_in_a_callback \
 	's/exsi_self\(\)->drain\(false\);/;/'
 mutant submit_blocks_what_is_put_off base/thread.c flat_map flat_map/submit_that_blocks_in_a_callback \
-	's/^\t\tif \(!self\.drain\)$/\t\tif (true)/'
+	's/^\t\tif \(!exsi_thread\.drain\)$/\t\tif (true)/'
 mutant bound_once_only decorators/flat_bind.c flat_bind flat_bind/under_retry_and_abandon \
 	's/^\tf->fn = exs_bound;.*//'
 mutant binder_is_the_outermost decorators/flat_bind.c flat_bind flat_bind/outermost_counts \
@@ -402,7 +402,7 @@ mutant sim_released_while_in_use executor/shutdown.c sim sim/a_chain_in_use_is_n
 mutant sim_poller_not_dismissed executor/servant.c sim_conformance sim_conformance/random_chains \
 	's/^\t\texsi_dismiss\(&s->chore\);/\t\t;/'
 mutant sim_waits_in_real_time base/thread.c sim sim/waits_are_measured_on_its_clock \
-	's/return self\.turner \? self\.turner->now\(self\.turner\) : exsi_now\(\);/return exsi_now();/'
+	's/return exsi_thread\.turner \? .*$/return exsi_now();/'
 mutant restart_seen_as_submit executor/call.c call call/a_restart_within_its_own_submit_is_a_restart \
 	's/^\telse if \(me\.entering == f\)/\telse if (false)/'
 mutant sim_waiting_task_has_no_spare pools/sim_pool.c sim_threads sim_threads/no_wait_is_inverted \
