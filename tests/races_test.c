@@ -429,3 +429,65 @@ TEST(races, place_in_the_queue_that_is_not_used)
 	exs_executor_free(pool);
 	exs_clock_unref(clock);
 }
+
+/* A chain on a pool whose workers are stuck is out of time while calls come in: all are done once submit and shutdown have returned,
+   wherever they were on their way into the queue when the shutdown looked. */
+enum { COMING = 2000 };
+
+struct rush {
+	exs_executor *ex;
+	atomic_bool begun;
+	int n;
+	exs_future *f[COMING];
+};
+
+static void *rush_in(void *arg)
+{
+	struct rush *rush = arg;
+
+	bool refused = false;
+
+	while (!refused && rush->n < COMING) {
+		exs_future *f = rush->f[rush->n++] = submit(rush->ex, nothing, NULL);
+		atomic_store(&rush->begun, true);
+		refused = exs_future_is_done(f); /* the workers are stuck */
+	}
+	return NULL;
+}
+
+static void shut_down_in_a_rush(exs_executor *pool, exs_mode mode)
+{
+	static struct rush rush;
+	pthread_t thread;
+
+	rush = (struct rush){.ex = exs_borrow(pool)};
+	CHECK(!pthread_create(&thread, NULL, rush_in, &rush));
+	wait_for(&rush.begun);
+	exs_shutdown(rush.ex, mode, 0);
+	pthread_join(thread, NULL);
+	for (int i = 0; i < rush.n; i++) {
+		CHECK(exs_future_is_done(rush.f[i]));
+		exs_future_unref(rush.f[i]);
+	}
+	exs_executor_free(rush.ex);
+}
+
+TEST(races, submits_while_a_pool_is_shut_down)
+{
+	exs_executor *pool = exs_thread_pool(2);
+	struct stay stays[2] = {{.freed = 0}, {.freed = 0}};
+	exs_future *f[2];
+
+	for (int i = 0; i < 2; i++) {
+		f[i] = submit(pool, stay, &stays[i]);
+		wait_for(&stays[i].runs);
+	}
+	for (unsigned long round = 0; round < harness_rounds(1000); round++)
+		shut_down_in_a_rush(pool, round % 2 ? EXS_DRAIN : EXS_CANCEL_QUEUED);
+	for (int i = 0; i < 2; i++) {
+		atomic_store(&stays[i].go, true);
+		CHECK_INT(exs_future_wait(f[i], EXS_FOREVER), EXS_OK);
+		exs_future_unref(f[i]);
+	}
+	exs_executor_free(pool);
+}

@@ -214,13 +214,15 @@ static bool cancels(const exs_executor *x)
 	return mode == EXS_CANCEL_QUEUED || mode == EXS_CANCEL_ALL;
 }
 
-bool exsi_is_cancelled_by_shutdown(exs_future *f, exs_executor *x)
+enum exsi_owed exsi_owed(exs_future *f, exs_executor *x)
 {
 	bool cancelled = cancels(x);
 
+	if (atomic_load(&exsi_top(f)->closing) == EXSI_TIME_IS_UP)
+		return EXSI_OWED_FAILURE;
 	for (; f && !cancelled; f = exsi_parent(f))
 		cancelled = cancels(exsi_top(f));
-	return cancelled;
+	return cancelled ? EXSI_OWED_CANCEL : EXSI_OWED_NOTHING;
 }
 
 static bool park(exs_future *f, exs_executor *x, bool refuse)

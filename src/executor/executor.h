@@ -215,9 +215,10 @@ void exsi_scope_leave(struct exs_scope *scope);
 bool exsi_call_set_running(exs_future *f);
 void exsi_call_park_running(exs_future *f, exs_executor *x);
 
-/* A call that has not begun, and is about to, on x, the leaf: does a shutdown cancel such calls, which may have missed this one? Not once
-   its time is up. */
-bool exsi_is_cancelled_by_shutdown(exs_future *f, exs_executor *x);
+/* What a shutdown that has looked at leaf x, and missed the call, would have done: cancels it, if it is to cancel what has not
+   begun (OWED_CANCEL); or fails it, once its time is up, and lets it run (OWED_FAILURE). */
+enum exsi_owed { EXSI_OWED_NOTHING, EXSI_OWED_CANCEL, EXSI_OWED_FAILURE };
+enum exsi_owed exsi_owed(exs_future *f, exs_executor *x);
 
 /* Claim, if it is parked at a leaf, and RUNNING in the same step. */
 bool exsi_call_claim_run(exs_future *f);
@@ -234,6 +235,11 @@ exs_cause exsi_call_park_told(exs_future *f, exs_executor *x, exs_cause cause);
 static inline bool exsi_stopped(exs_future *f, const exs_executor *x)
 {
 	return exsi_stop(atomic_load(&f->state)) > x->depth;
+}
+
+static inline bool exsi_is_parked(exs_future *f)
+{
+	return atomic_load(&f->state) & EXSI_PARKED;
 }
 
 /* Between pin and unpin no executor's memory is freed whose calls were not all done at the pin: so a future that is not done
@@ -289,6 +295,17 @@ static inline void exsi_keep(exs_executor *x)
 static inline void exsi_unkeep(exs_executor *x)
 {
 	exsi_count_child_done(x);
+}
+
+/* The same for the time of a submit: so it may show as a call of x. */
+static inline void exsi_keep_for_submit(exs_executor *x)
+{
+	atomic_fetch_add(&x->counts[exsi_stripe()].submitted, 1);
+}
+
+static inline void exsi_unkeep_for_submit(exs_executor *x)
+{
+	exsi_count_done(x);
 }
 
 /* Waits until all calls with x as top have ended. false: the deadline has passed. */

@@ -136,28 +136,25 @@ static void let_dropped_go(struct exsi_pool *p, exs_future *f)
 
 /* --- hooks --- */
 
-/* Without the lock. Once it is in the inbox, nothing keeps the pool: so it is kept where it is to be looked after. */
+/* Without the lock. Once the call is in the inbox it may be over, and all that it kept gone: so the pool is kept. */
 static exs_step inject(struct exsi_pool *p, exs_future *f, struct exsi_pool_slot *s, exs_result *r)
 {
 	struct exsi_inbox_node *top = exsi_inbox_top(&p->inbox);
-	bool kept = false;
+	unsigned closings = atomic_load(&p->closings);
 
 	atomic_store_explicit(&s->at, EXSI_POOL_COMING, memory_order_relaxed); /* the park publishes it */
-	if (!exs_call_park(f, p->x)) {
-		*r = exs_cancelled();
-		return EXS_UP;
-	}
-	do
-		if (!top && !kept) {
-			exsi_keep(p->x);
-			kept = true;
-		}
-	while (!exsi_inbox_push(&p->inbox, &top, &s->link));
-	if (!top && atomic_load(&p->mode) & EXSI_POOL_ATTEND)
+	exsi_keep_for_submit(p->x);
+	bool parked = exs_call_park(f, p->x);
+	while (parked && !exsi_inbox_push(&p->inbox, &top, &s->link))
+		;
+	if (parked && !top && atomic_load(&p->mode) & EXSI_POOL_ATTEND)
 		exsi_pool_attend(p);
-	if (kept)
-		exsi_unkeep(p->x);
-	return EXS_HELD;
+	if (parked && atomic_load(&p->closings) != closings)
+		exsi_pool_settle(p); /* a shutdown may have looked between the park and the push */
+	exsi_unkeep_for_submit(p->x);
+	if (!parked)
+		*r = exs_cancelled();
+	return parked ? EXS_HELD : EXS_UP;
 }
 
 static exs_step pool_start(exs_executor *x, exs_future *f, void *slot, exs_result *r)
@@ -215,6 +212,7 @@ static void pool_closing(exs_executor *x)
 {
 	struct exsi_pool *p = exsi_state(x);
 
+	atomic_fetch_add(&p->closings, 1);
 	exsi_pool_lock(p);
 	pthread_cond_broadcast(&p->room);
 	exsi_pool_unlock(p);

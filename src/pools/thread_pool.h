@@ -52,8 +52,9 @@ struct exsi_pool_worker {
      to look: waking, or spinning.
    - Without a limit to the queue, its first calls lie in the ring, from which workers take them without the lock: all in the ring are older than
      all in the queue, and these than all in the inbox. A worker sleeps only in the same hold in which it saw all three empty.
-   - A worker sets current, then looks whether the chain is closing; a shutdown says that it is closing, then looks at the queue and at what is current: so it
-     finds every call, or that is not run.
+   - A shutdown says that it closes, and raises closings, before it looks at what is queued and what is current. Who pushes looks at closings before
+     the park and after the push; a worker that has got a call makes it its current, then looks whether it is closing. So the
+     shutdown finds the call, or does what it would have done to it: the pusher (exsi_pool_settle), or the worker.
    - At most one wake is in flight: `waking` is set by the waker and cleared by that worker when it leaves its sleep, which then wakes
      the next if there is more to do. The one that went to sleep last is woken first.
    - runnable = alive - waiting. A worker is idle from its count (it is being started, or set up) to its first look at the queue,
@@ -70,6 +71,7 @@ struct exsi_pool {
 	struct exsi_inbox inbox;
 	struct exsi_ring ring; /* filled under the lock */
 	atomic_uint mode;      /* EXSI_POOL_STAFFED, EXSI_POOL_ATTEND; written under the lock */
+	atomic_uint closings;  /* of chains that stand on this */
 	atomic_bool crowded;   /* more are runnable than may be; as mode */
 	atomic_bool
 		spinning; /* a worker does, idle; written under the lock: who has something for it there calls it off */
@@ -208,6 +210,9 @@ static inline void exsi_pool_nudge(struct exsi_pool *p)
 }
 
 /* --- without it --- */
+
+/* Does to what is queued what shutdowns owe to it. Runs user code. */
+void exsi_pool_settle(struct exsi_pool *p);
 
 /* After a push onto an empty inbox: wakes or starts a worker, nudges those that wait. Keep the pool meanwhile. */
 void exsi_pool_attend(struct exsi_pool *p);

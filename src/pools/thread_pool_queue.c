@@ -232,3 +232,39 @@ void exsi_pool_each(struct exsi_pool *p, exs_visit_fn *visit, void *arg)
 	for (struct exsi_list *node = p->workers.next; node != &p->workers; node = node->next)
 		visit_current(EXSI_CONTAINER_OF(node, struct exsi_pool_worker, all), visit, arg);
 }
+
+/* --- shutdown --- */
+
+/* With the lock: the first in the queue to which something is owed, held; or NULL. */
+static exs_future *first_owed(struct exsi_pool *p, enum exsi_owed *owed)
+{
+	for (struct exsi_inbox_node *node = p->queue.link.next; node != &p->queue.link; node = node->next) {
+		exs_future *f = exsi_slot_call(slot_of(node), p->x);
+		*owed = exs_future_is_done(f) ? EXSI_OWED_NOTHING : exsi_owed(f, p->x);
+		if (*owed == EXSI_OWED_NOTHING || (*owed == EXSI_OWED_CANCEL && !exsi_is_parked(f)))
+			continue; /* its canceller waits for the lock */
+		exsi_hold(f);
+		return f;
+	}
+	return NULL;
+}
+
+void exsi_pool_settle(struct exsi_pool *p)
+{
+	enum exsi_owed owed;
+	exs_future *f;
+
+	do {
+		exsi_pool_lock(p);
+		exsi_pool_recall(p);
+		f = first_owed(p, &owed);
+		exsi_pool_wake_one(p); /* for what was recalled */
+		exsi_pool_unlock(p);
+		if (f && owed == EXSI_OWED_FAILURE)
+			exsi_force(f);
+		else if (f)
+			exsi_cancel(f, EXSI_STOP_ALL, EXS_CAUSE_SHUTDOWN);
+		if (f)
+			exsi_drop(f);
+	} while (f);
+}

@@ -45,7 +45,11 @@ static void run_current(struct exsi_pool_worker *me, exs_future *f)
 	exs_executor *x = me->pool->x;
 	exs_result r = exs_cancelled();
 
-	if (exsi_is_cancelled_by_shutdown(f, x)) /* a shutdown may have looked when it was in no place */
+	enum exsi_owed owed = exsi_owed(f, x); /* a shutdown may have looked when it was in no place */
+
+	if (owed == EXSI_OWED_FAILURE)
+		exsi_force(f);
+	if (owed == EXSI_OWED_CANCEL)
 		exsi_note_cause(f, EXS_CAUSE_SHUTDOWN);
 	else
 		exs_call_run(f, &r);

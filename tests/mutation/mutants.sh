@@ -98,7 +98,7 @@ mutant queue_one_too_long pools/thread_pool.c thread_pool thread_pool/full_queue
 mutant worker_not_woken pools/thread_pool_workers.c thread_pool_workers thread_pool_workers/newest_idle_one_is_woken \
 	'/^void exsi_pool_attend/,/^}/s/exsi_pool_wake_one\(p\);/;/'
 mutant push_not_attended pools/thread_pool.c stress stress/random_schedules \
-	's/if \(!top && atomic_load\(&p->mode\) & EXSI_POOL_ATTEND\)/if (false)/'
+	's/if \(parked && !top && atomic_load\(&p->mode\) & EXSI_POOL_ATTEND\)/if (false)/'
 mutant sleeps_without_a_last_look pools/thread_pool_workers.c stress stress/random_schedules \
 	's/^\t       exsi_inbox_is_empty\(&p->inbox\)\) \{/\t       true) {/'
 mutant cancelled_before_it_is_pushed pools/thread_pool_queue.c stress stress/random_schedules \
@@ -107,6 +107,8 @@ mutant cancelled_while_a_worker_has_it pools/thread_pool_queue.c stress stress/r
 	's/return false; (\/\* a worker has got it)/return true; \1/'
 mutant what_runs_is_not_visited pools/thread_pool_queue.c shutdown shutdown/stronger_modes_follow \
 	's/^\tvisit\(\(exs_future \*\)f, arg\);//'
+mutant missed_between_park_and_push pools/thread_pool.c races races/submits_while_a_pool_is_shut_down \
+	's/atomic_load\(&p->closings\) != closings/false/'
 mutant goes_on_while_it_is_looked_at pools/thread_pool_queue.c stress stress/random_schedules \
 	's/^\tatomic_store\(&w->current, f\);/\t(void)f;/'
 mutant room_not_told pools/thread_pool.c thread_pool thread_pool/full_queue_blocks_submits \
