@@ -107,8 +107,6 @@ mutant cancelled_while_a_worker_has_it pools/thread_pool_queue.c stress stress/r
 	's/return false; (\/\* a worker has got it)/return true; \1/'
 mutant what_runs_is_not_visited pools/thread_pool_queue.c shutdown shutdown/stronger_modes_follow \
 	's/^\tvisit\(\(exs_future \*\)f, arg\);//'
-mutant missed_between_park_and_push pools/thread_pool.c races races/submits_while_a_pool_is_shut_down \
-	's/atomic_load\(&p->closings\) != closings/false/'
 mutant goes_on_while_it_is_looked_at pools/thread_pool_queue.c stress stress/random_schedules \
 	's/^\tatomic_store\(&w->current, f\);/\t(void)f;/'
 mutant room_not_told pools/thread_pool.c thread_pool thread_pool/full_queue_blocks_submits \
