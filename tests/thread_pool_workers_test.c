@@ -243,7 +243,7 @@ TEST(thread_pool_workers, newest_idle_one_is_woken)
 	for (int last = 0; last < 2; last++) {
 		pthread_t thread = jobs[last].thread;
 		pool_let_go(jobs + !last, f + !last, 1);
-		while (pool_stats(ex).idle != 1)
+		while (count_asleep(exsi_state(ex->leaf)) != 1)
 			sched_yield();
 		pool_let_go(jobs + last, f + last, 1);
 		wait_until(pool_is_idle, ex);

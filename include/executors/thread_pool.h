@@ -47,9 +47,10 @@ typedef struct exs_thread_pool_options {
 /* New pool; first in, first out. Workers start when there is work; those that end are started again when there is more. A thread
    that can't be made (or set up) is logged, and an error of the call (EXS_ETHREAD, or the one that setup answered) only where there is none at
    all. A worker that waits on a future of its own pool runs it if it has not begun; otherwise, when all workers wait, a
-   spare starts; when no more may start, that wait answers EXS_EDEADLK. exs_try_submit neither waits nor runs the task: it is
-   rejected where exs_submit would do either; it drops the oldest. A dropped call fails like any other: a retry above runs it again.
-   NULL and exs_last_error on failure. MT-safe. */
+   spare starts; when no more may start, that wait answers EXS_EDEADLK. A worker without work, and a thread that waits for a
+   future, spins for some microseconds before it sleeps, as long as that is worth while and there is a second processor.
+   exs_try_submit neither waits nor runs the task: it is rejected where exs_submit would do either; it drops the oldest. A dropped
+   call fails like any other: a retry above runs it again. NULL and exs_last_error on failure. MT-safe. */
 EXS_API exs_executor *exs_thread_pool(unsigned workers);
 #define exs_thread_pool_with(options) exs_thread_pool_sized((options), sizeof(*(options)))
 EXS_API exs_executor *exs_thread_pool_sized(const exs_thread_pool_options *options, size_t size);

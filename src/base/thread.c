@@ -1,7 +1,6 @@
 /* Library threads: crews, blocking, fork. */
 #define _GNU_SOURCE
 #include "base/thread.h"
-#include "base/cores.h"
 #include "base/memory.h"
 #include "base/sync.h"
 
@@ -48,6 +47,18 @@ void exsi_look_out(bool begins)
 
 enum { PATIENCE = 300, SHORT_SLEEP = 30000 /* ns */ };
 
+/* Those that this process may use; 0: not known. Without an allocation. */
+static unsigned count_processors(void)
+{
+#ifdef __linux__
+	cpu_set_t set;
+
+	if (!sched_getaffinity(0, sizeof(set), &set))
+		return (unsigned)CPU_COUNT(&set);
+#endif
+	return 0;
+}
+
 /* With one processor there is nobody who could do meanwhile what is waited for. */
 static unsigned most_turns(void)
 {
@@ -55,7 +66,7 @@ static unsigned most_turns(void)
 	unsigned n = atomic_load_explicit(&known, memory_order_relaxed);
 
 	if (!n) {
-		n = (exsi_cores() > 1 ? PATIENCE : 0) + 1;
+		n = (count_processors() != 1 ? PATIENCE : 0) + 1;
 		atomic_store_explicit(&known, n, memory_order_relaxed);
 	}
 	return n - 1;

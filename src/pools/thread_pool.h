@@ -12,8 +12,8 @@
 /* Where a call is: in the inbox, in the queue, in the ring, or nowhere (of these). */
 struct exsi_pool_slot {
 	struct exsi_inbox_node link;
-	atomic_uintptr_t
-		at; /* EXSI_POOL_OUT, EXSI_POOL_COMING; its place in the ring << 2 with EXSI_POOL_RING; the previous in the queue */
+	/* EXSI_POOL_OUT, EXSI_POOL_COMING; its place in the ring << 2 | EXSI_POOL_RING; or the previous in the queue */
+	atomic_uintptr_t at;
 };
 enum { EXSI_POOL_OUT = 0, EXSI_POOL_COMING = 1, EXSI_POOL_RING = 2 };
 
@@ -39,7 +39,7 @@ struct exsi_pool_worker {
 	atomic_uint bell; /* what it sleeps on, 0; whoever is to wake it makes it 1 */
 	uint64_t since;
 	bool timed; /* its sleep has an end */
-	/* The call whose function it runs, those inside waits aside; lowest bit: somebody looks at it, and the worker waits with it. */
+	/* The call whose function it runs, those inside waits aside; lowest bit: somebody looks at it, and the worker waits. */
 	atomic_uintptr_t current;
 	atomic_size_t started; /* written by the worker alone */
 };
@@ -47,14 +47,15 @@ struct exsi_pool_worker {
 /* lock guards all that follows it.
    - Calls come through the inbox, without the lock, while `mode` says STAFFED: there is no limit to the queue, and no worker to be
      started. Otherwise they enter the queue under it.
-   - ATTEND: who pushes onto an empty inbox is to look after the pool (exsi_pool_attend). It is set, with a sequentially consistent store, before
-     a worker looks into the inbox for the last time to sleep, to block or to end; so one of the two sees the other. Not while another is on its way
-     to look: waking, or spinning.
-   - Without a limit to the queue, its first calls lie in the ring, from which workers take them without the lock: all in the ring are older than
-     all in the queue, and these than all in the inbox. A worker sleeps only in the same hold in which it saw all three empty.
-   - A shutdown says that it closes, and raises closings, before it looks at what is queued and what is current. Who pushes looks at closings before
-     the park and after the push; a worker that has got a call makes it its current, then looks whether it is closing. So the
-     shutdown finds the call, or does what it would have done to it: the pusher (exsi_pool_settle), or the worker.
+   - ATTEND: who pushes onto an empty inbox is to look after the pool (exsi_pool_attend). It is set, with a sequentially consistent
+     store, before a worker looks into the inbox for the last time to sleep, to block or to end; so one of the two sees the other.
+     Not while another is on its way to look: waking, or spinning.
+   - Without a limit to the queue, its first calls lie in the ring, from which workers take them without the lock: all in the ring
+     are older than all in the queue, and these than all in the inbox. A worker sleeps only in the same hold in which it saw all
+     three empty.
+   - A shutdown says that it closes, and raises closings, before it looks at what is queued and what is current. Who pushes looks at
+     closings before the park and after the push; a worker that has got a call makes it its current, then looks whether that is
+     closing. So the shutdown finds the call; or the pusher (exsi_pool_settle) or the worker does what it would have done.
    - At most one wake is in flight: `waking` is set by the waker and cleared by that worker when it leaves its sleep, which then wakes
      the next if there is more to do. The one that went to sleep last is woken first.
    - runnable = alive - waiting. A worker is idle from its count (it is being started, or set up) to its first look at the queue,
@@ -73,8 +74,7 @@ struct exsi_pool {
 	atomic_uint mode;      /* EXSI_POOL_STAFFED, EXSI_POOL_ATTEND; written under the lock */
 	atomic_uint closings;  /* of chains that stand on this */
 	atomic_bool crowded;   /* more are runnable than may be; as mode */
-	atomic_bool
-		spinning; /* a worker does, idle; written under the lock: who has something for it there calls it off */
+	atomic_bool spinning;  /* a worker does, idle; written under the lock, where who has something calls it off */
 	pthread_mutex_t lock;
 	pthread_cond_t room;
 	struct exsi_pool_slot queue;  /* sentinel */
