@@ -163,7 +163,9 @@ static exs_step pool_start(exs_executor *x, exs_future *f, void *slot, exs_resul
 	exs_future *dropped = NULL;
 	exs_error *error = NULL;
 
-	if (atomic_load_explicit(&p->mode, memory_order_relaxed) & EXSI_POOL_STAFFED)
+	/* A restart, whose future is known already, must not be missed by a shutdown for a moment. */
+	if (exs_call_entry(f) != EXS_ENTRY_RESTART &&
+	    atomic_load_explicit(&p->mode, memory_order_relaxed) & EXSI_POOL_STAFFED)
 		return inject(p, f, slot, r);
 	exsi_pool_lock(p);
 	enum way way = admit(p, f, &error);
@@ -401,7 +403,7 @@ int exs_thread_pool_get_stats(exs_executor *x, exs_thread_pool_stats *stats)
 	stats->queued = exsi_pool_queued(p);
 	for (struct exsi_list *node = p->workers.next; node != &p->workers; node = node->next) {
 		struct exsi_pool_worker *w = EXSI_CONTAINER_OF(node, struct exsi_pool_worker, all);
-		stats->running += atomic_load(&w->current) != 0;
+		stats->running += atomic_load(&w->current) > EXSI_POOL_FETCHING;
 		stats->started += atomic_load(&w->started);
 	}
 	exsi_pool_unlock(p);

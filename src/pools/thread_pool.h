@@ -16,6 +16,7 @@ struct exsi_pool_slot {
 	atomic_uintptr_t at;
 };
 enum { EXSI_POOL_OUT = 0, EXSI_POOL_COMING = 1, EXSI_POOL_RING = 2 };
+enum { EXSI_POOL_FETCHING = 1 }; /* a worker's current: it is about to have one, or none */
 
 /* A call whose function runs, on the stack of the thread that runs it. */
 struct exsi_pool_run {

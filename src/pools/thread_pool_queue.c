@@ -210,13 +210,16 @@ void exsi_pool_remove(struct exsi_pool *p, struct exsi_pool_slot *s)
 	}
 }
 
+/* After the recall: what the worker had got before is its current now. */
 static void visit_current(struct exsi_pool_worker *w, exs_visit_fn *visit, void *arg)
 {
-	uintptr_t f = atomic_load(&w->current);
+	uintptr_t f;
 
+	for (unsigned turn = 0; (f = atomic_load(&w->current)) == EXSI_POOL_FETCHING; turn++)
+		exsi_relax(turn);
 	while (f && !atomic_compare_exchange_weak(&w->current, &f, f | 1))
 		;
-	if (!f)
+	if (!f || f == EXSI_POOL_FETCHING)
 		return;
 	visit((exs_future *)f, arg);
 	atomic_store(&w->current, f);

@@ -22,11 +22,18 @@ static void run_call(struct exsi_pool *p, struct exsi_pool_run *run)
 	exs_call_resume(f, p->x, EXS_UP, &r);
 }
 
-static void set_current(struct exsi_pool_worker *me, exs_future *f)
+/* The next that is ready, as the current; NULL: none. Who looks at what is current waits while it is being fetched. */
+static exs_future *fetch(struct exsi_pool *p, struct exsi_pool_worker *me)
 {
-	atomic_store(&me->current, (uintptr_t)f);
+	atomic_store(&me->current, EXSI_POOL_FETCHING); /* before the ring is looked at */
+	exs_future *f = exsi_pool_next(p);
+
+	atomic_store_explicit(&me->current, (uintptr_t)f, memory_order_release);
+	if (!f)
+		return NULL;
 	atomic_store_explicit(&me->started, atomic_load_explicit(&me->started, memory_order_relaxed) + 1,
 			      memory_order_relaxed);
+	return f;
 }
 
 static void clear_current(struct exsi_pool_worker *me, exs_future *f)
@@ -63,18 +70,15 @@ static bool run_ready(struct exsi_pool *p, struct exsi_pool_worker *me)
 	bool limited = p->options.queue_limit != SIZE_MAX;
 
 	exsi_pool_fill(p);
-	exs_future *f = exsi_pool_next(p);
+	exs_future *f = fetch(p, me);
 	if (!f)
 		return false;
-	set_current(me, f);
 	if (exsi_pool_queued(p))
 		exsi_pool_wake_one(p);
 	exsi_pool_unlock(p);
 	run_current(me, f);
-	while (!limited && !atomic_load_explicit(&p->crowded, memory_order_relaxed) && (f = exsi_pool_next(p))) {
-		set_current(me, f);
+	while (!limited && !atomic_load_explicit(&p->crowded, memory_order_relaxed) && (f = fetch(p, me)))
 		run_current(me, f);
-	}
 	exsi_pool_lock(p);
 	return true;
 }
