@@ -307,6 +307,11 @@ static exs_executor *blocking_pool(void)
 	return pool_with((exs_thread_pool_options){.workers = 2, .queue_limit = 20, .block_seconds = 1000});
 }
 
+static exs_executor *any_order_pool(unsigned workers)
+{
+	return pool_with((exs_thread_pool_options){.workers = workers, .order = EXS_ANY_ORDER, .waiters_run = true});
+}
+
 static exs_executor *retiring_pool(unsigned workers)
 {
 	return pool_with(
@@ -350,6 +355,8 @@ static exs_executor *twenty_kinds(exs_executor *ex)
 	T(for_a_time, blocking_pool())                                                                                 \
 	T(caller_runs, bounded_pool(EXS_FULL_CALLER_RUNS))                                                             \
 	T(drops, bounded_pool(EXS_FULL_DROP_OLDEST))                                                                   \
+	T(any_order_2, any_order_pool(2))                                                                              \
+	T(any_order_chain, wait_(poll_(retry(any_order_pool(4)))))                                                     \
 	T(retiring_1, retiring_pool(1))                                                                                \
 	T(retiring_4, retiring_pool(4))                                                                                \
 	T(default_, default_pool())                                                                                    \

@@ -491,3 +491,34 @@ TEST(races, submits_while_a_pool_is_shut_down)
 	}
 	exs_executor_free(pool);
 }
+
+/* Calls that workers are about to begin when a shutdown that has no time cancels what is queued: all are done once it has returned. */
+enum { TAKEN = 8 };
+
+static exs_result stay_until(void *go, exs_context *ctx)
+{
+	(void)ctx;
+	wait_for(go);
+	return exs_ok(NULL, NULL);
+}
+
+TEST(races, workers_take_calls_while_a_pool_is_shut_down)
+{
+	exs_executor *pool = exs_thread_pool(3);
+
+	for (unsigned long round = 0; round < harness_rounds(3000); round++) {
+		exs_executor *chain = exs_borrow(pool);
+		atomic_bool go = false;
+		exs_future *f[TAKEN];
+		for (int i = 0; i < TAKEN; i++)
+			f[i] = submit(chain, stay_until, &go);
+		exs_shutdown(chain, EXS_CANCEL_QUEUED, 0);
+		for (int i = 0; i < TAKEN; i++) {
+			CHECK(exs_future_is_done(f[i]));
+			exs_future_unref(f[i]);
+		}
+		atomic_store(&go, true);
+		exs_executor_free(chain);
+	}
+	exs_executor_free(pool);
+}

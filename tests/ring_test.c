@@ -16,7 +16,7 @@ TEST(ring, gives_in_the_order_of_the_puts)
 		CHECK(!exsi_ring_get(&ring));
 		for (int i = 0; i < 4; i++) {
 			CHECK(exsi_ring_has_room(&ring, &place));
-			exsi_ring_put(&ring, place, &items[i]);
+			exsi_ring_put(&ring, place, &items[i], memory_order_release);
 			CHECK_INT(exsi_ring_count(&ring), i + 1);
 		}
 		CHECK(!exsi_ring_has_room(&ring, &place));
@@ -33,7 +33,7 @@ TEST(ring, what_is_withdrawn_is_not_got)
 
 	for (int i = 0; i < 4; i++) {
 		CHECK(exsi_ring_has_room(&ring, &place[i]));
-		exsi_ring_put(&ring, place[i], &items[i]);
+		exsi_ring_put(&ring, place[i], &items[i], memory_order_release);
 	}
 	CHECK(exsi_ring_withdraw(&ring, place[1], &items[1]));
 	CHECK(!exsi_ring_withdraw(&ring, place[1], &items[1]));
@@ -48,7 +48,31 @@ TEST(ring, what_is_withdrawn_is_not_got)
 	CHECK_INT(exsi_ring_count(&ring), 0);
 }
 
-/* Each item is taken exactly once: by a getter, or by one that withdraws a place it has read of. */
+TEST(ring, the_owner_takes_the_latest_back)
+{
+	static struct exsi_ring ring;
+	int items[4];
+	size_t place;
+
+	for (int round = 0; round < 3; round++) {
+		CHECK(!exsi_ring_pop(&ring));
+		for (int i = 0; i < 4; i++) {
+			CHECK(exsi_ring_has_room(&ring, &place));
+			exsi_ring_put(&ring, place, &items[i], memory_order_release);
+		}
+		CHECK(exsi_ring_pop(&ring) == &items[3]);
+		CHECK(exsi_ring_get(&ring) == &items[0]);
+		CHECK(exsi_ring_withdraw_item(&ring, &items[2]));
+		CHECK(!exsi_ring_withdraw_item(&ring, &items[2]));
+		CHECK_INT(exsi_ring_count(&ring), 1);
+		CHECK(exsi_ring_pop(&ring) == &items[1]);
+		CHECK_INT(exsi_ring_count(&ring), 0);
+	}
+	CHECK(!exsi_ring_pop(&ring));
+	CHECK(!exsi_ring_get(&ring));
+}
+
+/* Each item is taken exactly once: by a getter, by the owner that takes it back, or by one that withdraws it. */
 enum { THREADS = 3 };
 
 struct item {
@@ -95,6 +119,64 @@ static void *withdraw_some(void *arg)
 	return NULL;
 }
 
+static void *withdraw_any(void *arg)
+{
+	struct crowd *c = arg;
+	uint64_t random = harness_seed() + 1;
+
+	while (atomic_load(&c->left)) {
+		struct item *item = &c->items[harness_below(&random, c->n)];
+		if (exsi_ring_withdraw_item(&c->ring, item))
+			take(c, item);
+	}
+	return NULL;
+}
+
+/* The owner, which puts and takes back at random. */
+static void put_and_pop(struct crowd *c)
+{
+	uint64_t random = harness_seed() + 2;
+	struct item *item;
+	size_t place, i = 0;
+
+	while (atomic_load(&c->left)) {
+		if (i < c->n && harness_below(&random, 3) && exsi_ring_has_room(&c->ring, &place))
+			exsi_ring_put(&c->ring, place, &c->items[i++], memory_order_release);
+		else if ((item = exsi_ring_pop(&c->ring)))
+			take(c, item);
+	}
+}
+
+static void *get_or_withdraw(void *arg)
+{
+	static atomic_uint turns;
+
+	return atomic_fetch_add(&turns, 1) % 3 ? get_all(arg) : withdraw_any(arg);
+}
+
+TEST(ring, each_is_taken_once_also_by_the_owner)
+{
+	struct crowd *c = calloc(1, sizeof(*c));
+	pthread_t threads[THREADS];
+
+	CHECK(c);
+	c->n = harness_rounds(2000);
+	c->items = calloc(c->n, sizeof(*c->items));
+	atomic_store(&c->left, c->n);
+	for (int i = 0; i < THREADS; i++)
+		CHECK(!pthread_create(&threads[i], NULL, get_or_withdraw, c));
+	put_and_pop(c);
+	for (int i = 0; i < THREADS; i++)
+		pthread_join(threads[i], NULL);
+	for (size_t i = 0; i < c->n; i++)
+		CHECK_INT(atomic_load(&c->items[i].taken), 1);
+	CHECK(!exsi_ring_pop(&c->ring));
+	CHECK_INT(exsi_ring_count(&c->ring), 0);
+	CHECK_INT(atomic_load(&c->ring.holes), 0);
+	free(c->items);
+	free(c);
+}
+
 TEST(ring, each_is_taken_once)
 {
 	struct crowd *c = calloc(1, sizeof(*c));
@@ -111,7 +193,7 @@ TEST(ring, each_is_taken_once)
 		while (!exsi_ring_has_room(&c->ring, &place))
 			;
 		atomic_store(&c->items[i].place, place + 1);
-		exsi_ring_put(&c->ring, place, &c->items[i]);
+		exsi_ring_put(&c->ring, place, &c->items[i], memory_order_release);
 	}
 	for (int i = 0; i < 2 * THREADS; i++)
 		pthread_join(threads[i], NULL);

@@ -716,6 +716,8 @@ static exs_executor *new_pool(unsigned *features)
 		o.idle_seconds = one_in(3) ? EXS_NONE : brief(1e-3);
 	}
 	*features = one_in(3) ? bound(&o) : 0;
+	o.order = one_in(2) ? EXS_ANY_ORDER : EXS_IN_ORDER;
+	o.waiters_run = one_in(3);
 	return exs_thread_pool_with(&o);
 }
 

@@ -17,6 +17,16 @@ typedef enum exs_full {
 	EXS_FULL_DROP_OLDEST = 3  /* the call that has waited for longest makes room: it fails with EXS_EDROPPED */
 } exs_full;
 
+/* In which order calls begin. */
+typedef enum exs_pool_order {
+	EXS_IN_ORDER = 0, /* first in, first out */
+	/* As it is fastest, for many short tasks and for tasks that submit tasks: a worker begins what its own tasks submit first, the
+	   latest first, and takes several short calls of the queue at a time; one without work takes from the others. Tasks must not
+	   wait for each other other than by futures: one may be behind another on the same worker. With a queue_limit calls stay in
+	   order. */
+	EXS_ANY_ORDER = 1
+} exs_pool_order;
+
 /* Begins a worker, on its thread, before its first task: *state (preset to NULL) is what exs_context_worker_state answers to its
    tasks. number: the one in its thread's name, from 1, never used twice. Answers NULL, or an error (taken over): it is logged, and
    the thread ends as if it could not have been made. It must not wait for calls of its own pool. */
@@ -42,9 +52,14 @@ typedef struct exs_thread_pool_options {
 	exs_worker_teardown_fn *teardown; /* (for what other libraries call start and stop hooks too) */
 	void *ctx;			  /* of both */
 	exs_free_fn *ctx_free;		  /* once, after the last use of ctx, also on failure */
+	exs_pool_order order;
+	/* A thread that waits without a limit of time (exs_future_wait, exs_wait_*, exs_set_next) for a call that no worker has begun runs
+	   it itself, and so need not wait for another thread: on its own stack, without a worker's state. A worker of the pool does
+	   so anyway. */
+	bool waiters_run;
 } exs_thread_pool_options;
 
-/* New pool; first in, first out. Workers start when there is work; those that end are started again when there is more. A thread
+/* New pool; first in, first out, unless options say otherwise. Workers start when there is work; those that end are started again when there is more. A thread
    that can't be made (or set up) is logged, and an error of the call (EXS_ETHREAD, or the one that setup answered) only where there is none at
    all. A worker that waits on a future of its own pool runs it if it has not begun; otherwise, when all workers wait, a
    spare starts; when no more may start, that wait answers EXS_EDEADLK. A worker without work, and a thread that waits for a

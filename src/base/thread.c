@@ -118,6 +118,26 @@ bool exsi_help(exs_future *future)
 	       (exsi_thread.hurry && exsi_thread.hurry(future));
 }
 
+static _Atomic(bool (*)(exs_future *)) run_awaited;
+
+void exsi_run_awaited_by(bool (*run)(exs_future *))
+{
+	atomic_store(&run_awaited, run);
+}
+
+bool exsi_run_awaited(exs_future *future)
+{
+	bool (*run)(exs_future *) = exsi_thread.turner ? NULL : atomic_load(&run_awaited);
+
+	return run && run(future);
+}
+
+bool exsi_can_help(bool without_limit)
+{
+	return exsi_thread.worker || exsi_thread.hurry ||
+	       (without_limit && !exsi_thread.turner && atomic_load(&run_awaited));
+}
+
 bool exsi_concerns(exs_future *future)
 {
 	return exsi_thread.worker && exsi_thread.worker->concerns(exsi_thread.worker, future);

@@ -152,6 +152,14 @@ bool exsi_anyone_looks_out(void);
 bool exsi_help(exs_future *future); /* part of what future waits for was done or started here */
 void exsi_unblock(void);
 
+/* A wait without a deadline for `future`: runs it, or what it waits for, on this thread. false: it can't. The function that does so comes
+   from above. */
+bool exsi_run_awaited(exs_future *future);
+void exsi_run_awaited_by(bool (*run)(exs_future *future));
+
+/* Could there be something that this thread can do of what it waits for (exsi_help, exsi_run_awaited)? */
+bool exsi_can_help(bool without_limit);
+
 /* Now, for the deadline of a wait on this thread: ns on CLOCK_MONOTONIC, or the turner's. */
 uint64_t exsi_thread_now(void);
 

@@ -61,6 +61,46 @@ void exsi_tell_leaf(exs_future *f)
 	exsi_unpin();
 }
 
+/* Its leaf, with a reference, if a waiting thread may run f; or NULL. */
+static exs_executor *runnable_here(exs_future *f)
+{
+	exsi_pin();
+	exs_executor *leaf = exsi_is_call(f) ? exsi_top(f)->leaf : NULL;
+	if (leaf && (!leaf->run_here || !exsi_executor_try_ref(leaf)))
+		leaf = NULL;
+	exsi_unpin();
+	return leaf;
+}
+
+static bool run_here(exs_future *f, void *unused)
+{
+	exs_executor *leaf = runnable_here(f);
+
+	(void)unused;
+	if (!leaf)
+		return false;
+	bool ran = leaf->run_here(leaf, f);
+	exsi_executor_unref_within(leaf);
+	return ran;
+}
+
+/* A task that runs so may wait, and run what it waits for so. */
+static bool run_awaited(exs_future *f)
+{
+	enum { MAX_NESTED = 64 };
+	static _Thread_local unsigned nested;
+
+	nested++;
+	bool ran = nested <= MAX_NESTED && exsi_find_work(f, run_here, NULL);
+	nested--;
+	return ran;
+}
+
+void exsi_waiters_run(void)
+{
+	exsi_run_awaited_by(run_awaited);
+}
+
 static void hold_child(exs_future *child, void *held)
 {
 	exsi_hold(child);

@@ -47,6 +47,9 @@ struct exs_executor {
 	exs_executor *(*attached)(exs_executor *leaf, uint64_t *cursor);
 	/* Of such a leaf: has a call of it no other way on than through this other one? */
 	bool (*needs)(exs_executor *leaf, exs_future *call, const exs_executor *other);
+	/* Of a leaf whose calls a thread that waits for one may run, or NULL: runs f, which stands on it, if it is queued there; false: it
+	   is not. */
+	bool (*run_here)(exs_executor *leaf, exs_future *f);
 	unsigned workers; /* of a leaf: threads of its own that run calls; 0: it has none */
 	void *ctx;	  /* of the user's callbacks; what the executor owns beside its state */
 	exs_free_fn *ctx_free;
@@ -260,6 +263,9 @@ static inline bool exsi_is_call(exs_future *f)
 {
 	return !exs_future_is_done(f) && f->source->time_left;
 }
+/* From now on there may be executors with a hook run_here. */
+void exsi_waiters_run(void);
+
 /* To the leaf that it stands on: news. */
 void exsi_tell_leaf(exs_future *f);
 /* Where f is parked, or NULL; with a pin, if exsi_is_call. */

@@ -337,9 +337,9 @@ static exs_future *walk_on(exs_set *set, struct walk *walk)
 }
 
 /* Where this thread can help: does work of a member on this thread (false: there is none); *concerned: a member may need its kind. */
-static bool help(exs_set *set, bool *concerned)
+static bool help(exs_set *set, uint64_t deadline, bool *concerned)
 {
-	bool can = exsi_self()->worker || exsi_self()->hurry;
+	bool without_limit = deadline == EXSI_NEVER, can = exsi_can_help(without_limit);
 	struct walk walk = {.at = NULL};
 	bool helped = false;
 
@@ -348,7 +348,7 @@ static bool help(exs_set *set, bool *concerned)
 		exs_future *f = walk_on(set, &walk);
 		if (!f)
 			break;
-		helped = exsi_help(f);
+		helped = exsi_help(f) || (without_limit && exsi_run_awaited(f));
 		*concerned = *concerned || (!helped && exsi_concerns(f));
 		exs_future_unref(f);
 	}
@@ -421,7 +421,7 @@ static exs_set_status next_item(exs_set *set, exs_future **future, uint64_t dead
 		if (!in_time)
 			return EXS_TIMEOUT;
 		exsi_drain();
-		if (atomic_load(&set->changes) != seen || help(set, &concerned))
+		if (atomic_load(&set->changes) != seen || help(set, until, &concerned))
 			continue;
 		if (exsi_forked()) {
 			exsi_fail(EXS_EFORK, "exs_set_next: %s", exs_strerror(EXS_EFORK));

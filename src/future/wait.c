@@ -92,6 +92,11 @@ static bool spin(exs_future *f)
 	return exsi_spin(&exsi_self()->patience, is_done_now, f);
 }
 
+static bool help(exs_future *f, uint64_t deadline)
+{
+	return exsi_help(f) || (deadline == EXSI_NEVER && exsi_run_awaited(f));
+}
+
 /* Or EXSI_AGAIN. */
 static int help_or_sleep(exs_future *f, uint64_t deadline)
 {
@@ -100,7 +105,7 @@ static int help_or_sleep(exs_future *f, uint64_t deadline)
 
 	do /* what has been done may have put off more */
 		exsi_drain();
-	while (!is_done(f) && exsi_help(f));
+	while (!is_done(f) && help(f, deadline));
 	if (is_done(f) || (!exsi_self()->turner && spin(f)))
 		return EXS_OK;
 	int rc = exsi_block(exsi_concerns(f), &nudge);
@@ -266,12 +271,12 @@ static void unwatch_all(struct waiter *w, exs_future *const *futures, size_t wat
 }
 
 /* Does work of the futures on this thread; false: nobody needs help. */
-static bool help_any(exs_future *const *futures, size_t n)
+static bool help_any(exs_future *const *futures, size_t n, uint64_t deadline)
 {
-	bool can = exsi_self()->worker || exsi_self()->hurry;
+	bool can = exsi_can_help(deadline == EXSI_NEVER);
 
 	for (size_t i = 0; can && i < n; i++)
-		if (exsi_help(futures[i]))
+		if (help(futures[i], deadline))
 			return true;
 	return false;
 }
@@ -301,7 +306,7 @@ static int help_or_sleep_any(struct waiter *w, exs_future *const *futures, uint6
 	bool concerned = false;
 
 	exsi_drain();
-	while (!is_decided(w) && help_any(futures, w->n))
+	while (!is_decided(w) && help_any(futures, w->n, deadline))
 		;
 	if (is_decided(w))
 		return EXS_OK;

@@ -136,22 +136,44 @@ static void let_dropped_go(struct exsi_pool *p, exs_future *f)
 
 /* --- hooks --- */
 
-/* Without the lock. Once the call is in the inbox it may be over, and all that it kept gone: so the pool is kept. */
-static exs_step inject(struct exsi_pool *p, exs_future *f, struct exsi_pool_slot *s, exs_result *r)
+/* Onto the worker's own, if calls may begin in any order. A worker that just looks around finds it. */
+static bool put_own(struct exsi_pool *p, struct exsi_pool_worker *me, struct exsi_pool_slot *s)
+{
+	if (!me || exsi_pool_in_order(p) || !exsi_pool_put_own(me, s))
+		return false;
+	if (atomic_load_explicit(&p->spinning, memory_order_relaxed))
+		atomic_store_explicit(&p->spinning, false, memory_order_relaxed);
+	return true;
+}
+
+/* Answers whether it was empty. */
+static bool push(struct exsi_pool *p, struct exsi_pool_slot *s)
 {
 	struct exsi_inbox_node *top = exsi_inbox_top(&p->inbox);
+
+	while (!exsi_inbox_push(&p->inbox, &top, &s->link))
+		;
+	return !top;
+}
+
+/* Without the lock. Once others can get the call it may be over, and all that it kept gone: so the pool is kept, where that is not done
+   by this thread being one of its workers. */
+static exs_step inject(struct exsi_pool *p, exs_future *f, struct exsi_pool_slot *s, exs_result *r)
+{
+	struct exsi_pool_worker *me = exsi_pool_own_worker(p);
 	unsigned closings = atomic_load(&p->closings);
 
+	me = me && me->serves ? me : NULL;
 	atomic_store_explicit(&s->at, EXSI_POOL_COMING, memory_order_relaxed); /* the park publishes it */
-	exsi_keep_for_submit(p->x);
+	if (!me)
+		exsi_keep_for_submit(p->x);
 	bool parked = exs_call_park(f, p->x);
-	while (parked && !exsi_inbox_push(&p->inbox, &top, &s->link))
-		;
-	if (parked && !top && atomic_load(&p->mode) & EXSI_POOL_ATTEND)
+	if (parked && (put_own(p, me, s) || push(p, s)) && atomic_load(&p->mode) & EXSI_POOL_ATTEND)
 		exsi_pool_attend(p);
 	if (parked && atomic_load(&p->closings) != closings)
 		exsi_pool_settle(p); /* a shutdown may have looked between the park and the push */
-	exsi_unkeep_for_submit(p->x);
+	if (!me)
+		exsi_unkeep_for_submit(p->x);
 	if (!parked)
 		*r = exs_cancelled();
 	return parked ? EXS_HELD : EXS_UP;
@@ -275,6 +297,9 @@ static int resolve_queue(exs_thread_pool_options *o, uint64_t *block_ns)
 	if (!exsi_duration(exsi_option_seconds(o->block_seconds, EXS_FOREVER), block_ns))
 		return exsi_fail(EXS_EINVAL, "exs_thread_pool: block_seconds is %g: 0 (no limit) or more",
 				 o->block_seconds);
+	if (o->order != EXS_IN_ORDER && o->order != EXS_ANY_ORDER)
+		return exsi_fail(EXS_EINVAL, "exs_thread_pool: order is %d: EXS_IN_ORDER or EXS_ANY_ORDER",
+				 (int)o->order);
 	if (!o->queue_limit || o->queue_limit == EXS_UNLIMITED)
 		o->queue_limit = SIZE_MAX;
 	return EXS_OK;
@@ -378,6 +403,10 @@ exs_executor *exs_thread_pool_sized(const exs_thread_pool_options *options, size
 	pool_init(p, x, &o);
 	x->workers = o.workers;
 	x->news = pool_news;
+	if (o.waiters_run) {
+		x->run_here = exsi_pool_run_here;
+		exsi_waiters_run();
+	}
 	p->idle_ns = idle_ns;
 	p->block_ns = block_ns;
 	return x;

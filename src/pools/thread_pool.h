@@ -9,13 +9,14 @@
 
 #include <executors/thread_pool.h>
 
-/* Where a call is: in the inbox, in the queue, in the ring, or nowhere (of these). */
+/* Where a call is: in the inbox, in the queue, in the ring, in a worker's own ring, or nowhere (of these). */
 struct exsi_pool_slot {
 	struct exsi_inbox_node link;
-	/* EXSI_POOL_OUT, EXSI_POOL_COMING; its place in the ring << 2 | EXSI_POOL_RING; or the previous in the queue */
+	/* EXSI_POOL_OUT, EXSI_POOL_COMING; its place in the ring << 2 | EXSI_POOL_RING; the worker | EXSI_POOL_OWN; or the previous in
+	   the queue */
 	atomic_uintptr_t at;
 };
-enum { EXSI_POOL_OUT = 0, EXSI_POOL_COMING = 1, EXSI_POOL_RING = 2 };
+enum { EXSI_POOL_OUT = 0, EXSI_POOL_COMING = 1, EXSI_POOL_RING = 2, EXSI_POOL_OWN = 3, EXSI_POOL_WHERE = 3 };
 enum { EXSI_POOL_FETCHING = 1 }; /* a worker's current: it is about to have one, or none */
 
 /* A call whose function runs, on the stack of the thread that runs it. */
@@ -43,6 +44,12 @@ struct exsi_pool_worker {
 	/* The call whose function it runs, those inside waits aside; lowest bit: somebody looks at it, and the worker waits. */
 	atomic_uintptr_t current;
 	atomic_size_t started; /* written by the worker alone */
+	unsigned in_a_row;     /* counts its own calls */
+	unsigned share;	       /* calls that it takes from the queue at a time */
+	bool serves;	       /* in pool.workers */
+	size_t shared_at;      /* started, and when it last took some */
+	uint64_t shared_since;
+	struct exsi_ring own; /* its own, where calls may begin in any order; it is the owner */
 };
 
 /* lock guards all that follows it.
@@ -54,6 +61,10 @@ struct exsi_pool_worker {
    - Without a limit to the queue, its first calls lie in the ring, from which workers take them without the lock: all in the ring
      are older than all in the queue, and these than all in the inbox. A worker sleeps only in the same hold in which it saw all
      three empty.
+   - Where calls may begin in any order the ring is not used. A worker has some in its own: what its tasks submit, the latest first, and
+     some of the queue at a time, more if they are short. Who puts onto its empty own attends as if it had pushed; a worker that
+     finds the queue empty takes from the others', and sleeps only when it has seen all theirs empty too. A worker that blocks or ends
+     puts its own into the queue.
    - A shutdown says that it closes, and raises closings, before it looks at what is queued and what is current. Who pushes looks at
      closings before the park and after the push; a worker that has got a call makes it its current, then looks whether that is
      closing. So the shutdown finds the call; or the pusher (exsi_pool_settle) or the worker does what it would have done.
@@ -123,27 +134,39 @@ void exsi_pool_append(struct exsi_pool *p, struct exsi_pool_slot *s);
 /* With the call's token: out of wherever it is. May leave the lock for a moment. */
 void exsi_pool_remove(struct exsi_pool *p, struct exsi_pool_slot *s);
 
-/* Moves what is in the ring, or can't be got any more, back to the queue. */
+/* Moves what is in the rings back to the queue; or what is in the worker's own. */
 void exsi_pool_recall(struct exsi_pool *p);
+void exsi_pool_recall_own(struct exsi_pool *p, struct exsi_pool_worker *w);
 
 /* The oldest in the queue, out of it; there must be one. Its canceller may be faster to get its token: then it waits for the lock. */
 struct exsi_pool_slot *exsi_pool_shift(struct exsi_pool *p);
 
-/* Sees to it that a worker finds the next call, where there is one: fills the ring. */
-void exsi_pool_fill(struct exsi_pool *p);
+/* Sees to it that the worker finds the next call, where there is one: fills the ring, or its own. */
+void exsi_pool_fill(struct exsi_pool *p, struct exsi_pool_worker *me);
 
 /* With the lock, if there is a limit, otherwise without: the next call that no canceller was faster to get. NULL: none is ready. */
-exs_future *exsi_pool_next(struct exsi_pool *p);
+exs_future *exsi_pool_next(struct exsi_pool *p, struct exsi_pool_worker *me);
+
+/* Without the lock, on the worker: a call that is COMING, onto its own. false: no room. */
+bool exsi_pool_put_own(struct exsi_pool_worker *me, struct exsi_pool_slot *s);
 
 /* visit(call, arg) for all, wherever they are, also those that run. */
 void exsi_pool_each(struct exsi_pool *p, exs_visit_fn *visit, void *arg);
 
 /* --- under the lock --- */
 
-/* Calls not yet begun. */
-static inline size_t exsi_pool_queued(struct exsi_pool *p)
+/* Calls not yet begun, but for those in the inbox. */
+size_t exsi_pool_queued(struct exsi_pool *p);
+
+static inline bool exsi_pool_is_limited(const struct exsi_pool *p)
 {
-	return p->stats.queued + exsi_ring_count(&p->ring);
+	return p->options.queue_limit != SIZE_MAX;
+}
+
+/* Then calls begin in the order of their submits. */
+static inline bool exsi_pool_in_order(const struct exsi_pool *p)
+{
+	return p->options.order == EXS_IN_ORDER || exsi_pool_is_limited(p);
 }
 
 static inline void exsi_pool_begin_run(struct exsi_pool *p, struct exsi_pool_run *run, exs_future *f)
@@ -178,7 +201,7 @@ static inline bool exsi_pool_may_grow(const struct exsi_pool *p)
 /* Must one more be started for what is queued and for so many calls that are about to be? The idle ones see to as many calls. */
 static inline bool exsi_pool_lacks_worker(struct exsi_pool *p, size_t coming)
 {
-	return exsi_pool_queued(p) + coming > p->stats.idle && exsi_pool_may_grow(p);
+	return exsi_pool_may_grow(p) && exsi_pool_queued(p) + coming > p->stats.idle;
 }
 
 /* Starts workers until none is lacking, and leaves the lock for each. NULL; or why there is none at all, with a reference. */
@@ -222,7 +245,11 @@ void exsi_pool_attend(struct exsi_pool *p);
    come to nothing. On a thread that is no worker of the pool's count; runs user code. */
 void exsi_pool_fail_queued(struct exsi_pool *p, exs_error *error);
 
-bool exsi_pool_own_worker(const struct exsi_pool *p);
+/* This thread, if it is a worker of p; or NULL. */
+struct exsi_pool_worker *exsi_pool_own_worker(const struct exsi_pool *p);
+
+/* Hook run_here of the pool. */
+bool exsi_pool_run_here(exs_executor *x, exs_future *f);
 
 /* No call is left: ends and joins the workers. */
 void exsi_pool_end_workers(struct exsi_pool *p);

@@ -20,7 +20,7 @@ static void set_at(struct exsi_pool_slot *s, uintptr_t where)
 
 void exsi_pool_set_mode(struct exsi_pool *p)
 {
-	bool limited = p->options.queue_limit != SIZE_MAX;
+	bool limited = exsi_pool_is_limited(p);
 	bool staffed = exsi_pool_runnable(p) && !exsi_pool_may_grow(p);
 	bool asleep = p->newest && !p->waking && !atomic_load_explicit(&p->spinning, memory_order_relaxed);
 	unsigned mode = (staffed && !limited ? EXSI_POOL_STAFFED : 0) | (asleep || !staffed ? EXSI_POOL_ATTEND : 0);
@@ -124,36 +124,140 @@ static size_t place_in_ring(uintptr_t where)
 	return where >> 2;
 }
 
-static bool is_limited(const struct exsi_pool *p)
-{
-	return p->options.queue_limit != SIZE_MAX;
-}
-
-void exsi_pool_fill(struct exsi_pool *p)
+static void fill_ring(struct exsi_pool *p)
 {
 	size_t place;
 
-	exsi_pool_gather(p);
-	if (is_limited(p))
-		return;
 	while (p->stats.queued && exsi_ring_has_room(&p->ring, &place)) {
 		struct exsi_pool_slot *s = exsi_pool_shift(p);
 		set_at(s, in_ring(place));
-		exsi_ring_put(&p->ring, place, s);
+		exsi_ring_put(&p->ring, place, s, memory_order_release);
 	}
+}
+
+/* What is in the ring comes first in the queue. */
+static void recall(struct exsi_pool *p, struct exsi_ring *ring)
+{
+	size_t place = atomic_load(&ring->head);
+	struct exsi_pool_slot *before = &p->queue, *s;
+
+	while ((s = exsi_ring_withdraw_next(ring, &place))) {
+		link_after(p, before, s);
+		before = s;
+	}
+	if (before != &p->queue)
+		exsi_pool_count_news(p);
+}
+
+/* --- workers' own --- */
+
+static struct exsi_pool_worker *worker_in(struct exsi_list *node)
+{
+	return EXSI_CONTAINER_OF(node, struct exsi_pool_worker, all);
+}
+
+size_t exsi_pool_queued(struct exsi_pool *p)
+{
+	size_t n = p->stats.queued;
+
+	if (exsi_pool_in_order(p))
+		return n + exsi_ring_count(&p->ring);
+	for (struct exsi_list *node = p->workers.next; node != &p->workers; node = node->next)
+		n += exsi_ring_count(&worker_in(node)->own);
+	return n;
+}
+
+static void put_own(struct exsi_pool_worker *me, struct exsi_pool_slot *s, size_t place)
+{
+	set_at(s, (uintptr_t)me | EXSI_POOL_OWN);
+	exsi_ring_put(&me->own, place, s, memory_order_seq_cst); /* before the mode is looked at */
+}
+
+bool exsi_pool_put_own(struct exsi_pool_worker *me, struct exsi_pool_slot *s)
+{
+	size_t place;
+	bool room = exsi_ring_has_room(&me->own, &place);
+
+	if (room)
+		put_own(me, s, place);
+	return room;
+}
+
+void exsi_pool_recall_own(struct exsi_pool *p, struct exsi_pool_worker *w)
+{
+	if (!exsi_pool_in_order(p))
+		recall(p, &w->own);
 }
 
 void exsi_pool_recall(struct exsi_pool *p)
 {
-	size_t place = atomic_load(&p->ring.head);
-	struct exsi_pool_slot *before = &p->queue, *s;
-
 	exsi_pool_gather(p);
-	while ((s = exsi_ring_withdraw_next(&p->ring, &place))) {
-		link_after(p, before, s);
-		before = s;
+	recall(p, &p->ring);
+	for (struct exsi_list *node = p->workers.next; node != &p->workers; node = node->next)
+		exsi_pool_recall_own(p, worker_in(node));
+}
+
+/* As long as calls take no longer than this, on average, a worker takes twice as many the next time. */
+enum { SHORT_CALL = 2000 /* ns */, MOST_SHARED = 32 };
+
+static void learn_share(struct exsi_pool_worker *me)
+{
+	size_t started = atomic_load_explicit(&me->started, memory_order_relaxed);
+	uint64_t now = exsi_now();
+	bool brief = now - me->shared_since < (started - me->shared_at) * SHORT_CALL;
+
+	me->share = !brief ? 1 : me->share < MOST_SHARED ? 2 * me->share : me->share;
+	me->shared_since = now;
+	me->shared_at = started;
+}
+
+/* The oldest of the queue, so that the worker begins with the oldest: not more than is left for each of the others. */
+static void take_share(struct exsi_pool *p, struct exsi_pool_worker *me)
+{
+	struct exsi_pool_slot *s = &p->queue, *prev;
+	size_t fair = p->stats.queued / (exsi_pool_runnable(p) + !exsi_pool_runnable(p)), n, place;
+
+	learn_share(me);
+	n = fair < me->share ? fair : me->share;
+	for (size_t i = 0; i < (n ? n : 1); i++)
+		s = slot_of(s->link.next);
+	for (; s != &p->queue && exsi_ring_has_room(&me->own, &place); s = prev) {
+		prev = (struct exsi_pool_slot *)at(s);
+		unlink_queued(p, s);
+		put_own(me, s, place);
 	}
 }
+
+/* Half of what one of the others has, the oldest. It is not said where the calls are meanwhile: that takes the lock. */
+static void take_from_others(struct exsi_pool *p, struct exsi_pool_worker *me)
+{
+	struct exsi_pool_slot *s;
+	size_t place, n = 0;
+
+	for (struct exsi_list *node = me->all.next; node != &me->all && !n; node = node->next) {
+		if (node == &p->workers)
+			continue;
+		struct exsi_pool_worker *other = worker_in(node);
+		size_t half = (exsi_ring_count(&other->own) + 1) / 2;
+		while (n < half && exsi_ring_has_room(&me->own, &place) && (s = exsi_ring_get(&other->own))) {
+			put_own(me, s, place);
+			n++;
+		}
+	}
+}
+
+void exsi_pool_fill(struct exsi_pool *p, struct exsi_pool_worker *me)
+{
+	exsi_pool_gather(p);
+	if (exsi_pool_in_order(p) && !exsi_pool_is_limited(p))
+		fill_ring(p);
+	else if (!exsi_pool_in_order(p) && p->stats.queued)
+		take_share(p, me);
+	else if (!exsi_pool_in_order(p) && !exsi_ring_count(&me->own))
+		take_from_others(p, me);
+}
+
+/* --- the next --- */
 
 /* A canceller with the token finds the slot out only when nothing here touches the call any more. */
 static exs_future *claim(struct exsi_pool *p, struct exsi_pool_slot *s)
@@ -165,22 +269,42 @@ static exs_future *claim(struct exsi_pool *p, struct exsi_pool_slot *s)
 	return mine ? f : NULL;
 }
 
-exs_future *exsi_pool_next(struct exsi_pool *p)
+/* Own calls are no reason to let those in the queue wait for ever. */
+enum { OWN_IN_A_ROW = 64 };
+
+static struct exsi_pool_slot *next_slot(struct exsi_pool *p, struct exsi_pool_worker *me)
+{
+	if (exsi_pool_in_order(p))
+		return exsi_ring_get(&p->ring);
+	if (++me->in_a_row % OWN_IN_A_ROW == 0 && !exsi_inbox_is_empty(&p->inbox))
+		return NULL;
+	return exsi_ring_pop(&me->own);
+}
+
+exs_future *exsi_pool_next(struct exsi_pool *p, struct exsi_pool_worker *me)
 {
 	struct exsi_pool_slot *s;
 	exs_future *f = NULL;
 
-	if (is_limited(p)) {
+	if (exsi_pool_is_limited(p)) {
 		while (!f && p->stats.queued)
 			f = claim(p, exsi_pool_shift(p));
 		return f;
 	}
-	while (!f && (s = exsi_ring_get(&p->ring)))
+	while (!f && (s = next_slot(p, me)))
 		f = claim(p, s);
 	return f;
 }
 
 /* --- anywhere --- */
+
+/* A worker that has calls of its own is there: it ends with the lock, once it has none. */
+static bool withdraw(struct exsi_pool *p, struct exsi_pool_slot *s, uintptr_t where)
+{
+	if ((where & EXSI_POOL_WHERE) == EXSI_POOL_RING)
+		return exsi_ring_withdraw(&p->ring, place_in_ring(where), s);
+	return exsi_ring_withdraw_item(&((struct exsi_pool_worker *)(where & ~(uintptr_t)EXSI_POOL_WHERE))->own, s);
+}
 
 /* false: it is between two places, for some instructions of another thread. */
 static bool try_remove(struct exsi_pool *p, struct exsi_pool_slot *s)
@@ -189,8 +313,8 @@ static bool try_remove(struct exsi_pool *p, struct exsi_pool_slot *s)
 
 	if (where == EXSI_POOL_COMING)
 		return false; /* it is parked, and its submitter is about to push it */
-	if (where & EXSI_POOL_RING) {
-		if (!exsi_ring_withdraw(&p->ring, place_in_ring(where), s))
+	if ((where & EXSI_POOL_WHERE) >= EXSI_POOL_RING) {
+		if (!withdraw(p, s, where))
 			return false; /* a worker has got it, and is about to find that it has been claimed */
 		set_at(s, EXSI_POOL_OUT);
 	} else if (where != EXSI_POOL_OUT) {

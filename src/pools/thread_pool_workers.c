@@ -25,8 +25,9 @@ static void run_call(struct exsi_pool *p, struct exsi_pool_run *run)
 /* The next that is ready, as the current; NULL: none. Who looks at what is current waits while it is being fetched. */
 static exs_future *fetch(struct exsi_pool *p, struct exsi_pool_worker *me)
 {
-	atomic_store(&me->current, EXSI_POOL_FETCHING); /* before the ring is looked at */
-	exs_future *f = exsi_pool_next(p);
+	/* Released by what takes a call out of a ring: who misses it there sees this. */
+	atomic_store_explicit(&me->current, EXSI_POOL_FETCHING, memory_order_relaxed);
+	exs_future *f = exsi_pool_next(p, me);
 
 	atomic_store_explicit(&me->current, (uintptr_t)f, memory_order_release);
 	if (!f)
@@ -46,20 +47,32 @@ static void clear_current(struct exsi_pool_worker *me, exs_future *f)
 	}
 }
 
+/* A shutdown cancels what it finds not begun. This call it may have missed, but still finds as the current one: until it is done. */
+static void cancel_current(struct exsi_pool_worker *me, exs_future *f)
+{
+	exs_result r = exs_cancelled();
+
+	exsi_hold(f);
+	exsi_note_cause(f, EXS_CAUSE_SHUTDOWN);
+	exs_call_resume(f, me->pool->x, EXS_UP, &r);
+	clear_current(me, f);
+	exsi_drop(f);
+}
+
 /* The current is none any more before it goes on: it may be gone then. */
 static void run_current(struct exsi_pool_worker *me, exs_future *f)
 {
 	exs_executor *x = me->pool->x;
-	exs_result r = exs_cancelled();
-
 	enum exsi_owed owed = exsi_owed(f, x); /* a shutdown may have looked when it was in no place */
+	exs_result r;
 
+	if (owed == EXSI_OWED_CANCEL) {
+		cancel_current(me, f);
+		return;
+	}
 	if (owed == EXSI_OWED_FAILURE)
 		exsi_force(f);
-	if (owed == EXSI_OWED_CANCEL)
-		exsi_note_cause(f, EXS_CAUSE_SHUTDOWN);
-	else
-		exs_call_run(f, &r);
+	exs_call_run(f, &r);
 	clear_current(me, f);
 	exs_call_resume(f, x, EXS_UP, &r);
 }
@@ -67,9 +80,9 @@ static void run_current(struct exsi_pool_worker *me, exs_future *f)
 /* With the lock, which it leaves; false: there was nothing. Goes on until no call is ready, or more workers are there than may be. */
 static bool run_ready(struct exsi_pool *p, struct exsi_pool_worker *me)
 {
-	bool limited = p->options.queue_limit != SIZE_MAX;
+	bool limited = exsi_pool_is_limited(p);
 
-	exsi_pool_fill(p);
+	exsi_pool_fill(p, me);
 	exs_future *f = fetch(p, me);
 	if (!f)
 		return false;
@@ -141,7 +154,7 @@ static bool has_come(void *pool)
 /* Looks for a while whether something comes before it sleeps: one at a time. */
 static bool spin(struct exsi_pool *p, struct exsi_pool_worker *me)
 {
-	if (atomic_load(&p->spinning) || p->options.queue_limit != SIZE_MAX)
+	if (atomic_load(&p->spinning) || exsi_pool_is_limited(p))
 		return false;
 	atomic_store(&p->spinning, true);
 	p->stats.idle++;
@@ -276,11 +289,12 @@ static bool serve(struct exsi_pool *p, struct exsi_pool_worker *me)
 }
 
 /* Is not counted any more; false: what has come meanwhile needs it. */
-static bool leave(struct exsi_pool *p)
+static bool leave(struct exsi_pool *p, struct exsi_pool_worker *me)
 {
 	p->stats.workers--;
 	exsi_pool_set_mode(p);
 	exsi_pool_gather(p);
+	exsi_pool_recall_own(p, me);
 	if (!exsi_pool_queued(p) || !exsi_pool_lacks_worker(p, 0))
 		return true;
 	p->stats.workers++;
@@ -294,15 +308,16 @@ static void work(struct exsi_pool *p, struct exsi_pool_worker *me)
 	exsi_pool_lock(p);
 	p->stats.idle--;
 	exsi_list_append(&p->workers, &me->all);
+	me->serves = true;
 	do
 		retired = serve(p, me);
-	while (!leave(p));
+	while (!leave(p, me));
+	me->serves = false;
 	exsi_list_remove(&me->all);
 	p->stats.started += atomic_load(&me->started);
 	p->stats.retired += retired;
 	if (exsi_pool_queued(p))
 		exsi_pool_wake_one(p); /* what woke this one may have been meant for work */
-	look_at_oldest(p);
 	exsi_pool_unlock(p);
 }
 
@@ -414,11 +429,11 @@ static struct exsi_pool_worker *worker_of(struct exsi_worker *w)
 	return EXSI_CONTAINER_OF(w, struct exsi_pool_worker, base);
 }
 
-bool exsi_pool_own_worker(const struct exsi_pool *p)
+struct exsi_pool_worker *exsi_pool_own_worker(const struct exsi_pool *p)
 {
 	struct exsi_worker *w = exsi_self()->worker;
 
-	return w && w->help == worker_help && worker_of(w)->pool == p;
+	return w && w->help == worker_help && worker_of(w)->pool == p ? worker_of(w) : NULL;
 }
 
 static void *worker_state(struct exsi_worker *w, exs_future *f)
@@ -443,21 +458,34 @@ struct help {
 	struct exsi_pool_run run;
 };
 
-/* Takes it out of the queue, to be run here. */
-static bool take_over(exs_future *f, void *arg)
+/* Takes it out of where it is queued, to be run here. */
+static bool take_over(struct exsi_pool *p, exs_future *f, struct exsi_pool_run *run)
 {
-	struct help *help = arg;
-	struct exsi_pool *p = help->pool;
-
-	if (!exsi_stands_on(f, p->x))
-		return false;
 	exsi_pool_lock(p);
 	bool mine = exsi_call_claim_run(f);
 	if (mine) {
 		exsi_pool_remove(p, exsi_slot(f, p->x));
-		exsi_pool_begin_run(p, &help->run, f);
+		exsi_pool_begin_run(p, run, f);
 	}
 	exsi_pool_unlock(p);
+	return mine;
+}
+
+static bool help_with(exs_future *f, void *arg)
+{
+	struct help *help = arg;
+
+	return exsi_stands_on(f, help->pool->x) && take_over(help->pool, f, &help->run);
+}
+
+bool exsi_pool_run_here(exs_executor *x, exs_future *f)
+{
+	struct exsi_pool *p = exsi_state(x);
+	struct exsi_pool_run run;
+	bool mine = take_over(p, f, &run);
+
+	if (mine)
+		run_call(p, &run);
 	return mine;
 }
 
@@ -467,7 +495,7 @@ static bool worker_help(struct exsi_worker *w, exs_future *f)
 	struct help help = {.pool = me->pool};
 
 	me->heard = atomic_load(&me->pool->news);
-	if (me->depth >= MAX_HELP || !exsi_find_work(f, take_over, &help))
+	if (me->depth >= MAX_HELP || !exsi_find_work(f, help_with, &help))
 		return false;
 	me->depth++;
 	run_call(me->pool, &help.run);
@@ -529,6 +557,7 @@ static int worker_block(struct exsi_worker *w, bool concerned, const struct exsi
 	p->stats.waiting++;
 	exsi_pool_set_mode(p);
 	exsi_pool_gather(p);
+	exsi_pool_recall_own(p, me);
 	bool stuck = is_stuck(p);
 	unsigned news = atomic_load(&p->news);
 	if (stuck && nudge && me->heard != news)

@@ -82,7 +82,7 @@ mutant callbacks_of_shutdown_have_no_frame executor/shutdown.c races races/shutd
 mutant fifo_broken pools/thread_pool_queue.c thread_pool thread_pool/first_in_first_out \
 	'/^struct exsi_pool_slot \*exsi_pool_shift/,/^}/s/slot_of\(p->queue\.link\.next\)/(struct exsi_pool_slot *)at(\&p->queue)/'
 mutant late_call_not_heard_of pools/thread_pool.c thread_pool thread_pool/waiter_runs_what_comes_late \
-	'/^static void pool_news/,/^}/s/count_news\(p\);/;/'
+	'/^static void pool_news/,/^}/s/exsi_pool_count_news\(p\);/;/'
 mutant left_by_the_last_worker pools/thread_pool_workers.c thread_pool thread_pool/waiter_runs_what_the_last_worker_leaves \
 	's/^\telse if \(stuck \&\& exsi_pool_queued\(p\)\)/\telse if (false)/'
 mutant edeadlk_not_answered pools/thread_pool_workers.c thread_pool thread_pool/last_worker_that_would_wait_is_told \
@@ -97,13 +97,25 @@ mutant queue_one_too_long pools/thread_pool.c thread_pool thread_pool/full_queue
 	's/p->stats\.queued >= p->options\.queue_limit/p->stats.queued > p->options.queue_limit/'
 mutant worker_not_woken pools/thread_pool_workers.c thread_pool_workers thread_pool_workers/newest_idle_one_is_woken \
 	'/^void exsi_pool_attend/,/^}/s/exsi_pool_wake_one\(p\);/;/'
-mutant push_not_attended pools/thread_pool.c stress stress/random_schedules \
-	's/if \(parked && !top && atomic_load\(&p->mode\) & EXSI_POOL_ATTEND\)/if (false)/'
-mutant sleeps_without_a_last_look pools/thread_pool_workers.c stress stress/random_schedules \
+mutant push_not_attended pools/thread_pool.c thread_pool_order thread_pool_order/parks_and_wakes_at_every_submit \
+	's/^\treturn !top;/\treturn false;/'
+mutant own_submit_not_attended pools/thread_pool.c thread_pool_order thread_pool_order/idle_ones_take_from_the_busy \
+	's/\(put_own\(p, me, s\) \|\| push\(p, s\)\)/(put_own(p, me, s) ? 0 : push(p, s))/'
+mutant others_not_robbed pools/thread_pool_queue.c thread_pool_order thread_pool_order/none_is_stuck_behind_a_long_one \
+	's/^\t\ttake_from_others\(p, me\);/\t\t;/'
+mutant own_calls_keep_others_out pools/thread_pool_queue.c thread_pool_order thread_pool_order/own_calls_let_others_in \
+	's/\+\+me->in_a_row % OWN_IN_A_ROW == 0/false/'
+mutant shutdown_misses_own_submits pools/thread_pool_queue.c thread_pool_order thread_pool_order/shutdown_finds_own_submits \
+	's/^\t\texsi_pool_recall_own\(p, worker_in\(node\)\);/\t\t;/'
+mutant limited_wait_runs_tasks future/wait.c thread_pool_order thread_pool_order/waiter_with_a_limit_does_not \
+	's/deadline == EXSI_NEVER && exsi_run_awaited/exsi_run_awaited/'
+mutant cancelled_without_being_current pools/thread_pool_workers.c races races/workers_take_calls_while_a_pool_is_shut_down \
+	'/^static void cancel_current/,/^}/{s/exsi_hold\(f\);/exsi_hold(f); clear_current(me, f); for (int i = 0; i < 20; i++) exsi_relax(99);/; /^\tclear_current\(me, f\);$/d}'
+mutant sleeps_without_a_last_look pools/thread_pool_workers.c thread_pool_order thread_pool_order/parks_and_wakes_at_every_submit \
 	's/^\t       exsi_inbox_is_empty\(&p->inbox\)\) \{/\t       true) {/'
-mutant cancelled_before_it_is_pushed pools/thread_pool_queue.c stress stress/random_schedules \
+mutant cancelled_before_it_is_pushed pools/thread_pool_queue.c thread_pool_order thread_pool_order/cancel_while_it_is_pushed \
 	's/return false; (\/\* it is parked)/return true; \1/'
-mutant cancelled_while_a_worker_has_it pools/thread_pool_queue.c stress stress/random_schedules \
+mutant cancelled_while_a_worker_has_it pools/thread_pool_queue.c thread_pool_order thread_pool_order/cancel_while_it_is_taken \
 	's/return false; (\/\* a worker has got it)/return true; \1/'
 mutant what_runs_is_not_visited pools/thread_pool_queue.c shutdown shutdown/stronger_modes_follow \
 	's/^\tvisit\(\(exs_future \*\)f, arg\);//'
@@ -122,7 +134,7 @@ mutant dropped_calls_recurse pools/thread_pool.c thread_pool thread_pool/dropped
 mutant retired_below_the_minimum pools/thread_pool_workers.c thread_pool_workers thread_pool_workers/who_stays_sleeps_without_end \
 	's/exsi_pool_runnable\(p\) > p->options\.min_workers/exsi_pool_runnable(p) >= p->options.min_workers/'
 mutant next_oldest_not_told pools/thread_pool_workers.c thread_pool_workers thread_pool_workers/idle_ones_retire_down_to_the_minimum \
-	'/^static void work\(/,/^}/s/look_at_oldest\(p\);/;/'
+	'/^static bool serve\(/,/^}/s/look_at_oldest\(p\);/;/'
 mutant oldest_is_woken pools/thread_pool_workers.c thread_pool_workers thread_pool_workers/newest_idle_one_is_woken \
 	'/^void exsi_pool_attend/,/^}/s/exsi_pool_wake_one\(p\);/if (p->oldest \&\& !p->waking) p->waking = p->to_wake = p->oldest;/'
 mutant failed_setup_leaves_the_queue pools/thread_pool_workers.c thread_pool_workers thread_pool_workers/setup_of_the_only_one_fails \
@@ -266,7 +278,7 @@ mutant throttle_lets_one_more_in decorators/throttle_line.c throttle throttle/re
 mutant throttle_who_leaves_does_not_look decorators/throttle_line.c throttle throttle/reaches_its_limit_and_keeps_it \
 	's/return line->ticker\.x \|\| atomic_load\(&line->waiting\);/return line->ticker.x;/'
 mutant throttle_of_zero_lets_in decorators/throttle_line.c throttle throttle/zero_lets_nothing_begin \
-	's/line->limit == EXS_UNLIMITED \|\|/line->limit == 0 ||/'
+	's/line->limit != EXS_UNLIMITED && below >= line->limit/line->limit \&\& below >= line->limit/'
 mutant cancelled_one_stays_in_the_throttle decorators/throttle_line.c throttle throttle/cancel_removes_a_waiting_call \
 	'/^exs_step exsi_line_cancel/,/^}/s/^\t\ttake\(line, &s->node\);/\t\t;/'
 mutant throttle_lets_all_blocked_go decorators/throttle_line.c throttle throttle/blocked_submitters_let_go_by_number \

@@ -95,7 +95,7 @@ run() {
 	local delay=0 seconds=${limits[$2:$3]:-60} chains=${3#*@}
 	case $2 in
 	stress) delay=400 ;; # where a fault shows only when threads meet
-	set | races) delay=20 ;;
+	set | races | thread_pool_order) delay=20 ;;
 	esac
 	[[ $3 == *@* ]] || chains='*'
 	EXS_TEST_DELAY=$delay EXS_TEST_TIMEOUT=$seconds EXS_TEST_CHAIN=$chains timeout 60 "$1" --only "${3%@*}" >"$4" 2>&1
@@ -104,7 +104,7 @@ run() {
 # As run, but true if the test fails. The random schedules are given more of them before a fault counts as not caught.
 search() {
 	local turn turns=1
-	[[ $2 != stress && $2 != races ]] || turns=4
+	[[ $2 != stress && $2 != races && $2 != thread_pool_order ]] || turns=4
 	for ((turn = 0; turn < turns; turn++)); do
 		run "$@" || return 0
 	done
