@@ -70,12 +70,11 @@ static exs_result submit_some(void *arg, exs_context *ctx)
 	return exs_ok(NULL, NULL);
 }
 
-static void family_end(struct family *family)
+static void family_end(struct family *family, unsigned cancelled)
 {
 	for (unsigned i = 0; i < SOME; i++) {
 		wait_done(family->f[i]);
-		CHECK_INT(exs_future_state(family->f[i]),
-			  i < family->cancelled ? EXS_STATE_CANCELLED : EXS_STATE_VALUE);
+		CHECK_INT(exs_future_state(family->f[i]), i < cancelled ? EXS_STATE_CANCELLED : EXS_STATE_VALUE);
 		exs_future_unref(family->f[i]);
 	}
 	exs_executor_free(family->ex);
@@ -86,7 +85,7 @@ TEST(thread_pool_order, own_submits_latest_first)
 	struct family family = {.ex = any_order(1)};
 
 	expect_value(exs_submit(family.ex, submit_some, &family), NULL);
-	family_end(&family);
+	family_end(&family, 0);
 	for (unsigned i = 0; i < SOME; i++)
 		CHECK_INT(family.order[i], SOME - 1 - i);
 }
@@ -96,7 +95,7 @@ TEST(thread_pool_order, own_submits_in_order)
 	struct family family = {.ex = exs_thread_pool(1)};
 
 	expect_value(exs_submit(family.ex, submit_some, &family), NULL);
-	family_end(&family);
+	family_end(&family, 0);
 	for (unsigned i = 0; i < SOME; i++)
 		CHECK_INT(family.order[i], i);
 }
@@ -108,7 +107,7 @@ TEST(thread_pool_order, limited_queue_in_order)
 		.ex = pool_made((exs_thread_pool_options){.workers = 1, .order = EXS_ANY_ORDER, .queue_limit = 3})};
 
 	expect_value(exs_submit(family.ex, submit_some, &family), NULL);
-	family_end(&family);
+	family_end(&family, 0);
 	for (unsigned i = 0; i < SOME; i++)
 		CHECK_INT(family.order[i], i);
 }
@@ -118,7 +117,7 @@ TEST(thread_pool_order, own_submits_cancelled)
 	struct family family = {.ex = any_order(1), .cancelled = 2};
 
 	expect_value(exs_submit(family.ex, submit_some, &family), NULL);
-	family_end(&family);
+	family_end(&family, 2);
 	CHECK_INT(atomic_load(&family.begun), SOME - 2);
 }
 
@@ -128,7 +127,7 @@ TEST(thread_pool_order, idle_ones_take_from_the_busy)
 	for (unsigned long round = 0; round < harness_rounds(200); round++) {
 		struct family family = {.ex = any_order(2), .wait_for = SOME};
 		expect_value(exs_submit(family.ex, submit_some, &family), NULL);
-		family_end(&family);
+		family_end(&family, 0);
 	}
 }
 
@@ -201,10 +200,9 @@ TEST(thread_pool_order, shutdown_finds_own_submits)
 		sched_yield();
 	CHECK_INT(exs_executor_pending(pool), SOME + 1);
 	CHECK_INT(exs_shutdown(pool, EXS_CANCEL_QUEUED, 0), 1);
-	family.cancelled = SOME;
 	expect_code(f, &exs_domain_exs, EXS_ESHUTDOWN);
 	CHECK_INT(exs_shutdown(pool, EXS_CANCEL_ALL, EXS_FOREVER), 0);
-	family_end(&family);
+	family_end(&family, SOME);
 }
 
 /* --- a waiter that runs what it waits for --- */
