@@ -98,12 +98,11 @@ void exsi_spin_slept(struct exsi_patience *p, bool begins)
 		p->lost = false;
 }
 
-unsigned exsi_stripe(void)
+unsigned exsi_stripe_first(void)
 {
 	static atomic_uint next;
 
-	if (!exsi_thread.stripe)
-		exsi_thread.stripe = atomic_fetch_add(&next, 1) % EXSI_STRIPES + 1;
+	exsi_thread.stripe = atomic_fetch_add(&next, 1) % EXSI_STRIPES + 1;
 	return exsi_thread.stripe - 1;
 }
 

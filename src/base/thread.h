@@ -121,7 +121,12 @@ static inline struct exsi_self *exsi_self(void)
 }
 
 /* This thread's stripe of counters, below EXSI_STRIPES: threads take turns. */
-unsigned exsi_stripe(void);
+unsigned exsi_stripe_first(void);
+
+static inline unsigned exsi_stripe(void)
+{
+	return exsi_thread.stripe ? exsi_thread.stripe - 1 : exsi_stripe_first();
+}
 
 /* While user code may run on behalf of an executor's chain on this thread. */
 struct exsi_frame {

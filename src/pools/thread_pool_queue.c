@@ -124,15 +124,18 @@ static size_t place_in_ring(uintptr_t where)
 	return where >> 2;
 }
 
+static void put_into_ring(struct exsi_pool *p, struct exsi_pool_slot *s, size_t place)
+{
+	set_at(s, in_ring(place));
+	exsi_ring_put(&p->ring, place, s, memory_order_release);
+}
+
 static void fill_ring(struct exsi_pool *p)
 {
 	size_t place;
 
-	while (p->stats.queued && exsi_ring_has_room(&p->ring, &place)) {
-		struct exsi_pool_slot *s = exsi_pool_shift(p);
-		set_at(s, in_ring(place));
-		exsi_ring_put(&p->ring, place, s, memory_order_release);
-	}
+	while (p->stats.queued && exsi_ring_has_room(&p->ring, &place))
+		put_into_ring(p, exsi_pool_shift(p), place);
 }
 
 /* What is in the ring comes first in the queue. */

@@ -63,7 +63,8 @@ static void cancel_current(struct exsi_pool_worker *me, exs_future *f)
 static void run_current(struct exsi_pool_worker *me, exs_future *f)
 {
 	exs_executor *x = me->pool->x;
-	enum exsi_owed owed = exsi_owed(f, x); /* a shutdown may have looked when it was in no place */
+	/* A shutdown, if there was one, may have looked when it was in no place. */
+	enum exsi_owed owed = atomic_load(&me->pool->closings) ? exsi_owed(f, x) : EXSI_OWED_NOTHING;
 	exs_result r;
 
 	if (owed == EXSI_OWED_CANCEL) {
