@@ -92,8 +92,8 @@ source_faults() {
 	in_source source $set '#define twice(x) (2 * (x))' 'not allowed: function-like macros'
 	in_source source $set 'static void end(void) { abort(); }' 'not allowed: ending the process'
 	in_source source $set 'static void say(void) { printf("x"); }' 'not allowed: ending the process, printing'
-	in_source headers include/executors/set.h 'void exs_f(unknown_type *x);' 'executors/set\.h: not C11'
-	in_source headers include/executors/set.h 'void exs_f(int class);' 'executors/set\.h: not C\+\+17'
+	in_source headers include/executors/set.h 'void exs_f(unknown_type *x);' 'executors/set\.h: not C11' include/executors/set.h
+	in_source headers include/executors/set.h 'void exs_f(int class);' 'executors/set\.h: not C\+\+17' include/executors/set.h
 	in_source readme $retry '/* a line more */' '^-.* retry\.c [0-9]+'
 	in_source readme README.md '<!-- from nowhere.c -->' 'there is no nowhere\.c'
 	in_source format $set 'static int  two;' 'clang-format-violations'
