@@ -279,9 +279,7 @@ static struct exsi_pool_slot *next_slot(struct exsi_pool *p, struct exsi_pool_wo
 {
 	if (exsi_pool_in_order(p))
 		return exsi_ring_get(&p->ring);
-	if (++me->in_a_row % OWN_IN_A_ROW == 0 && !exsi_inbox_is_empty(&p->inbox))
-		return NULL;
-	return exsi_ring_pop(&me->own);
+	return ++me->in_a_row % OWN_IN_A_ROW ? exsi_ring_pop(&me->own) : NULL;
 }
 
 exs_future *exsi_pool_next(struct exsi_pool *p, struct exsi_pool_worker *me)

@@ -104,7 +104,7 @@ mutant own_submit_not_attended pools/thread_pool.c thread_pool_order thread_pool
 mutant others_not_robbed pools/thread_pool_queue.c thread_pool_order thread_pool_order/none_is_stuck_behind_a_long_one \
 	's/^\t\ttake_from_others\(p, me\);/\t\t;/'
 mutant own_calls_keep_others_out pools/thread_pool_queue.c thread_pool_order thread_pool_order/own_calls_let_others_in \
-	's/\+\+me->in_a_row % OWN_IN_A_ROW == 0/false/'
+	's/\+\+me->in_a_row % OWN_IN_A_ROW \?/true ?/'
 mutant shutdown_misses_own_submits pools/thread_pool_queue.c thread_pool_order thread_pool_order/shutdown_finds_own_submits \
 	's/^\t\texsi_pool_recall_own\(p, worker_in\(node\)\);/\t\t;/'
 mutant limited_wait_runs_tasks future/wait.c thread_pool_order thread_pool_order/waiter_with_a_limit_does_not \
