@@ -695,6 +695,39 @@ static void set(void)
 	drop_promises(p, f, n);
 }
 
+/* The last one keeps the first, or there is none; its context is freed in any case. */
+static atomic_uint contexts;
+
+static void count_context(void *unused)
+{
+	(void)unused;
+	atomic_fetch_add(&contexts, 1);
+}
+
+static exs_result same_outcome(void *unused, exs_result in)
+{
+	(void)unused;
+	return in;
+}
+
+static void functions(void)
+{
+	exs_future *f;
+	exs_promise *p = exs_promise_new(&f);
+	unsigned before = atomic_load(&contexts);
+
+	if (!p)
+		return;
+	exs_future *g = exs_future_map(exs_future_ref(f), same_outcome, NULL, NULL, count_context);
+	exs_future *h = g ? exs_future_map(g, same_outcome, NULL, NULL, count_context) : NULL;
+	exs_promise_complete(p, exs_ok(p, NULL));
+	CHECK_INT(atomic_load(&contexts) - before, g ? 2 : 1);
+	CHECK(!h || exs_future_value(h) == p);
+	exs_promise_free(p);
+	exs_future_unref(f);
+	exs_future_unref(h);
+}
+
 static void waits(void)
 {
 	exs_promise *p[SEVERAL];
@@ -730,6 +763,7 @@ TEST(oom, futures)
 	everything_fails(callbacks, 4, 0);
 	everything_fails(callbacks_on_a_loop, 10, 0);
 	everything_fails(set, SEVERAL + 1 + SEVERAL + 3, 0);
+	everything_fails(functions, 3, 0);
 	everything_fails(waits, SEVERAL + 3, 0);
 	everything_fails(cancel_all, SEVERAL + 1, 0);
 }

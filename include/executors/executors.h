@@ -14,6 +14,7 @@
 #include <executors/executor.h>
 #include <executors/flat_bind.h>
 #include <executors/flat_map.h>
+#include <executors/functions.h>
 #include <executors/future.h>
 #include <executors/inline.h>
 #include <executors/layer.h>

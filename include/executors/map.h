@@ -8,10 +8,6 @@
 extern "C" {
 #endif
 
-/* Takes over `in`, a value or an error, and answers the outcome that takes its place (exs_ok, exs_fail or exs_cancelled). in itself
-   may be answered: then the value, or the error's identity, is kept. Anything else is an error EXS_EINVAL. */
-typedef exs_result exs_map_fn(void *ctx, exs_result in);
-
 /* New executor around ex, which it takes over, also on failure: fn(ctx, value) when the delegate has answered a value,
    error_fn(ctx, error) when it has failed; error_fn does not see what fn answers. Either may be NULL: that outcome passes as it is.
    A cancelled call always does. They run on the thread that completes the delegate's call (thread_pool: a worker; inline: the

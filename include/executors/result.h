@@ -51,6 +51,10 @@ static inline exs_result exs_cancelled(void)
 /* Destroys the value or drops the error, and leaves an empty value. May run user code (the destructor). */
 EXS_API void exs_result_clear(exs_result *result);
 
+/* Takes over `in`, a value or an error, and answers the outcome that takes its place (exs_ok, exs_fail or exs_cancelled). in itself
+   may be answered: then the value, or the error's identity, is kept. Anything else is an error EXS_EINVAL. */
+typedef exs_result exs_map_fn(void *ctx, exs_result in);
+
 #ifdef __cplusplus
 }
 #endif

@@ -115,6 +115,8 @@ exs_future *exsi_child(exs_future *f)
 	exs_executor *x = exsi_is_call(f) ? exsi_parked_at(f) : NULL;
 	if (x && x->ops.child)
 		x->ops.child(x, f, exsi_slot(f, x), hold_child, &child);
+	else if (!exs_future_is_done(f) && f->source->input)
+		child = f->source->input(f);
 	exsi_unpin();
 	return child;
 }
@@ -288,7 +290,7 @@ static exs_executor *layer_new(const exs_layer_ops *ops, exs_executor *inner, si
 	if (!x)
 		return exsi_fail_null(EXS_ENOMEM, "%s: out of memory", known.type);
 	exsi_fork_watch();
-	x->source = (struct exsi_source){source_cancel, source_cancel_many, time_left, exsi_parent, false};
+	x->source = (struct exsi_source){source_cancel, source_cancel_many, time_left, exsi_parent, false, NULL};
 	x->ops = known;
 	x->size = (uint32_t)(slot_size + 7) / 8 * 8;
 	atomic_init(&x->refs, 1);

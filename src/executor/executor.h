@@ -252,7 +252,7 @@ void exsi_unpin(void);
 
 /* For a waiting thread that has a reference of f. Is f a call, not done, whose chain stands on this leaf? */
 bool exsi_stands_on(exs_future *f, const exs_executor *leaf);
-/* What does the work of f where it is parked (child), with a reference of exsi_hold, or NULL. */
+/* What does the work of f where it is parked (child), or what it is made of, with a reference of exsi_hold; or NULL. */
 exs_future *exsi_child(exs_future *f);
 /* Does test hold for f, for what does its work, for what does the work of that, and so on? */
 bool exsi_find_work(exs_future *f, bool (*test)(exs_future *, void *), void *arg);

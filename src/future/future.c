@@ -27,14 +27,24 @@ void exsi_future_init(exs_future *f, const struct exsi_source *source, unsigned 
 /* --- references --- */
 
 /* Nobody can add to the last reference but who has it: then there is no need to count it down. */
-static void release(exs_future *f, unsigned unit)
+static bool release_one(exs_future *f, unsigned unit)
 {
 	if (atomic_load_explicit(&f->refs, memory_order_acquire) != unit && atomic_fetch_sub(&f->refs, unit) != unit)
-		return;
+		return false;
 	observe(f, 2);
 	if (!(atomic_load(&f->state) & EXSI_FORCED))
 		exs_result_clear(&f->result);
-	exsi_free(f);
+	return true;
+}
+
+static void release(exs_future *f, unsigned unit)
+{
+	while (f && release_one(f, unit)) {
+		exs_future *kept = f->story == EXSI_KEEPS ? *(exs_future **)(void *)(f + 1) : NULL;
+		exsi_free(f);
+		f = kept;
+		unit = EXSI_USER_REF;
+	}
 }
 
 void exsi_hold(exs_future *f)
@@ -175,6 +185,7 @@ void exsi_continue(void)
 	for (struct telling *t = telling; t; t = t->outer)
 		while ((n = take_continuation(t)))
 			n->fn(t->future, n);
+	exsi_run_due();
 }
 
 bool exsi_node_add(exs_future *f, struct exsi_node *node)
@@ -541,19 +552,27 @@ exs_error *exs_future_error(exs_future *f)
 	return r.kind == EXS_KIND_ERROR ? r.error : NULL;
 }
 
-int exs_future_take(exs_future *f, exs_result *result)
+int exsi_take(exs_future *f, exs_result *result)
 {
-	if (!f || !result)
-		return exsi_fail(EXS_EINVAL, "exs_future_take: %s is NULL", f ? "result" : "future");
 	/* A sole reference stays sole: nobody else can add one. */
-	if (!exs_future_is_done(f) || (atomic_load(&f->refs) & EXSI_USER_REFS) != 1)
-		return exsi_fail(EXS_EBUSY,
-				 "exs_future_take: the future is not done, or somebody else has a reference");
+	if (!exs_future_is_done(f) || (atomic_load(&f->refs) & EXSI_USER_REFS) != 1 || f->story == EXSI_KEEPS)
+		return EXS_EBUSY;
 	*result = exs_future_result(f);
 	if (result->kind == EXS_KIND_ERROR)
 		exs_error_ref(result->error);
 	else if (result->kind == EXS_KIND_VALUE)
 		f->result = exs_ok(NULL, NULL);
+	return EXS_OK;
+}
+
+int exs_future_take(exs_future *f, exs_result *result)
+{
+	if (!f || !result)
+		return exsi_fail(EXS_EINVAL, "exs_future_take: %s is NULL", f ? "result" : "future");
+	if (exsi_take(f, result))
+		return exsi_fail(EXS_EBUSY,
+				 "exs_future_take: the future is not done, or somebody else has a reference, "
+				 "of it or of the one whose value it has (exs_future_map)");
 	return EXS_OK;
 }
 

@@ -67,6 +67,9 @@ struct exsi_source {
 	double (*time_left)(exs_future *future);   /* task's thread only; seconds, EXS_FOREVER */
 	exs_future *(*parent)(exs_future *future); /* task's thread only; the call this one does the work of, or NULL */
 	bool extra_starts; /* of a child: what it may start its parent does not count in its max */
+	exs_future *(*input)(
+		exs_future *
+			future); /* of one made of another: that, with a reference of exsi_hold, while it is not done; or NULL */
 };
 
 /* Counts the starts of a call, where the chain can start more than once; lies in the block. */
@@ -103,13 +106,16 @@ struct exs_future {
 		};
 		exs_result result; /* DONE and not FORCED */
 	};
-	uint32_t story; /* offset of the struct exsi_story in the block; 0: none */
+	uint32_t story; /* offset of the struct exsi_story in the block; 0: none; EXSI_KEEPS */
 	uint32_t extra; /* offset of the struct exsi_extra in the block; 0: none */
 };
 
+/* For a story: behind the future lies a pointer to another, of which this one keeps a user reference, as its value is that one's. */
+#define EXSI_KEEPS UINT32_MAX
+
 static inline struct exsi_story *exsi_story(exs_future *f)
 {
-	return f->story ? (struct exsi_story *)(void *)((char *)f + f->story) : NULL;
+	return f->story && f->story != EXSI_KEEPS ? (struct exsi_story *)(void *)((char *)f + f->story) : NULL;
 }
 
 static inline struct exsi_extra *exsi_extra(exs_future *f)
@@ -125,6 +131,9 @@ void exsi_future_init(exs_future *f, const struct exsi_source *source, unsigned 
 
 void exsi_hold(exs_future *f);
 void exsi_drop(exs_future *f);
+
+/* Moves the result out, as exs_future_take. false: not done, or somebody else has a user reference. */
+int exsi_take(exs_future *f, exs_result *result);
 
 /* An invalid result that the user's code answered becomes an error, EXS_EINVAL, which names it. */
 void exsi_check_result(exs_result *r, const char *who);
@@ -169,6 +178,9 @@ struct exsi_node {
 
 /* Before this thread blocks: runs the continuations that wait for callbacks on its stack. */
 void exsi_continue(void);
+
+/* And the functions of futures whose turn has not come on this thread (then.c). */
+void exsi_run_due(void);
 
 /* A call as a member of a scope; lies in its block. The scope's lock guards next, prev and linked. */
 struct exsi_member {

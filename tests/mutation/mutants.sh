@@ -464,3 +464,17 @@ mutant no_room_for_the_rest executor/scope.c oom oom/scopes \
 	's/^\twhile \(\(n = next_untold\(s, calls, room\)\)\) \{/\tif ((n = next_untold(s, calls, room))) {/'
 mutant arena_counts_too_little executor/scope.c scope scope/arena \
 	's/^\tc->used \+= size;/\tc->used += size - ALIGN * (size > ALIGN);/'
+
+# --- functions on futures ---
+mutant mapped_value_of_others_destroyed future/then.c functions functions/map_what_others_have \
+	's/^\tr\.destroy = NULL;//'
+mutant mapped_input_not_kept future/then.c functions functions/map_what_others_have \
+	's/bool keeps = shared/bool keeps = false \&\& shared/'
+mutant map_recurses future/then.c functions functions/a_million_links \
+	's/^\tif \(due\.running\)/\tif (false)/'
+mutant map_not_run_before_a_wait future/future.c functions functions/map_inside_a_function \
+	's/^\texsi_run_due\(\);//'
+mutant map_cancel_not_passed_on future/then.c functions functions/cancel_goes_to_the_input \
+	's/exsi_cancel_next\(input, cause\);/exsi_drop(input);/'
+mutant map_not_seen_through executor/executor.c functions functions/wait_inside_a_task \
+	's/else if \(!exs_future_is_done\(f\) \&\& f->source->input\)/else if (false)/'
