@@ -38,12 +38,17 @@ static inline bool exsi_inbox_push(struct exsi_inbox *inbox, struct exsi_inbox_n
 	return atomic_compare_exchange_weak(&inbox->top, top, node);
 }
 
-/* All, the oldest first, linked by next; NULL: none. Acquires what the pushers wrote. */
+/* All, the latest first, linked by next; NULL: none. Acquires what the pushers wrote. */
+static inline struct exsi_inbox_node *exsi_inbox_take_stack(struct exsi_inbox *inbox)
+{
+	return exsi_inbox_is_empty(inbox) ? NULL : atomic_exchange(&inbox->top, NULL);
+}
+
+/* All, the oldest first. */
 static inline struct exsi_inbox_node *exsi_inbox_take(struct exsi_inbox *inbox)
 {
-	if (exsi_inbox_is_empty(inbox))
-		return NULL;
-	struct exsi_inbox_node *node = atomic_exchange(&inbox->top, NULL), *first = NULL, *next;
+	struct exsi_inbox_node *node = exsi_inbox_take_stack(inbox), *first = NULL, *next;
+
 	for (; node; node = next) {
 		next = node->next;
 		node->next = first;
