@@ -86,7 +86,7 @@ struct exsi_node *exsi_nodes_lock(exs_future *f)
 
 void exsi_nodes_unlock(exs_future *f, struct exsi_node *last)
 {
-	atomic_store(&f->nodes, (uintptr_t)last);
+	atomic_store_explicit(&f->nodes, (uintptr_t)last, memory_order_release);
 }
 
 struct exsi_node *exsi_nodes_append(struct exsi_node *last, struct exsi_node *node)
@@ -115,10 +115,11 @@ struct exsi_node *exsi_nodes_unlink(struct exsi_node *last, struct exsi_node *no
 	return node == last ? prev : last;
 }
 
-/* Takes the watchers and callbacks out of the list; the rest are the hooks of a task that still runs (a forced future). */
-static struct exsi_node *take_nodes(exs_future *f)
+/* Takes the watchers and callbacks out of the list, which is locked, and unlocks it; the rest are the hooks of a task that
+   still runs (a forced future). */
+static struct exsi_node *take_nodes(exs_future *f, struct exsi_node *last)
 {
-	struct exsi_node *last = exsi_nodes_lock(f), *hooks = NULL, *taken = NULL, **tail = &taken;
+	struct exsi_node *hooks = NULL, *taken = NULL, **tail = &taken;
 
 	for (struct exsi_node *n = last ? last->next : NULL, *next; n; n = next) {
 		next = n == last ? NULL : n->next;
@@ -143,13 +144,13 @@ struct telling {
 };
 static _Thread_local struct telling *telling;
 
-/* Runs them: watchers first, since they run no user code, then callbacks in their order. */
-static void run_nodes(exs_future *f)
+/* Runs them: watchers first, since they run no user code, then callbacks in their order. The list is locked. */
+static void run_several(exs_future *f, struct exsi_node *last)
 {
 	struct telling t = {.future = f, .outer = telling};
 	struct exsi_node **tail = &t.callbacks, *n, *next;
 
-	for (n = take_nodes(f); n; n = next) {
+	for (n = take_nodes(f, last); n; n = next) {
 		next = n->next;
 		if (n->kind == EXSI_WATCHER) {
 			n->fn(f, n);
@@ -165,6 +166,19 @@ static void run_nodes(exs_future *f)
 		n->fn(f, n);
 	}
 	telling = t.outer;
+}
+
+static void run_nodes(exs_future *f)
+{
+	struct exsi_node *last = exsi_nodes_lock(f);
+
+	if (!last || last->next != last || last->kind != EXSI_WATCHER) {
+		run_several(f, last);
+		return;
+	}
+	last->linked = false;
+	exsi_nodes_unlock(f, NULL);
+	last->fn(f, last);
 }
 
 static struct exsi_node *take_continuation(struct telling *t)
@@ -219,10 +233,8 @@ bool exsi_node_remove(exs_future *f, struct exsi_node *node)
 
 /* --- completion --- */
 
-void exsi_check_result(exs_result *r, const char *who)
+void exsi_replace_result(exs_result *r, const char *who)
 {
-	if (r->kind == EXS_KIND_VALUE || r->kind == EXS_KIND_CANCELLED || (r->kind == EXS_KIND_ERROR && r->error))
-		return;
 	*r = exs_fail(exs_error_new(&exs_domain_exs, EXS_EINVAL,
 				    "%s answered no valid result: use exs_ok, exs_fail(error) or exs_cancelled", who));
 }

@@ -136,7 +136,12 @@ void exsi_drop(exs_future *f);
 int exsi_take(exs_future *f, exs_result *result);
 
 /* An invalid result that the user's code answered becomes an error, EXS_EINVAL, which names it. */
-void exsi_check_result(exs_result *r, const char *who);
+void exsi_replace_result(exs_result *r, const char *who);
+static inline void exsi_check_result(exs_result *r, const char *who)
+{
+	if (r->kind != EXS_KIND_VALUE && r->kind != EXS_KIND_CANCELLED && (r->kind != EXS_KIND_ERROR || !r->error))
+		exsi_replace_result(r, who);
+}
 
 /* With the token: completes, wakes, runs callbacks, drops the token's reference. Takes over *r; if the future was forced, *r is
    destroyed. */
@@ -209,6 +214,17 @@ bool exsi_node_remove(exs_future *f, struct exsi_node *node);
 /* The lock of the list; it answers the last node. A few instructions may stand between the two. */
 struct exsi_node *exsi_nodes_lock(exs_future *f);
 void exsi_nodes_unlock(exs_future *f, struct exsi_node *last);
+/* Has the node that the completion will run brought near: with what the set has beside it. */
+static inline void exsi_nodes_approach(exs_future *f)
+{
+	const char *node = (const char *)(atomic_load_explicit(&f->nodes, memory_order_relaxed) & ~(uintptr_t)1);
+
+	if (node) {
+		__builtin_prefetch(node, 1);
+		__builtin_prefetch(node + sizeof(struct exsi_node), 1);
+	}
+}
+
 struct exsi_node *exsi_nodes_append(struct exsi_node *last, struct exsi_node *node);
 struct exsi_node *exsi_nodes_unlink(struct exsi_node *last, struct exsi_node *node);
 

@@ -45,6 +45,8 @@ exs_promise *exs_promise_new(exs_future **future)
 int exs_promise_complete(exs_promise *p, exs_result result)
 {
 	exsi_check_result(&result, "the promise's holder");
+	if (p)
+		exsi_nodes_approach(&p->future);
 	if (p && claim(&p->future)) {
 		exsi_complete(&p->future, &result);
 		return EXS_OK;
