@@ -3,6 +3,7 @@
 
 #include <math.h>
 #include <poll.h>
+#include <sched.h>
 #include <stdlib.h>
 
 static exs_future *made(exs_promise **p)
@@ -201,6 +202,114 @@ TEST(set, many_readers)
 		CHECK_INT(r.read, 20);
 		exs_set_free(r.set);
 	}
+}
+
+/* Done in a random order, with others added between, and those that are members still added once more: each comes out once. */
+TEST(set, many_members_in_a_random_order)
+{
+	enum { MANY = 3000 };
+	uint64_t state = harness_seed();
+	exs_promise **p = calloc(MANY, sizeof(exs_promise *)), *q;
+	exs_future **f = calloc(MANY, sizeof(exs_future *));
+	exs_set *set = exs_set_new();
+	size_t members = 0;
+
+	for (; members < MANY; members++) {
+		f[members] = made(&p[members]);
+		CHECK_INT(exs_set_add(set, exs_future_ref(f[members])), EXS_OK);
+	}
+	while (members) {
+		size_t at = harness_below(&state, members--);
+		complete(p[at]);
+		next_is(set, f[at], 0);
+		exs_future_unref(f[at]);
+		p[at] = p[members];
+		f[at] = f[members];
+		if (members)
+			CHECK_INT(exs_set_add(set, exs_future_ref(f[harness_below(&state, members)])), EXS_OK);
+		CHECK_INT(exs_set_count(set), members);
+		exs_future *other = made(&q);
+		CHECK_INT(exs_set_add(set, exs_future_ref(other)), EXS_OK);
+		complete(q);
+		next_is(set, other, 0);
+		exs_future_unref(other);
+	}
+	next_says(set, EXS_EMPTY, EXS_FOREVER);
+	exs_set_free(set);
+	free(p);
+	free(f);
+}
+
+struct crowd {
+	exs_set *set;
+	atomic_uint read;
+	atomic_bool over;
+};
+
+static exs_result read_in_a_crowd(void *arg, exs_context *ctx)
+{
+	struct crowd *c = arg;
+	exs_future *f;
+
+	(void)ctx;
+	while (!atomic_load(&c->over))
+		if (exs_set_next(c->set, &f, 1e-4) == EXS_ITEM) {
+			CHECK(exs_future_is_done(f));
+			exs_future_unref(f);
+			atomic_fetch_add(&c->read, 1);
+		}
+	return exs_ok(NULL, NULL);
+}
+
+static void *cancel_in_a_crowd(void *arg)
+{
+	struct crowd *c = arg;
+
+	while (!atomic_load(&c->over)) {
+		exs_set_cancel(c->set);
+		CHECK(exs_set_count(c->set) <= 200);
+		sched_yield();
+	}
+	return NULL;
+}
+
+/* What is left of the members moves together while workers walk over them, in search of one that they can help, and another
+   thread does to ask all to stop. */
+TEST(set, members_move_while_others_walk)
+{
+	exs_executor *ex = exs_thread_pool(2);
+	struct crowd c = {.set = exs_set_new()};
+	exs_promise *p[200];
+	uint64_t state = harness_seed();
+	unsigned added = 0;
+	exs_future *readers[2];
+
+	for (int i = 0; i < 2; i++)
+		readers[i] = exs_submit(ex, read_in_a_crowd, &c);
+	pthread_t thread = thread_start(cancel_in_a_crowd, &c);
+	for (unsigned long round = 0; round < harness_rounds(20); round++) {
+		size_t n = 1 + harness_below(&state, 200);
+		for (size_t i = 0; i < n; i++, added++) {
+			exs_future *f = made(&p[i]);
+			exs_promise_start(p[i]); /* a cancel is a request only */
+			CHECK_INT(exs_set_add(c.set, f), EXS_OK);
+		}
+		while (n) {
+			size_t at = harness_below(&state, n--);
+			complete(p[at]);
+			p[at] = p[n];
+		}
+		while (atomic_load(&c.read) < added)
+			sched_yield();
+	}
+	atomic_store(&c.over, true);
+	for (int i = 0; i < 2; i++)
+		expect_value(readers[i], NULL);
+	thread_join(thread);
+	CHECK_INT(c.read, added);
+	next_says(c.set, EXS_EMPTY, 0);
+	exs_set_free(c.set);
+	exs_executor_free(ex);
 }
 
 /* --- time --- */
@@ -424,6 +533,57 @@ TEST(set, cancel)
 	exs_set_free(set);
 	for (int i = 0; i < 5; i++)
 		job_fini(&jobs[i]);
+}
+
+struct sequence {
+	int *next;
+	int number;
+};
+
+static void in_sequence(exs_future *f, void *arg)
+{
+	struct sequence *s = arg;
+
+	CHECK_INT(exs_future_state(f), EXS_STATE_CANCELLED);
+	CHECK(*s->next < s->number);
+	*s->next = s->number;
+}
+
+/* In the order in which they were added, also when many between them have been read. */
+TEST(set, cancels_in_the_order_of_addition)
+{
+	enum { MANY = 300 };
+	exs_set *set = exs_set_new();
+	exs_promise *p[MANY];
+	struct sequence s[MANY];
+	exs_future *f;
+	int next = -1, left = MANY;
+
+	for (int i = 0; i < MANY; i++) {
+		s[i] = (struct sequence){&next, i};
+		f = made(&p[i]);
+		CHECK_INT(exs_set_add(set, exs_future_ref(f)), EXS_OK);
+		if (i % 7 == 0)
+			CHECK_INT(exs_future_on_done(f, in_sequence, &s[i], NULL), EXS_OK);
+		exs_future_unref(f);
+	}
+	for (int i = 0; i < MANY; i++)
+		if (i % 7) {
+			complete(p[i]);
+			CHECK_INT(exs_set_next(set, &f, 0), EXS_ITEM);
+			exs_future_unref(f);
+			left--;
+		}
+	CHECK_INT(exs_set_cancel(set), left);
+	CHECK_INT(next, (MANY - 1) / 7 * 7);
+	for (int i = 0; i < MANY; i += 7)
+		exs_promise_free(p[i]);
+	for (; left; left--) {
+		CHECK_INT(exs_set_next(set, &f, 0), EXS_ITEM);
+		exs_future_unref(f);
+	}
+	next_says(set, EXS_EMPTY, 0);
+	exs_set_free(set);
 }
 
 static exs_result read_set_inside(void *arg, exs_context *ctx)

@@ -749,3 +749,69 @@ TEST(stack, a_million_members_of_a_scope)
 	check_linear("members", tenth, scoped(million()));
 	exs_error_unref(failure);
 }
+
+/* --- members of a set --- */
+
+static void read_one(exs_set *set)
+{
+	exs_future *f;
+
+	CHECK_INT(exs_set_next(set, &f, 0), EXS_ITEM);
+	exs_future_unref(f);
+}
+
+static exs_promise *add_one(exs_set *set)
+{
+	exs_future *f;
+	exs_promise *p = exs_promise_new(&f);
+
+	CHECK(exs_promise_start(p)); /* so that a cancel is a request only */
+	CHECK_INT(exs_set_add(set, f), EXS_OK);
+	return p;
+}
+
+static void complete_one(exs_promise *p)
+{
+	CHECK_INT(exs_promise_complete(p, exs_ok(NULL, NULL)), EXS_OK);
+	exs_promise_free(p);
+}
+
+/* Others come and go meanwhile, many of them at the same address; then most are read in an order that is neither that of their addition
+   nor its reverse, and one is walked over: the many that have been take no time any more. */
+static unsigned long as_completed(unsigned long n)
+{
+	exs_set *set = exs_set_new();
+	exs_promise **p = calloc(n, sizeof(exs_promise *)), *left;
+	unsigned long before = blocks;
+
+	CHECK(p);
+	for (unsigned long i = 0; i < n; i++)
+		p[i] = add_one(set);
+	left = add_one(set);
+	for (unsigned long i = 0; i < n / 10; i++) {
+		complete_one(add_one(set));
+		read_one(set);
+	}
+	for (unsigned long i = 0, at = 0; i < n; i++, at = (at + 7919) % n) {
+		complete_one(p[at]);
+		read_one(set);
+		if (i % 2)
+			complete_one(add_one(set));
+	}
+	for (unsigned long i = 0; i < n / 2; i++)
+		read_one(set);
+	for (unsigned long i = 0; i < n / 1000; i++)
+		CHECK_INT(exs_set_cancel(set), 0);
+	complete_one(left);
+	read_one(set);
+	exs_set_free(set);
+	free(p);
+	return blocks - before;
+}
+
+TEST(stack, a_million_members_of_a_set)
+{
+	unsigned long tenth = as_completed(million() / 10);
+
+	check_linear("as completed", tenth, as_completed(million()));
+}

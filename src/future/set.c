@@ -11,12 +11,16 @@
 /* A member lives from add until it is read, or the set is freed. It is in the future's list; or in the hands of a thread that completes
    the future; or ready, in the inbox at first. */
 struct member {
-	struct exsi_node node;
-	struct exsi_inbox_node ready;
+	union {
+		struct exsi_node node;
+		struct { /* from when it has fired */
+			struct exsi_inbox_node ready;
+			const void *later; /* a guess at a member AHEAD steps on in the list it is in: may be gone */
+		};
+	};
 	exs_set *set;
-	exs_future *future;	    /* one user reference */
-	struct member *next, *prev; /* in the order of addition */
-	uint64_t number;
+	exs_future *future; /* one user reference */
+	uint32_t index;	    /* among the set's members; its lock guards it */
 };
 
 /* lock guards what follows it. Members become ready without it: who pushes onto an empty inbox tells the readers. A reader says that it sleeps, then looks
@@ -28,10 +32,11 @@ struct exs_set {
 	atomic_bool has_fd;
 	struct exsi_inbox inbox;
 	pthread_mutex_t lock;
-	struct member **table; /* open addressing by the future's address; capacity is 0 or a power of two */
-	size_t capacity, count;
-	struct member *first, *last;
-	uint64_t added, erased;		       /* members so far */
+	/* In the order of addition; NULL: has been read. count of the first used places are members, room (0 or a power of two) there are. */
+	struct member **members;
+	uint32_t *table; /* 2 * room places, open addressing by the future's address: 0, or an index + 1 */
+	size_t room, used, count;
+	uint64_t moved;			       /* times that members got other indices */
 	struct exsi_inbox_node *ready, *ahead; /* ahead: some members after ready, or NULL */
 	int failed;			       /* a code to be told once */
 	uint64_t deadline;
@@ -43,25 +48,38 @@ static struct member *member_of(struct exsi_inbox_node *ready)
 	return EXSI_CONTAINER_OF(ready, struct member, ready);
 }
 
-/* Where the search for a member of this future begins. */
-static size_t home(const exs_set *set, const exs_future *f)
-{
-	return (size_t)((uintptr_t)f / sizeof(void *) * UINT64_C(0x9E3779B97F4A7C15) >> 20) & (set->capacity - 1);
-}
-
+/* Members and their futures lie anywhere, and other threads have just written to them: to reach one takes as long as all the rest of the
+   reading. So they are brought near in time. */
 enum { AHEAD = 8 };
 
-/* Has what the reading of a later member touches brought near. */
 static void look_ahead(exs_set *set)
 {
 	if (!set->ahead)
 		return;
 	const struct member *m = member_of(set->ahead);
+	__builtin_prefetch(m->later, 1);
 	__builtin_prefetch(m->future, 1);
-	__builtin_prefetch(&set->table[home(set, m->future)], 1);
-	__builtin_prefetch(m->next, 1);
-	__builtin_prefetch(m->prev, 1);
-	set->ahead = set->ahead->next;
+	__builtin_prefetch(&set->members[m->index], 1);
+	set->ahead = m->ready.next;
+}
+
+/* What has been pushed, the oldest first. */
+static struct exsi_inbox_node *turn_over(struct exsi_inbox_node *newest)
+{
+	struct exsi_inbox_node *first = NULL, *next;
+	const void *passed[AHEAD] = {NULL};
+	unsigned n = 0;
+
+	for (; newest; newest = next) {
+		struct member *m = member_of(newest);
+		__builtin_prefetch(m->later, 1);
+		m->later = passed[n % AHEAD];
+		passed[n++ % AHEAD] = m;
+		next = newest->next;
+		newest->next = first;
+		first = newest;
+	}
+	return first;
 }
 
 /* With the lock. */
@@ -69,73 +87,103 @@ static void refill(exs_set *set)
 {
 	if (set->ready)
 		return;
-	set->ready = set->ahead = exsi_inbox_take(&set->inbox);
-	for (int i = 0; i < AHEAD; i++)
+	set->ready = set->ahead = turn_over(exsi_inbox_take_stack(&set->inbox));
+	for (int i = 0; i < AHEAD && set->ahead; i++)
 		look_ahead(set);
 }
 
 static void assign_event(exs_set *set)
 {
-	exsi_event_assign(&set->event, set->ready || !exsi_inbox_is_empty(&set->inbox) || set->failed);
+	if (atomic_load_explicit(&set->has_fd, memory_order_relaxed)) /* the lock orders it */
+		exsi_event_assign(&set->event, set->ready || !exsi_inbox_is_empty(&set->inbox) || set->failed);
 }
 
-/* --- the table of members --- */
+/* --- the members --- */
 
-static size_t place(const exs_set *set, const exs_future *f)
+enum { FIRST_ROOM = 8 };
+
+static struct member *member_at(const exs_set *set, const uint32_t *at)
 {
-	size_t i = home(set, f);
+	return *at ? set->members[*at - 1] : NULL;
+}
 
-	while (set->table[i] && set->table[i]->future != f)
-		i = (i + 1) & (set->capacity - 1);
-	return i;
+/* Where the member with this future is in the table, or else may be put. What has been read leaves its place behind: a search goes past
+   it, an addition takes it. */
+static uint32_t *place(const exs_set *set, const exs_future *f)
+{
+	size_t mask = 2 * set->room - 1;
+	size_t i = (size_t)((uintptr_t)f / sizeof(void *) * UINT64_C(0x9E3779B97F4A7C15) >> 20) & mask;
+	uint32_t *left = NULL;
+
+	for (; set->table[i]; i = (i + 1) & mask) {
+		const struct member *m = member_at(set, &set->table[i]);
+		if (m && m->future == f)
+			return &set->table[i];
+		if (!m && !left)
+			left = &set->table[i];
+	}
+	return left ? left : &set->table[i];
+}
+
+static void append(exs_set *set, struct member *m, uint32_t *at)
+{
+	m->index = (uint32_t)set->used;
+	set->members[set->used++] = m;
+	*at = (uint32_t)set->used;
+}
+
+/* Moves the members together. Half of the room is free then; what has got far too large is used in part only, so that this takes
+   as long as there were places used. */
+static void compact(exs_set *set)
+{
+	size_t n = set->used;
+
+	while (set->room > FIRST_ROOM && set->room > 4 * set->count)
+		set->room /= 2;
+	memset(set->table, 0, 2 * set->room * sizeof(*set->table));
+	set->used = 0;
+	set->moved++;
+	for (size_t i = 0; i < n; i++) {
+		struct member *m = set->members[i];
+		if (m)
+			append(set, m, place(set, m->future));
+	}
 }
 
 static bool grow(exs_set *set)
 {
-	size_t old = set->capacity, next = old ? 2 * old : 16;
-	struct member **before = set->table, **table = exsi_alloc_array(next, sizeof(struct member *));
+	size_t room = set->room ? 2 * set->room : FIRST_ROOM;
+	struct member **members = NULL;
 
-	if (!table)
+	if (room <= UINT32_MAX / 2)
+		members = exsi_alloc_array(room, sizeof(*members) + 2 * sizeof(*set->table));
+	if (!members)
 		return false;
-	memset(table, 0, next * sizeof(struct member *));
-	set->table = table;
-	set->capacity = next;
-	for (size_t i = 0; i < old; i++)
-		if (before[i])
-			table[place(set, before[i]->future)] = before[i];
-	exsi_free(before);
+	if (set->used)
+		memcpy(members, set->members, set->used * sizeof(*members));
+	exsi_free(set->members);
+	set->members = members;
+	set->table = (uint32_t *)(void *)(members + room);
+	set->room = room;
 	return true;
 }
 
-/* Whatever is done to all members is done in the order of their addition: the table's order is that of addresses. */
-static void link_member(exs_set *set, struct member *m)
+/* For one more. */
+static bool make_room(exs_set *set)
 {
-	m->number = ++set->added;
-	m->next = NULL;
-	m->prev = set->last;
-	*(m->prev ? &m->prev->next : &set->first) = m;
-	set->last = m;
+	if (set->used < set->room)
+		return true;
+	if (2 * set->count >= set->room && !grow(set))
+		return false;
+	compact(set);
+	return true;
 }
 
-static void unlink_member(exs_set *set, struct member *m)
+/* Before a walk over all members: that takes as long as there are members, this as long as members were read since the last time. */
+static void tidy(exs_set *set)
 {
-	*(m->prev ? &m->prev->next : &set->first) = m->next;
-	*(m->next ? &m->next->prev : &set->last) = m->prev;
-	set->erased++;
-}
-
-static void erase(exs_set *set, struct member *m)
-{
-	size_t hole = place(set, m->future), mask = set->capacity - 1;
-
-	unlink_member(set, m);
-	set->table[hole] = NULL;
-	set->count--;
-	for (size_t i = (hole + 1) & mask; set->table[i]; i = (i + 1) & mask) { /* close the gap */
-		struct member *moved = set->table[i];
-		set->table[i] = NULL;
-		set->table[place(set, moved->future)] = moved;
-	}
+	if (set->used > 2 * set->count + FIRST_ROOM)
+		compact(set);
 }
 
 /* --- made, freed --- */
@@ -160,7 +208,7 @@ static void set_unref(exs_set *set)
 		return;
 	exsi_event_close(&set->event);
 	pthread_mutex_destroy(&set->lock);
-	exsi_free(set->table);
+	exsi_free(set->members);
 	exsi_free(set);
 }
 
@@ -181,18 +229,18 @@ void exs_set_free(exs_set *set)
 
 	if (!set)
 		return;
-	for (struct member *m = set->first; m; m = m->next)
-		coming += !exsi_node_remove(m->future, &m->node);
+	for (size_t i = 0; i < set->used; i++)
+		coming += set->members[i] && !exsi_node_remove(set->members[i]->future, &set->members[i]->node);
 	/* Those in the hands of completing threads come soon: no user's code runs before. */
 	for (unsigned turn = 0; coming; turn++) {
 		coming = skip_ready(set, coming);
 		exsi_relax(turn);
 	}
-	for (struct member *m = set->first, *next; m; m = next) {
-		exs_future *f = m->future;
-		next = m->next;
+	for (size_t i = 0; i < set->used; i++) {
+		struct member *m = set->members[i];
+		if (m)
+			exs_future_unref(m->future);
 		exsi_free(m);
-		exs_future_unref(f);
 	}
 	set_unref(set);
 }
@@ -213,25 +261,40 @@ static void tell_readers(exs_set *set)
 	set_unref(set);
 }
 
-/* Once it is in the inbox nothing keeps the set, unless it was kept before. */
+/* The members that this thread pushed last, to whatever sets. */
+static _Thread_local struct {
+	const void *last[AHEAD];
+	unsigned n;
+} pushed;
+
+/* Onto an empty inbox, as it seemed. Once it is in the inbox nothing keeps the set, unless it was kept before. */
+static void push_first(exs_set *set, struct member *m)
+{
+	struct exsi_inbox_node *top = NULL;
+
+	atomic_fetch_add(&set->refs, 1);
+	while (!exsi_inbox_push(&set->inbox, &top, &m->ready))
+		;
+	if (!top)
+		tell_readers(set);
+	else
+		set_unref(set);
+}
+
 static void fired(exs_future *f, struct exsi_node *node)
 {
 	struct member *m = EXSI_CONTAINER_OF(node, struct member, node);
 	exs_set *set = m->set;
 	struct exsi_inbox_node *top = exsi_inbox_top(&set->inbox);
-	bool kept = false;
+	const void **last = &pushed.last[pushed.n++ % AHEAD];
 
 	(void)f;
-	do
-		if (!top && !kept) {
-			atomic_fetch_add(&set->refs, 1);
-			kept = true;
-		}
-	while (!exsi_inbox_push(&set->inbox, &top, &m->ready));
-	if (!top)
-		tell_readers(set);
-	else if (kept)
-		set_unref(set);
+	m->later = *last;
+	*last = m;
+	while (top)
+		if (exsi_inbox_push(&set->inbox, &top, &m->ready))
+			return;
+	push_first(set, m);
 }
 
 static int add_failed(exs_set *set, int code)
@@ -248,18 +311,15 @@ static int add_failed(exs_set *set, int code)
 /* 1: added, 0: was a member, -1: no memory. */
 static int insert(exs_set *set, struct member *m)
 {
-	int rc = 1;
+	int rc = -1;
 
 	pthread_mutex_lock(&set->lock);
-	if (set->capacity < 2 * (set->count + 1) && !grow(set))
-		rc = -1;
-	size_t i = rc < 0 ? 0 : place(set, m->future);
-	if (rc > 0 && set->table[i])
-		rc = 0;
-	if (rc > 0) {
-		set->table[i] = m;
-		set->count++;
-		link_member(set, m);
+	if (make_room(set)) {
+		uint32_t *at = place(set, m->future);
+		rc = !member_at(set, at);
+		if (rc)
+			append(set, m, at);
+		set->count += (size_t)rc;
 	}
 	pthread_mutex_unlock(&set->lock);
 	return rc;
@@ -291,47 +351,57 @@ int exs_set_add(exs_set *set, exs_future *f)
 
 enum next { NEXT_WAIT = -1 };
 
-/* What can be answered at once, under the lock. */
-static int take_ready(exs_set *set, exs_future **future, int *failed)
+/* What can be answered at once. *deadline: the set's. */
+static int take(exs_set *set, exs_future **future, uint64_t *deadline)
 {
+	struct member *m = NULL;
 	int status = EXS_ITEM;
 
+	pthread_mutex_lock(&set->lock);
+	int failed = set->failed;
 	refill(set);
-	*failed = set->failed;
-	if (set->failed) {
+	if (failed) {
 		set->failed = 0;
 		status = EXS_FAILED;
 	} else if (set->ready) {
-		struct member *m = member_of(set->ready);
+		m = member_of(set->ready);
 		*future = m->future;
 		set->ready = set->ready->next;
 		look_ahead(set);
-		erase(set, m);
-		exsi_free(m);
+		set->members[m->index] = NULL;
+		set->count--;
 	} else {
 		status = set->count ? NEXT_WAIT : EXS_EMPTY;
 	}
+	*deadline = set->deadline;
 	assign_event(set);
+	pthread_mutex_unlock(&set->lock);
+	if (failed)
+		exsi_fail(failed, "an exs_set_add failed: %s", exs_strerror(failed));
+	exsi_free(m);
 	return status;
 }
 
-/* A walk over the members that leaves the lock between any two. */
+/* A walk over the members that leaves the lock between any two. It begins anew when they have been moved. */
 struct walk {
-	struct member *at;
-	uint64_t number; /* of at */
-	uint64_t erased; /* as it was then: at is still a member if it is so now */
+	size_t next;
+	uint64_t moved;
 };
 
 /* The next member's future, with a reference; NULL at the end. */
 static exs_future *walk_on(exs_set *set, struct walk *walk)
 {
+	exs_future *f = NULL;
+
 	pthread_mutex_lock(&set->lock);
-	struct member *m = walk->at && walk->erased == set->erased ? walk->at->next : set->first;
-	while (m && m->number <= walk->number)
-		m = m->next;
-	exs_future *f = m ? exs_future_ref(m->future) : NULL;
-	if (m)
-		*walk = (struct walk){m, m->number, set->erased};
+	if (!walk->next)
+		tidy(set);
+	if (walk->moved != set->moved)
+		*walk = (struct walk){0, set->moved};
+	while (!f && walk->next < set->used) {
+		const struct member *m = set->members[walk->next++];
+		f = m ? exs_future_ref(m->future) : NULL;
+	}
 	pthread_mutex_unlock(&set->lock);
 	return f;
 }
@@ -340,7 +410,7 @@ static exs_future *walk_on(exs_set *set, struct walk *walk)
 static bool help(exs_set *set, uint64_t deadline, bool *concerned)
 {
 	bool without_limit = deadline == EXSI_NEVER, can = exsi_can_help(without_limit);
-	struct walk walk = {.at = NULL};
+	struct walk walk = {0, 0};
 	bool helped = false;
 
 	*concerned = false;
@@ -403,23 +473,21 @@ static bool fall_asleep(exs_set *set, unsigned seen)
 	return exsi_inbox_is_empty(&set->inbox) && atomic_load(&set->changes) == seen;
 }
 
-static exs_set_status next_item(exs_set *set, exs_future **future, uint64_t deadline, bool may_wait)
+/* Looks, and waits if it may, up to the deadline. */
+static exs_set_status await_item(exs_set *set, exs_future **future, uint64_t deadline)
 {
-	bool in_time = may_wait, concerned;
-	int failed;
+	bool in_time = true, concerned;
 
 	for (;;) {
-		pthread_mutex_lock(&set->lock);
+		uint64_t until;
 		unsigned seen = atomic_load(&set->changes);
-		int status = take_ready(set, future, &failed);
-		uint64_t until = set->deadline < deadline ? set->deadline : deadline;
-		pthread_mutex_unlock(&set->lock);
-		if (status == EXS_FAILED)
-			exsi_fail(failed, "an exs_set_add failed: %s", exs_strerror(failed));
+		int status = take(set, future, &until);
 		if (status != NEXT_WAIT)
 			return (exs_set_status)status;
 		if (!in_time)
 			return EXS_TIMEOUT;
+		if (deadline < until)
+			until = deadline;
 		exsi_drain();
 		if (atomic_load(&set->changes) != seen || help(set, until, &concerned))
 			continue;
@@ -448,12 +516,17 @@ exs_set_status exs_set_next(exs_set *set, exs_future **future, double seconds)
 		return EXS_FAILED;
 	}
 	*future = NULL;
+	int status = seconds >= 0 ? take(set, future, &deadline) : NEXT_WAIT;
+	if (status != NEXT_WAIT)
+		return (exs_set_status)status;
+	if (seconds == 0)
+		return EXS_TIMEOUT;
 	if (exsi_wait_begin("exs_set_next", seconds, &deadline))
 		return EXS_FAILED;
 	exsi_look_out(true);
-	exs_set_status status = next_item(set, future, deadline, seconds > 0);
+	status = await_item(set, future, deadline);
 	exsi_look_out(false);
-	return status;
+	return (exs_set_status)status;
 }
 
 int exs_set_deadline(exs_set *set, double seconds)
@@ -494,8 +567,10 @@ size_t exs_set_cancel(exs_set *set)
 		return 0;
 	}
 	pthread_mutex_lock(&set->lock);
-	for (struct member *m = set->first; m && n < room; m = m->next)
-		all[n++] = exs_future_ref(m->future);
+	tidy(set);
+	for (size_t i = 0; i < set->used && n < room; i++)
+		if (set->members[i])
+			all[n++] = exs_future_ref(set->members[i]->future);
 	pthread_mutex_unlock(&set->lock);
 	cancelled = exs_future_cancel_all(all, n);
 	for (size_t i = 0; i < n; i++)
