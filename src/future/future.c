@@ -57,6 +57,11 @@ void exsi_drop(exs_future *f)
 	release(f, EXSI_LIB_REF);
 }
 
+void exsi_drop_two(exs_future *f)
+{
+	release(f, 2 * EXSI_LIB_REF);
+}
+
 exs_future *exs_future_ref(exs_future *f)
 {
 	if (f)
@@ -205,16 +210,18 @@ void exsi_continue(void)
 bool exsi_node_add(exs_future *f, struct exsi_node *node)
 {
 	struct exsi_node *last = exsi_nodes_lock(f);
-	bool done = atomic_load(&f->state) & EXSI_DONE;
-
-	unsigned s = 0;
+	unsigned s = atomic_load(&f->state);
+	bool done = s & EXSI_DONE;
 
 	if (!done) {
 		last = exsi_nodes_append(last, node);
-		s = atomic_fetch_or(&f->state, EXSI_NODES); /* under the lock: once the node has fired, f may be gone */
+		if (!(s & EXSI_NODES)) /* under the lock: once the node has fired, f may be gone */
+			s = atomic_fetch_or(&f->state, EXSI_NODES);
 	}
 	exsi_nodes_unlock(f, last);
-	/* Who completes looks for the flag after setting DONE: if it did not find it, the list is ours to run. */
+	if (done)
+		return false;
+	/* Who completes looks for the flag as it sets DONE, then for the lock: if it did not find it, the list is ours to run. */
 	if (s & EXSI_DONE && !(s & EXSI_NODES))
 		run_nodes(f);
 	return !done;
@@ -248,19 +255,24 @@ static void tell(exs_future *f, unsigned state)
 		run_nodes(f);
 }
 
-void exsi_complete(exs_future *f, exs_result *r)
+unsigned exsi_settle(exs_future *f, exs_result *r)
 {
 	unsigned s = atomic_load(&f->state);
 
 	do {
 		if (s & EXSI_DONE) { /* forced: the result comes late */
 			exs_result_clear(r);
-			exsi_drop(f);
-			return;
+			return s;
 		}
 		f->result = *r;
 	} while (!atomic_compare_exchange_weak(&f->state, &s, (s | EXSI_DONE) & ~EXSI_RUNNING));
 	tell(f, s);
+	return s;
+}
+
+void exsi_complete(exs_future *f, exs_result *r)
+{
+	exsi_settle(f, r);
 	exsi_drop(f);
 }
 

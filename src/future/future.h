@@ -131,6 +131,7 @@ void exsi_future_init(exs_future *f, const struct exsi_source *source, unsigned 
 
 void exsi_hold(exs_future *f);
 void exsi_drop(exs_future *f);
+void exsi_drop_two(exs_future *f);
 
 /* Moves the result out, as exs_future_take. false: not done, or somebody else has a user reference. */
 int exsi_take(exs_future *f, exs_result *result);
@@ -146,6 +147,9 @@ static inline void exsi_check_result(exs_result *r, const char *who)
 /* With the token: completes, wakes, runs callbacks, drops the token's reference. Takes over *r; if the future was forced, *r is
    destroyed. */
 void exsi_complete(exs_future *f, exs_result *r);
+
+/* The same, but for the reference, which stays. Answers the state before; if there were NODES, their lock was taken since it is done. */
+unsigned exsi_settle(exs_future *f, exs_result *r);
 
 /* Without the token: completes with EXS_ESHUTDOWN now; the token winds up on its own. false: was done. */
 bool exsi_force(exs_future *f);

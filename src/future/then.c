@@ -9,7 +9,7 @@
    The future's fn is, in another type, ours; its arg and arg_free are the function's ctx. */
 struct then {
 	exs_future future;
-	exs_future *input; /* one user reference, of who has the token; kept afterwards if story says so (EXSI_KEEPS) */
+	exs_future *input; /* one user reference, until it is done; and further, if story says EXSI_KEEPS */
 	struct exsi_node node;
 	exs_map_fn *error_fn;
 };
@@ -61,32 +61,26 @@ static void call(struct then *t, exs_result *r)
 		t->future.arg_free(t->future.arg);
 }
 
-/* The lock of the nodes also guards input, for those who look at it without the token. */
-static exs_future *take_input(struct then *t)
-{
-	struct exsi_node *last = exsi_nodes_lock(&t->future);
-	exs_future *input = t->input;
-
-	t->input = NULL;
-	exsi_nodes_unlock(&t->future, last);
-	return input;
-}
-
 static void run(struct then *t)
 {
 	bool shared, begun = begin(&t->future);
 
-	if (begun) {
-		exs_result r = outcome(t->input, &shared);
-		call(t, &r);
-		bool keeps = shared && r.kind == EXS_KIND_VALUE; /* it may be the input's, or part of it */
-		if (keeps)
-			t->future.story = EXSI_KEEPS;
-		exs_future *input = keeps ? NULL : take_input(t);
-		exsi_complete(&t->future, &r);
-		exs_future_unref(input);
+	if (!begun) {
+		exsi_drop(&t->future);
+		return;
 	}
-	exsi_drop(&t->future);
+	exs_result r = outcome(t->input, &shared);
+	call(t, &r);
+	bool keeps = shared && r.kind == EXS_KIND_VALUE; /* it may be the input's, or part of it */
+	if (keeps)
+		t->future.story = EXSI_KEEPS;
+	unsigned before = exsi_settle(&t->future, &r);
+	if (!keeps) {
+		if (!(before & EXSI_NODES)) /* who has looked at input has a reference of it now */
+			exsi_nodes_unlock(&t->future, exsi_nodes_lock(&t->future));
+		exs_future_unref(t->input);
+	}
+	exsi_drop_two(&t->future);
 }
 
 void exsi_run_due(void)
@@ -117,7 +111,7 @@ static void fire(exs_future *input, struct exsi_node *node)
 static void then_cancel(exs_future *f, exs_cause cause)
 {
 	struct then *t = (struct then *)(void *)f;
-	exs_future *input = take_input(t);
+	exs_future *input = t->input;
 	bool removed = exsi_node_remove(input, &t->node); /* otherwise fire has it, and finds the token gone */
 	exs_result r = exs_cancelled();
 	exs_free_fn *ctx_free = f->arg_free;
@@ -125,10 +119,12 @@ static void then_cancel(exs_future *f, exs_cause cause)
 
 	if (removed)
 		exsi_hold(input);
-	exsi_complete(f, &r);
+	if (!(exsi_settle(f, &r) & EXSI_NODES))
+		exsi_nodes_unlock(f, exsi_nodes_lock(f)); /* as in run */
 	if (ctx_free)
 		ctx_free(ctx);
 	exs_future_unref(input);
+	exsi_drop(f);
 	if (!removed)
 		return;
 	exsi_cancel_next(input, cause);
@@ -141,10 +137,11 @@ static void then_cancel_many(exs_future **futures, size_t n, exs_cause cause)
 		then_cancel(futures[i], cause);
 }
 
+/* Once it is done the input may go, but not before the lock was to be had. */
 static exs_future *then_input(exs_future *f)
 {
 	struct exsi_node *last = exsi_nodes_lock(f);
-	exs_future *input = ((struct then *)(void *)f)->input;
+	exs_future *input = exs_future_is_done(f) ? NULL : ((struct then *)(void *)f)->input;
 
 	if (input)
 		exsi_hold(input);
