@@ -1,5 +1,6 @@
 /* What do four layers (timeout > throttle > retry > map) on a pool cost over the bare pool? 200,000 calls, five rounds in turn.
-   Beside them the two that the chain can't do without: arming and disarming a timer in a wheel, and one look at the clock. */
+   Beside them the two that the chain can't do without: arming and disarming a timer in a wheel, and one look at the clock.
+   Usage: layers [bare|layers|floor]; without a name all three in turn. */
 #include "base/wheel.h"
 #include "ours.h"
 
@@ -35,15 +36,19 @@ static double clock_and_wheel(void)
 	return (double)(now_ns() - begin) / N;
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+	const char *only = argc > 1 ? argv[1] : NULL;
 	exs_executor *bare = exs_thread_pool(WORKERS), *chain = four_layers(exs_thread_pool(WORKERS));
 
 	die_unless(bare && chain, "chain");
 	for (int round = 0; round < ROUNDS; round++) {
-		emit("executors", "bare", N, calls(bare), "");
-		emit("executors", "layers", N, calls(chain), "");
-		emit("floor_wheel_and_clock", "layers", N, clock_and_wheel(), "");
+		if (!only || !strcmp(only, "bare"))
+			emit("executors", "bare", N, calls(bare), "");
+		if (!only || !strcmp(only, "layers"))
+			emit("executors", "layers", N, calls(chain), "");
+		if (!only || !strcmp(only, "floor"))
+			emit("floor_wheel_and_clock", "layers", N, clock_and_wheel(), "");
 	}
 	exs_executor_free(bare);
 	exs_executor_free(chain);

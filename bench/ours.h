@@ -7,6 +7,7 @@
 #include <executors/executors.h>
 #include <limits.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 
 enum { WORKERS = 2 };
@@ -19,6 +20,56 @@ static inline void die_unless(bool ok, const char *what)
 	fprintf(stderr, "%s: %s\n", what, e ? exs_error_message(e) : "wrong result");
 	exit(1);
 }
+
+/* --- counts: with COUNTS in the environment, the file to which the number of the library's own allocations is added (bench/counts) --- */
+
+static atomic_ulong allocations;
+
+static inline void *count_alloc(size_t size)
+{
+	atomic_fetch_add_explicit(&allocations, 1, memory_order_relaxed);
+	return malloc(size);
+}
+
+static inline void write_allocations(void)
+{
+	FILE *f = fopen(getenv("COUNTS"), "a");
+
+	if (f && fprintf(f, "\"library_mallocs\":%lu\n", atomic_load(&allocations)) > 0)
+		fclose(f);
+}
+
+__attribute__((constructor)) static inline void count_allocations(void)
+{
+	if (!getenv("COUNTS"))
+		return;
+	exs_set_allocator(&(exs_allocator){count_alloc, free});
+	atexit(write_allocations);
+}
+
+/* --- pools: with POOL=any_order_waiters_run in the environment, or one of the two, pools have these options, and the results are
+   under that name --- */
+
+static inline exs_executor *pool(long workers)
+{
+	const char *how = getenv("POOL");
+	exs_thread_pool_options options = {.workers = (unsigned)workers};
+
+	options.order = how && strstr(how, "any_order") ? EXS_ANY_ORDER : EXS_IN_ORDER;
+	options.waiters_run = how && strstr(how, "waiters_run");
+	return exs_thread_pool_with(&options);
+}
+
+static inline const char *our_name(void)
+{
+	static char name[64];
+	const char *how = getenv("POOL");
+
+	snprintf(name, sizeof(name), "executors%s%s", how ? "_" : "", how ? how : "");
+	return name;
+}
+
+/* --- tasks --- */
 
 /* The empty task: its value is its argument. */
 static inline exs_result same(void *arg, exs_context *ctx)
@@ -50,6 +101,8 @@ static inline exs_executor *four_layers(exs_executor *ex)
 		exs_with_throttle(exs_with_retry(exs_with_map(ex, pass, NULL, NULL, NULL), NULL), EXS_UNLIMITED, NULL),
 		60);
 }
+
+/* --- what is done with many --- */
 
 /* Waits for and reads each of n values 0 .. n - 1. */
 static inline void read_all(exs_future **f, long n)

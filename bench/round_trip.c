@@ -4,7 +4,7 @@
 int main(void)
 {
 	static uint32_t ns[OPS2];
-	exs_executor *ex = exs_thread_pool(WORKERS);
+	exs_executor *ex = pool(WORKERS);
 
 	die_unless(ex, "exs_thread_pool");
 	for (long i = 0; i < OPS2; i++) {
@@ -14,7 +14,7 @@ int main(void)
 		exs_future_unref(f);
 		ns[i] = (uint32_t)(now_ns() - begin);
 	}
-	emit_lat("executors", "W2", ns, OPS2);
+	emit_lat(our_name(), "W2", ns, OPS2);
 	exs_executor_free(ex);
 	return 0;
 }

@@ -18,14 +18,14 @@ static void once(exs_executor *ex, long n, int round)
 	release_all(f, n);
 	uint64_t t3 = now_ns();
 	if (round != 1)
-		emit("executors", round ? "W1w" : "W1", n, (double)(t2 - t0) / (double)n,
+		emit(our_name(), round ? "W1w" : "W1", n, (double)(t2 - t0) / (double)n,
 		     ",\"submit_ns\":%.1f,\"release_ns\":%.1f,\"rss_per_op\":%.1f", (double)(t1 - t0) / (double)n,
 		     (double)(t3 - t2) / (double)n, (double)(peak - before) * 1024.0 / (double)n);
 }
 
 int main(int argc, char **argv)
 {
-	exs_executor *ex = exs_thread_pool(WORKERS);
+	exs_executor *ex = pool(WORKERS);
 
 	die_unless(ex, "exs_thread_pool");
 	for (int round = 0; round < 3; round++)

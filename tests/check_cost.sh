@@ -4,6 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/packages.sh
+. scripts/instructions.sh
 
 costs=bench/costs.txt build=build/cost
 need_packages $build_packages valgrind
@@ -15,16 +16,9 @@ cc=$(sed -n 's/^CMAKE_C_COMPILER:[A-Z]*=//p' $build/CMakeCache.txt)
 compiler=$("$cc" --version | sed -nE '1s/^([a-z]+).* ([0-9.]+)$/\1-\2/p')-$(uname -m)
 paths=$build/bench/paths
 
-# instructions NAME N: of the whole program
-instructions() {
-	valgrind --tool=callgrind --callgrind-out-file=/dev/null "$paths" "$1" "$2" 2>&1 |
-		sed -nE 's/^.*Collected : ([0-9]+).*$/\1/p'
-}
-
 passed=0 failed=0 measured=()
 for name in $("$paths"); do
-	one=$(instructions "$name" 1000) two=$(instructions "$name" 3000)
-	now=$(((two - one + 1000) / 2000))
+	now=$(instructions "$paths" "$name")
 	measured+=("$compiler $name $now")
 	before=$(awk -v c="$compiler" -v n="$name" '$1 == c && $2 == n { print $3 }' $costs)
 	if [[ -z $before ]]; then

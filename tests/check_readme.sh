@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A code block of a Markdown file that follows a line <!-- from FILE --> or <!-- from FILE [NAME] --> equals that file, or its
 # region between the lines /* [NAME] */ and /* [NAME] end */, less the region's own indentation. The README's table of decorators
-# gives the lines of each.
+# gives the lines of each. Its figures, and the tables of bench/results, are those of the data there.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 work=$(mktemp -d)
@@ -62,4 +62,9 @@ decorators() {
 
 diff -u --label "wc -l" --label README.md <(cd src/decorators && decorators) <(grep -E '^\| [a-z_]+ \| [a-z_]+\.c [0-9]+' README.md) ||
 	status=1
+
+report=bench/report.py data=bench/results/results.jsonl
+figures=$(sed -n '/^<!-- figures -->$/,/^<!-- figures end -->$/{//!p}' README.md)
+diff -u --label "$report figures" --label README.md <(python3 $report figures $data) - <<<"$figures" || status=1
+diff -u --label "$report tables" --label bench/results/results.md <(python3 $report tables $data) bench/results/results.md || status=1
 exit $status

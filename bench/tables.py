@@ -1,0 +1,214 @@
+"""The tables of bench/results, as lines of Markdown."""
+import collections
+import statistics
+
+from data import OURS
+
+# A limit on the ratio to the reference, or, without "ratio", on our own number.
+Limit = collections.namedtuple("Limit", "value ratio", defaults=[True])
+# The numbers are medians; None: not measured. digits: those shown after the point.
+Row = collections.namedtuple("Row", "what ours reference number must aim digits", defaults=["", None, None, None, 0])
+
+FLOOR2 = {"all": "floor2_stack_spin300_coal20", "one": "floor2_stack_spin0"}
+FREE = OURS + "_any_order_waiters_run"
+SIZES = (1, 2, 8, 64)
+
+
+def at_most(value):
+    return Limit(value, False)
+
+
+def minus(a, b):
+    return None if a is None or b is None else a - b
+
+
+def scaled(a, by):
+    return None if a is None else a * by
+
+
+def pool_targets(d, setting, peer, note):
+    """W1 to W4 of a pool with or without options."""
+    def ours(workload):
+        return d.median(setting, peer, workload)
+
+    def floor2(workload):
+        return "floor2", d.median(setting, FLOOR2[setting], workload)
+
+    def tbb(workload):
+        return "TBB group", d.median(setting, "tbb_task_group", workload)
+
+    for workload, what in (("W1w", "W1 submit, wait, read: warm"), ("W1", "W1 cold")):
+        yield Row(what + note, ours(workload), *floor2(workload), Limit(1.4), Limit(1.15))
+        yield Row(what + note, ours(workload), *tbb(workload), Limit(1))
+    yield Row("W2 round trip" + note, ours("W2"), *floor2("W2"), Limit(2 if setting == "all" else 1.2), Limit(1))
+    yield Row("W3 tree, counter" + note, ours("W3 counter"), *tbb("W3 join"), Limit(1.2), at_most(20))
+    yield Row("W3 tree, join" + note, ours("W3 join"), *tbb("W3 join"))
+    yield Row("W4 four producers, warm" + note, ours("W4w"), *floor2("W4w"), Limit(1.4), Limit(1.15))
+
+
+def layer_targets(d, setting):
+    """Four layers, W5, W6, W8."""
+    def ours(workload):
+        return d.median(setting, OURS, workload)
+
+    yield Row("four layers, over the bare pool, ns", minus(ours("layers"), ours("bare")), "wheel + clock",
+              d.median(setting, "floor_wheel_and_clock", "layers"), Limit(1.2), Limit(0.7))
+    yield Row("W5 continuation, ns", ours("W5"), "floor2", d.median(setting, "floor2_mutex_spin0", "W5"), Limit(1.5), Limit(1))
+    yield Row("W5 a link of 1,000,000, on a stack of 64 KiB, ns", ours("links 1000000"), "of 100,000", ours("links 100000"))
+    yield Row("W6 arm and cancel a timer, ns", ours("W6w"), "floor's wheel", d.median(setting, "floor_wheel", "W6w"), Limit(2), Limit(1.2))
+    yield Row("W8 as completed, ns", ours("W8"), "floor2", d.median(setting, FLOOR2[setting], "W8"), Limit(1.8), Limit(1.2))
+
+
+def scaling_extremes(d, setting):
+    """(ns, producers, workers): the best and the worst."""
+    cells = [(d.median(setting, OURS, f"scaling {p}x{w}"), p, w) for p in SIZES for w in SIZES]
+    measured = [cell for cell in cells if cell[0] is not None] or [(None, 0, 0)]
+    return min(measured), max(measured)
+
+
+def scaling_target(d, setting):
+    best, worst = scaling_extremes(d, setting)
+    yield Row("1 to 64 producers and workers: the worst, ns", worst[0], "the best", best[0], Limit(2))
+
+
+def count_targets(d):
+    """Allocations, instructions, memory."""
+    bare, chain = (d.median("all", OURS, path, "instructions") for path in ("inline", "four_layers"))
+    yield Row("four layers: allocations a call", d.per_op(OURS, "four layers", "library_mallocs"), must=at_most(1.0005), digits=3)
+    yield Row("instructions a layer", scaled(minus(chain, bare), 0.25))
+    for kind, what, must, aim in (("bare", "call", at_most(128), at_most(96)), ("layers", "call under four layers", None, None)):
+        bytes_each, kept, trimmed = (d.median("all", OURS, "memory " + kind, f) for f in ("bytes_per_op", "kept_kb", "trimmed_kb"))
+        yield Row(f"bytes a pending {what}, its handle included", bytes_each, must=must, aim=aim)
+        yield Row("KiB that malloc (glibc) keeps when 1,000,000 of them are done", kept)
+        yield Row("KiB of these after malloc_trim", trimmed)
+    size = [d.median("all", OURS, "size", section) for section in ("text", "data", "bss")]
+    yield Row("the library, KiB (text, data, bss)", None if None in size else sum(size) / 1024)
+
+
+def poll_targets(d):
+    many = max((int(key[2].split()[1]) for key in d.values if key[2].startswith("poll ")), default=0)
+    for what, ns in (("add", "ns_per_op"), ("resolve", "resolve_ns"), ("cancel", "cancel_ns")):
+        few, most = (d.median("all", OURS, f"poll {n}", what + "_instructions") for n in (1000, many))
+        yield Row(f"poll: {what} one of {many:,}, instructions", most, "of 1,000", few, Limit(1.5))
+        yield Row(f"poll: {what} one of {many:,}, ns", d.median("all", OURS, f"poll {many}", ns), aim=at_most(100))
+
+
+def idle_targets(d):
+    def rest(field):
+        return d.median("all", OURS, "rest", field)
+
+    seconds = rest("seconds") or 1
+    yield Row("W7 five chains of five layers: processor time in 5 s, us", scaled(rest("cpu_ns"), 5 / seconds / 1000), must=at_most(50))
+    yield Row(f"W7 wake-ups in {seconds} s", rest("wakeups"), must=at_most(0))
+    yield Row(f"W7 system calls in {seconds} s", rest("calls"), must=at_most(0))
+
+
+def targets(d, setting):
+    yield from pool_targets(d, setting, OURS, ", ns")
+    yield from pool_targets(d, setting, FREE, ", any order, ns")
+    yield from layer_targets(d, setting)
+    yield from scaling_target(d, setting)
+    if setting == "all":
+        yield from count_targets(d)
+        yield from poll_targets(d)
+        yield from idle_targets(d)
+
+
+# --- as Markdown ---
+
+
+def table(head, rows):
+    yield "| " + " | ".join(head) + " |"
+    yield "|---" * len(head) + "|"
+    for cells in rows:
+        yield "| " + " | ".join(cells) + " |"
+
+
+def shown(value, digits=0):
+    return "" if value is None else f"{value:,.{digits}f}"
+
+
+def verdict(limit, ours, relative):
+    if limit is None:
+        return ""
+    value = relative if limit.ratio else ours
+    text = f"≤ {limit.value:g}{' ×' if limit.ratio else ''}"
+    if value is None:
+        return text
+    if value <= limit.value:
+        return text + ", met"
+    if not limit.value:
+        return text + ", missed"
+    percent = 100 * (value / limit.value - 1)
+    return text + f", missed by {percent:.{0 if percent >= 10 else 1}f} %"
+
+
+def ratio(row):
+    return row.ours / row.number if row.ours is not None and row.number else None
+
+
+def target_table(d, setting):
+    def cells(row):
+        number = shown(row.number) or "not measured"
+        return (row.what, "not measured" if row.ours is None else shown(row.ours, row.digits), f"{row.reference} {number}" if row.reference else "",
+                shown(ratio(row), 2), verdict(row.must, row.ours, ratio(row)), verdict(row.aim, row.ours, ratio(row)))
+
+    return table(("", "ours", "reference", "ratio", "must", "aim"), map(cells, targets(d, setting)))
+
+
+def target_note(d, setting):
+    musts = [verdict(row.must, row.ours, ratio(row)) for row in targets(d, setting) if row.must]
+    return f"Of {len(musts)} limits that must hold, {sum(must.endswith(', met') for must in musts)} do."
+
+
+def spread(values):
+    return f"{shown(statistics.median(values))} ({shown(min(values))} to {shown(max(values))})" if values else ""
+
+
+WORKLOADS = ("W1", "W1w", "W2", "W3 counter", "W3 join", "W4w", "W5", "W6w", "W8")
+
+
+def peer_table(d, setting):
+    """In ns an operation."""
+    def rows():
+        for peer in d.peers(setting):
+            cells = [d.get(setting, peer, workload) for workload in WORKLOADS]
+            if any(cells):
+                yield [peer, *map(spread, cells), shown(d.median(setting, peer, "W1", "rss_per_op"))]
+
+    return table(("", *WORKLOADS, "bytes a future"), rows())
+
+
+def scaling_table(d, setting):
+    """In ns an operation: a row for each number of producers, a column for each of workers."""
+    return table(("producers, workers:", *map(str, SIZES)),
+                 ([str(p), *(spread(d.get(setting, OURS, f"scaling {p}x{w}")) for w in SIZES)] for p in SIZES))
+
+
+def scaling_note(d, setting):
+    best, worst = scaling_extremes(d, setting)
+    if not best[0]:
+        return "Not measured."
+    return (f"The best is {shown(best[0])} ({best[1]} producers, {best[2]} workers), the worst {shown(worst[0])} ({worst[1]}, {worst[2]}): "
+            f"{worst[0] / best[0]:.2f} ×.")
+
+
+def count_table(d):
+    fields = ("library_mallocs", "mallocs", "futexes", "switches")
+    workloads = ("W1", "W2", "W3 counter", "W3 join", "W4", "W5", "W8", "bare", "four layers")
+    return table(("an operation", "allocations of the library", "all allocations", "futex calls", "context switches",
+                  "floor2: allocations", "futex calls", "context switches"),
+                 ([w, *(shown(d.per_op(OURS, w, f), 3) for f in fields), *(shown(d.per_op("floor2", w, f), 3) for f in fields[1:])]
+                  for w in workloads))
+
+
+def other_table(d):
+    """What is not time an operation: sizes and rest."""
+    def rows():
+        for peer in d.peers("all"):
+            size = [d.median("all", peer, "size", section) for section in ("text", "data", "bss")]
+            rest = [d.median("all", peer, "W7", field) for field in ("ns_per_op", "vol_ctx")]
+            if any(v is not None for v in size + rest):
+                yield [peer, *map(shown, size), shown(scaled(rest[0], 1e-3)), shown(rest[1])]
+
+    return table(("", "text, bytes", "data", "bss", "W7 an idle pool: processor time in 5 s, us", "context switches (the sleep's own is 1)"), rows())
