@@ -120,6 +120,7 @@ counts() {
 	count W4 executors 2000000 ./producers
 	count W4 floor2 2000000 "${floor2[@]}" W4
 	count W5 executors 300000 ./continuations callbacks
+	count "W5 links" executors 3300000 ./continuations links
 	count W5 floor2 300000 ./floor2 W5
 	count W8 executors 300000 ./completed
 	count W8 floor2 300000 "${floor2[@]}" W8
