@@ -131,10 +131,14 @@ bool exsi_run_awaited(exs_future *future)
 	return run && run(future);
 }
 
+bool exsi_must_help(void)
+{
+	return exsi_thread.worker || exsi_thread.hurry;
+}
+
 bool exsi_can_help(bool without_limit)
 {
-	return exsi_thread.worker || exsi_thread.hurry ||
-	       (without_limit && !exsi_thread.turner && atomic_load(&run_awaited));
+	return exsi_must_help() || (without_limit && !exsi_thread.turner && atomic_load(&run_awaited));
 }
 
 bool exsi_concerns(exs_future *future)

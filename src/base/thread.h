@@ -162,6 +162,9 @@ void exsi_unblock(void);
 bool exsi_run_awaited(exs_future *future);
 void exsi_run_awaited_by(bool (*run)(exs_future *future));
 
+/* What this thread waits for may be what only it can do (exsi_help). */
+bool exsi_must_help(void);
+
 /* Could there be something that this thread can do of what it waits for (exsi_help, exsi_run_awaited)? */
 bool exsi_can_help(bool without_limit);
 

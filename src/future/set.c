@@ -406,15 +406,18 @@ static exs_future *walk_on(exs_set *set, struct walk *walk)
 	return f;
 }
 
+enum { FEW_LOOKS = 16 };
+
 /* Where this thread can help: does work of a member on this thread (false: there is none); *concerned: a member may need its kind. */
 static bool help(exs_set *set, uint64_t deadline, bool *concerned)
 {
 	bool without_limit = deadline == EXSI_NEVER, can = exsi_can_help(without_limit);
+	size_t looks = exsi_must_help() ? SIZE_MAX : FEW_LOOKS; /* what is no duty is not to take long */
 	struct walk walk = {0, 0};
 	bool helped = false;
 
 	*concerned = false;
-	while (can && !helped) {
+	while (can && !helped && looks--) {
 		exs_future *f = walk_on(set, &walk);
 		if (!f)
 			break;

@@ -15,7 +15,7 @@ mutant broken_promise_not_failed future/promise.c future future/fails_when_its_p
 mutant callback_order_reversed future/future.c stress stress/random_schedules \
 	's/^\treturn node;/\treturn last;/'
 mutant callbacks_of_a_done_future_left future/future.c future future/callbacks_added_in_callbacks \
-	's/^\tbool done = atomic_load\(&f->state\) & EXSI_DONE;/\tbool done = false;/'
+	's/^\tbool done = s & EXSI_DONE;/\tbool done = false;/'
 mutant extra_unref future/future.c future future/callbacks_added_in_callbacks \
 	's/^\tcb\.fn\(f, cb\.ctx\);/&\n\texs_future_unref(f);/'
 mutant missing_unref future/future.c future future/callbacks_added_in_callbacks \
