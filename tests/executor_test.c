@@ -1,4 +1,5 @@
 /* The contract for executors and decorators of one's own (layer.h), and executors as objects: names, descriptions, limits. */
+#include "executor/executor.h"
 #include "support.h"
 
 #include <stdlib.h>
@@ -425,4 +426,29 @@ TEST(executor, descriptions)
 	exs_describe(ex, text, sizeof(text));
 	CHECK_STR(text, "pass > hand");
 	exs_executor_free(ex);
+}
+
+/* What layers use only while the call is at them is the same for all, and nobody else's. */
+TEST(executor, layers_that_share)
+{
+	exs_executor *pool = exs_inline(), *two = exs_with_throttle(exs_with_retry(exs_borrow(pool), NULL), 1, NULL);
+	exs_executor *retry = exs_layer_delegate(two);
+
+	CHECK_INT(pool->off, 0);
+	CHECK_INT(retry->shares, 0); /* grown: nothing is behind it */
+	CHECK(retry->shares_size >= pool->shares_size && retry->off == retry->shares_size);
+	CHECK(two->off == retry->shares && two->shares_size == retry->shares_size && two->end == retry->end);
+
+	exs_executor *own = exs_layer_new(&pass_ops, exs_borrow(pool), 0, 20);
+	CHECK_INT(own->off, pool->end);
+	CHECK_INT(own->end, own->off + 24);
+	retry = exs_with_retry(own, NULL);
+	CHECK_INT(retry->shares, own->end); /* another: the first has a slot of the user's behind it */
+	CHECK_INT(retry->off, retry->shares + retry->shares_size);
+	exs_executor *timeout = exs_with_timeout_mode(retry, 1, EXS_ABANDON);
+	CHECK_INT(timeout->off, 0); /* a block of its own */
+	CHECK_INT(timeout->shares_size, 0);
+	exs_executor_free(timeout);
+	exs_executor_free(two);
+	exs_executor_free(pool);
 }

@@ -6,17 +6,15 @@
 #include <executors/retry.h>
 #include <string.h>
 
-/* Constant. */
-struct retry {
-	exs_retry_options options;
-	bool times;		/* somebody wants to know how long a call has taken */
-	exs_retry_code codes[]; /* of the options */
+/* The state is an exs_retry_options, resolved, and then its codes; constant. */
+
+/* Shared: of a backoff. The outcome of the last attempt waits with the call: it is the call's if the next can't start. */
+struct wait {
+	struct exsi_timer timer;
+	exs_result last;
 };
 
-/* In a backoff the outcome of the last attempt waits with the call: it is the call's if the next can't start. */
 struct slot {
-	struct exsi_timer timer; /* first */
-	exs_result last;
 	double backoff; /* before jitter, of the next delay; from the end of the first attempt */
 	uint64_t begun; /* on the chain's clock; EXSI_NEVER: nobody wants to know */
 	unsigned attempt;
@@ -32,15 +30,14 @@ static const exs_retry_options *given(exs_executor *x, exs_future *f)
 
 static exs_retry_options options_of(exs_executor *x, exs_future *f)
 {
-	const struct retry *rt = exsi_state(x);
 	const exs_retry_options *own = given(x, f);
 
-	return own ? exsi_retry_resolved(own) : rt->options;
+	return own ? exsi_retry_resolved(own) : *(const exs_retry_options *)exsi_state(x);
 }
 
 static exs_step retry_start(exs_executor *x, exs_future *f, void *slot, exs_result *r)
 {
-	const exs_retry_options *all = &((const struct retry *)exsi_state(x))->options, *own = given(x, f);
+	const exs_retry_options *all = exsi_state(x), *own = given(x, f);
 	bool times = own || all->policy || all->on_retry || all->deadline < EXS_FOREVER;
 	struct slot *s = slot;
 	const char *wrong = own ? exsi_retry_check(own) : NULL;
@@ -67,22 +64,23 @@ static exs_step again(exs_executor *x, exs_future *f, struct slot *s, exs_result
 	return EXS_DOWN;
 }
 
-static exs_step back_off(exs_executor *x, exs_future *f, struct slot *s, double delay, exs_result *r)
+static exs_step back_off(exs_executor *x, exs_future *f, double delay, exs_result *r)
 {
+	struct wait *w = exsi_shared(f, x);
 	uint64_t ns;
 
-	s->last = *r;
+	w->last = *r;
 	exsi_duration(delay, &ns);
 	return exsi_call_park_until(f, x, exsi_after(exsi_clock_ns(x->clock), ns)) ? EXS_HELD : EXS_UP;
 }
 
 static exs_step retry_done(exs_executor *x, exs_future *f, void *slot, exs_result *r)
 {
-	const struct retry *rt = exsi_state(x);
+	const exs_retry_options *all = exsi_state(x);
 	struct slot *s = slot;
 	double delay;
 
-	bool usual = r->kind == EXS_KIND_VALUE && !rt->options.policy && !exsi_root(f)->extra;
+	bool usual = r->kind == EXS_KIND_VALUE && !all->policy && !exsi_root(f)->extra;
 	if (usual || r->kind == EXS_KIND_CANCELLED || exs_call_stopped(f, x))
 		return EXS_UP;
 	exs_retry_options o = options_of(x, f);
@@ -90,34 +88,35 @@ static exs_step retry_done(exs_executor *x, exs_future *f, void *slot, exs_resul
 	a.elapsed = s->begun == EXSI_NEVER ? 0 : (double)(exsi_clock_ns(x->clock) - s->begun) / 1e9;
 	if (!exsi_retry_decide(&o, &a, x->name, &s->backoff, &delay))
 		return EXS_UP;
-	return delay > 0 ? back_off(x, f, s, delay, r) : again(x, f, s, r);
+	return delay > 0 ? back_off(x, f, delay, r) : again(x, f, s, r);
 }
 
 static void retry_fire(exs_executor *x, exs_future *f, void *slot)
 {
-	struct slot *s = slot;
-	exs_result r = s->last;
-	exs_call_resume(f, x, again(x, f, s, &r), &r);
+	exs_result r = ((struct wait *)exsi_shared(f, x))->last;
+
+	exs_call_resume(f, x, again(x, f, slot, &r), &r);
 }
 
 static exs_step retry_cancel(exs_executor *x, exs_future *f, void *slot, exs_cause cause, exs_result *r)
 {
-	struct slot *s = slot;
+	struct wait *w = exsi_shared(f, x);
 
-	(void)f, (void)cause, (void)r;
-	exsi_timer_disarm(x->clock, &s->timer);
-	exs_result_clear(&s->last);
+	(void)slot, (void)cause, (void)r;
+	exsi_timer_disarm(x->clock, &w->timer);
+	exs_result_clear(&w->last);
 	return EXS_UP;
 }
 
 static int retry_describe(exs_executor *x, char *buf, size_t size)
 {
-	const struct retry *rt = exsi_state(x);
+	const exs_retry_options *all = exsi_state(x);
 
-	return exsi_describe_count(buf, size, rt->options.max_attempts, "");
+	return exsi_describe_count(buf, size, all->max_attempts, "");
 }
 
-static const struct exsi_call_timers retry_timers = {.offset = offsetof(struct slot, timer), .fire = retry_fire};
+static const struct exsi_call_timers retry_timers = {
+	.offset = offsetof(struct wait, timer), .shared = true, .fire = retry_fire};
 
 static const exs_layer_ops retry_ops = {
 	.size = sizeof(exs_layer_ops),
@@ -137,14 +136,15 @@ exs_executor *exs_with_retry_sized(exs_executor *ex, const exs_retry_options *op
 
 	ex = exsi_checked(ex, "exs_with_retry", known, exsi_retry_check(&o));
 	size_t codes = ex ? o.n_codes * sizeof(*o.codes) : 0;
-	exs_executor *x = exsi_wrap(&retry_ops, ex, sizeof(struct retry) + codes, sizeof(struct slot));
+	exs_executor *x = exsi_wrap(&retry_ops, ex, sizeof(o) + codes, sizeof(struct slot));
 	if (!exsi_own(x, o.ctx, o.ctx_free))
 		return NULL;
-	struct retry *rt = exsi_state(x);
-	rt->options = exsi_retry_resolved(&o);
+	exs_retry_options *all = exsi_state(x);
+	*all = exsi_retry_resolved(&o);
 	if (codes)
-		rt->options.codes = memcpy(rt->codes, o.codes, codes);
-	exs_layer_set_attempts(x, exsi_retry_attempts(&rt->options));
+		all->codes = memcpy(all + 1, o.codes, codes);
+	exsi_layer_share(x, sizeof(struct wait));
+	exs_layer_set_attempts(x, exsi_retry_attempts(all));
 	exsi_call_timers_init(x, &retry_timers);
 	return exsi_hold_clock(x);
 }

@@ -126,7 +126,7 @@ exs_executor *exs_with_throttle_sized(exs_executor *ex, unsigned count, const ex
 		exs_executor_free(ex);
 		ex = NULL;
 	}
-	exs_executor *x = exsi_wrap(&throttle_ops, ex, sizeof(struct throttle), sizeof(struct exsi_line_slot));
+	exs_executor *x = exsi_wrap(&throttle_ops, ex, sizeof(struct throttle), 0);
 	if (!exsi_own(x, o.ctx, o.ctx_free))
 		return NULL;
 	struct throttle *t = exsi_state(x);

@@ -214,6 +214,7 @@ exs_executor *exsi_line_init(exs_executor *x, uint64_t ns, void (*tick)(exs_exec
 {
 	struct exsi_line *line = exsi_state(x);
 
+	exsi_layer_share(x, sizeof(struct exsi_line_slot));
 	line->x = x;
 	pthread_mutex_init(&line->lock, NULL);
 	exsi_list_init(&line->queue);

@@ -5,7 +5,7 @@
 #include "base/list.h"
 #include "executor/ticker.h"
 
-/* The slot of a call. One that waits is parked in the queue; or moving, among the blocked, and its submitter sleeps on `turn`. */
+/* The slot of a call, shared. One that waits is parked in the queue; or moving, among the blocked, and its submitter sleeps on `turn`. */
 struct exsi_line_slot {
 	struct exsi_list node;
 	union {

@@ -4,11 +4,10 @@
 /* The state is a struct exsi_timeout. */
 
 /* Who moves `state` on from ARMED decides whether the call ends in time. The expiry cancels below us while FIRING; a done that comes
-   meanwhile leaves its outcome (LATE) for the expiry to carry on, so that only one of them goes up. */
+   meanwhile leaves its outcome (LATE; an exs_result, shared) for the expiry to carry on, so that only one of them goes up. */
 enum { ARMED, GONE, FIRING, FIRED, LATE };
 struct slot {
 	struct exsi_timer timer;
-	exs_result late;
 	bool took; /* the expiry got the token: what comes up comes because of it */
 	atomic_uint state;
 };
@@ -48,7 +47,7 @@ static exs_step wait_done(exs_executor *x, exs_future *f, void *slot, exs_result
 	if (state == GONE) /* no timeout for this call */
 		return EXS_UP;
 	if (state == FIRING) {
-		s->late = *r;
+		*(exs_result *)exsi_shared(f, x) = *r;
 		if (atomic_compare_exchange_strong(&s->state, &state, LATE))
 			return EXS_HELD;
 	}
@@ -75,7 +74,7 @@ static void wait_fire(exs_executor *x, exs_future *f, void *slot)
 
 	s->took = exsi_cancel(f, x->depth, EXS_CAUSE_TIMEOUT);
 	if (!atomic_compare_exchange_strong(&s->state, &state, FIRED)) {
-		exs_result r = s->late;
+		exs_result r = *(exs_result *)exsi_shared(f, x);
 		settle(x, f, s, &r);
 		exs_call_resume(f, x, EXS_UP, &r);
 	}
@@ -106,6 +105,7 @@ exs_executor *exsi_with_wait(exs_executor *ex, uint64_t ns)
 
 	if (!x)
 		return NULL;
+	exsi_layer_share(x, sizeof(exs_result));
 	exsi_timeout_init(x, ns, "");
 	exsi_call_timers_init(x, &wait_timers);
 	return exsi_hold_clock(x);

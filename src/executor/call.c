@@ -488,7 +488,7 @@ static void put_extra(exs_future *f, size_t at, const exs_task *t, exs_scope *sc
 
 static exs_future *new_call(exs_executor *x, const exs_task *t, exs_scope *scope)
 {
-	size_t at = sizeof(exs_future) + x->off + x->size, extra = extra_size(t, scope);
+	size_t at = sizeof(exs_future) + x->end, extra = extra_size(t, scope);
 	exs_future *f = extra > INT_MAX ? NULL : exsi_alloc(at + extra);
 
 	if (!f)

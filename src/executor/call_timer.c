@@ -6,40 +6,42 @@ static exs_executor *executor_of(struct exsi_timer *timer)
 	return EXSI_CONTAINER_OF(timer->kind, exs_executor, timer_kind);
 }
 
-static void *slot_of(const exs_executor *x, struct exsi_timer *timer)
+static struct exsi_timer *timer_of(const exs_executor *x, exs_future *f)
 {
-	return (char *)timer - x->timers->offset;
+	char *from = x->timers->shared ? exsi_shared(f, x) : exsi_slot(f, x);
+
+	return (struct exsi_timer *)(void *)(from + x->timers->offset);
 }
 
-static struct exsi_timer *timer_of(const exs_executor *x, void *slot)
+static exs_future *call_of(const exs_executor *x, struct exsi_timer *timer)
 {
-	return (struct exsi_timer *)(void *)((char *)slot + x->timers->offset);
+	size_t from = x->timers->shared ? x->shares : x->off;
+
+	return (exs_future *)(void *)((char *)timer - x->timers->offset - from - sizeof(exs_future));
 }
 
 static bool park(struct exsi_timer *timer)
 {
 	exs_executor *x = executor_of(timer);
-	void *slot = slot_of(x, timer);
-	exs_future *f = exsi_slot_call(slot, x);
+	exs_future *f = call_of(x, timer);
 
-	return x->timers->park ? x->timers->park(x, f, slot) : exs_call_park(f, x);
+	return x->timers->park ? x->timers->park(x, f, exsi_slot(f, x)) : exs_call_park(f, x);
 }
 
 static bool expire(struct exsi_timer *timer)
 {
 	exs_executor *x = executor_of(timer);
-	void *slot = slot_of(x, timer);
-	exs_future *f = exsi_slot_call(slot, x);
+	exs_future *f = call_of(x, timer);
 
-	return x->timers->expire ? x->timers->expire(x, f, slot) : exs_call_claim(f);
+	return x->timers->expire ? x->timers->expire(x, f, exsi_slot(f, x)) : exs_call_claim(f);
 }
 
 static void fire(struct exsi_timer *timer)
 {
 	exs_executor *x = executor_of(timer);
-	void *slot = slot_of(x, timer);
+	exs_future *f = call_of(x, timer);
 
-	x->timers->fire(x, exsi_slot_call(slot, x), slot);
+	x->timers->fire(x, f, exsi_slot(f, x));
 }
 
 void exsi_call_timers_init(exs_executor *x, const struct exsi_call_timers *timers)
@@ -50,7 +52,7 @@ void exsi_call_timers_init(exs_executor *x, const struct exsi_call_timers *timer
 
 bool exsi_call_park_until(exs_future *f, exs_executor *x, uint64_t at)
 {
-	struct exsi_timer *timer = timer_of(x, exsi_slot(f, x));
+	struct exsi_timer *timer = timer_of(x, f);
 
 	*timer = exsi_call_timer(x, at);
 	return exsi_timer_arm(x->clock, timer, at, park);
@@ -66,7 +68,7 @@ static void visit_timer(struct exsi_timer *timer, void *arg)
 {
 	struct each *e = arg;
 
-	e->visit(exsi_slot_call(slot_of(e->x, timer), e->x), e->arg);
+	e->visit(call_of(e->x, timer), e->arg);
 }
 
 void exsi_call_timer_each(exs_executor *x, exs_visit_fn *visit, void *arg)
@@ -78,8 +80,8 @@ void exsi_call_timer_each(exs_executor *x, exs_visit_fn *visit, void *arg)
 
 double exsi_call_timer_deadline(exs_executor *x, exs_future *f, void *slot)
 {
-	uint64_t at = timer_of(x, slot)->at;
+	uint64_t at = timer_of(x, f)->at;
 
-	(void)f;
+	(void)slot;
 	return at == EXSI_NEVER ? EXS_FOREVER : (double)at / 1e9;
 }

@@ -6,7 +6,8 @@
 
 /* Hooks of the layer. Static and constant. */
 struct exsi_call_timers {
-	size_t offset; /* of the struct exsi_timer in the slot */
+	size_t offset; /* of the struct exsi_timer in the slot; */
+	bool shared;   /* or in what the layer shares: the timer is armed only while the call is parked there */
 	/* Under the timer's lock, in one with arming: parks the call. NULL: exs_call_park. */
 	bool (*park)(exs_executor *x, exs_future *call, void *slot);
 	/* The time has come, as in struct exsi_timer_kind. NULL: exs_call_claim. */

@@ -243,7 +243,7 @@ static bool check(const exs_layer_ops *ops, const exs_executor *inner, size_t sl
 		what = "type, start, done and cancel are required (exs_pass_* if there is nothing to do)";
 	else if (inner && inner->depth + 1 >= EXSI_MAX_DEPTH)
 		what = "the chain is too deep: at most 1021 layers";
-	else if (slot_size > MAX_SLOTS || (inner && inner->off + inner->size + slot_size > MAX_SLOTS))
+	else if (slot_size > MAX_SLOTS || (inner && inner->end + slot_size > MAX_SLOTS))
 		what = "the slots of a chain may take at most 1 MiB";
 	if (what)
 		exsi_fail(EXS_EINVAL, "exs_layer_new: %s", what);
@@ -261,7 +261,9 @@ static void join(exs_executor *x, exs_executor *inner, bool borrow)
 	if (!inner)
 		return;
 	x->depth = inner->depth + 1;
-	x->off = inner->off + inner->size;
+	x->off = inner->end;
+	x->shares = inner->shares;
+	x->shares_size = inner->shares_size;
 	x->story = inner->story;
 	x->max_attempts = inner->max_attempts;
 	memcpy(x->name, inner->name, sizeof(x->name));
@@ -271,6 +273,11 @@ static void join(exs_executor *x, exs_executor *inner, bool borrow)
 	} else {
 		inner->outer = x;
 	}
+}
+
+static uint32_t in_words(size_t size)
+{
+	return (uint32_t)(size + 7) / 8 * 8;
 }
 
 static exs_executor *layer_new(const exs_layer_ops *ops, exs_executor *inner, size_t state_size, size_t slot_size,
@@ -292,12 +299,12 @@ static exs_executor *layer_new(const exs_layer_ops *ops, exs_executor *inner, si
 	exsi_fork_watch();
 	x->source = (struct exsi_source){source_cancel, source_cancel_many, time_left, exsi_parent, false, NULL};
 	x->ops = known;
-	x->size = (uint32_t)(slot_size + 7) / 8 * 8;
 	atomic_init(&x->refs, 1);
 	atomic_init(&x->shared, false);
 	atomic_init(&x->closing, 0);
 	atomic_init(&x->children, 0);
 	join(x, inner, borrow);
+	x->end = x->off + in_words(slot_size);
 	return x;
 }
 
@@ -368,8 +375,8 @@ unsigned exsi_times(unsigned a, unsigned b)
 void exs_layer_set_attempts(exs_executor *x, unsigned max)
 {
 	if (!x->story) {
-		x->story = (uint32_t)sizeof(exs_future) + x->off + x->size;
-		x->size += (uint32_t)sizeof(struct exsi_story);
+		x->story = (uint32_t)sizeof(exs_future) + x->end;
+		x->end += (uint32_t)sizeof(struct exsi_story);
 	}
 	x->max_attempts = exsi_times(max, x->max_attempts);
 }
@@ -381,12 +388,28 @@ void exsi_call_set_attempts(exs_future *f, exs_executor *x, unsigned max)
 		atomic_store(&exsi_story(f)->max, max);
 }
 
+/* It grows if there is nothing behind it; otherwise a larger one is begun, and that one is left to those below. */
+void exsi_layer_share(exs_executor *x, size_t size)
+{
+	uint32_t own = x->end - x->off, end = x->off;
+
+	if (size > x->shares_size) {
+		if (x->shares + x->shares_size != end)
+			x->shares = end;
+		x->shares_size = in_words(size);
+		end = x->shares + x->shares_size;
+	}
+	x->off = own ? end : x->shares;
+	x->end = end + own;
+}
+
 void exsi_layer_new_block(exs_executor *x, bool counts)
 {
 	unsigned max = counts && x->story ? x->max_attempts : 0;
 
 	x->new_block = true;
-	x->off = 0;
+	x->end -= x->off;
+	x->off = x->shares = x->shares_size = 0;
 	x->story = 0;
 	x->max_attempts = 1;
 	if (max) /* what the child counts is added up here */

@@ -25,9 +25,10 @@ struct exs_executor {
 	/* Below, one call does the work of many that are parked here: they are RUNNING while it runs, and their options end here. */
 	bool marks_running;
 	atomic_bool shared; /* is borrowed: outer does not tell who started a call */
-	uint32_t off, size; /* of this layer's slot, behind the future */
-	uint32_t depth;	    /* 0: a leaf */
-	uint32_t story;	    /* offset in the block of the innermost counting layer's story; 0: none */
+	/* Behind the future: this layer's slot, if it has one of its own; what it shares (exsi_layer_share); the end of both. */
+	uint32_t off, shares, shares_size, end;
+	uint32_t depth; /* 0: a leaf */
+	uint32_t story; /* offset in the block of the innermost counting layer's story; 0: none */
 	unsigned max_attempts;
 	exs_clock *clock;
 	exs_clock *clock_above; /* of the layers that are wrapped around it; usually the same */
@@ -72,6 +73,12 @@ static inline void *exsi_slot(exs_future *f, const exs_executor *x)
 	return (char *)f + sizeof(*f) + x->off;
 }
 
+/* What x shares with the layers below it, while the call is at x. */
+static inline void *exsi_shared(exs_future *f, const exs_executor *x)
+{
+	return (char *)f + sizeof(*f) + x->shares;
+}
+
 static inline exs_future *exsi_slot_call(void *slot, const exs_executor *x)
 {
 	return (exs_future *)(void *)((char *)slot - x->off - sizeof(exs_future));
@@ -89,6 +96,13 @@ static inline void *exsi_state(exs_executor *x)
 
 /* a * b, or EXS_UNLIMITED. */
 unsigned exsi_times(unsigned a, unsigned b);
+
+/* In a constructor, after exs_layer_new: x needs so many bytes more in each call, but only while the call is at x: from a hook (start,
+   done, cancel) of x, through the time that it is held here, until x lets it go on UP or DOWN. All layers of a block share them, for
+   a call is at one at a time: whatever x puts there nobody has a pointer to once the call has left (the hooks child and deadline
+   may come later: what they read does not belong there), and it is uninitialised when the call comes back. If x has no other slot
+   these bytes are it: the hooks get them, exsi_slot finds them. */
+void exsi_layer_share(exs_executor *x, size_t size);
 
 /* The layer's slots lie in a block of their own: what is above it begins a new block (ABANDON, batch). counts: what is started below
    counts as attempts of the calls here. */

@@ -59,10 +59,11 @@ static const exs_layer_ops inline_ops = {
 
 exs_executor *exs_inline(void)
 {
-	exs_executor *x = exs_layer_new(&inline_ops, NULL, sizeof(struct inline_), sizeof(struct exsi_list));
+	exs_executor *x = exs_layer_new(&inline_ops, NULL, sizeof(struct inline_), 0);
 
 	if (!x)
 		return NULL;
+	exsi_layer_share(x, sizeof(struct exsi_list));
 	struct inline_ *in = exsi_state(x);
 	pthread_mutex_init(&in->lock, NULL);
 	exsi_list_init(&in->running);

@@ -72,6 +72,8 @@ mutant handler_not_awaited future/context.c context context/task_waits_for_a_han
 	's/atomic_load\(&h->state\) == CALLED/false/'
 mutant handler_added_late_not_called future/context.c context context/handler_added_after_the_cancel_runs_at_once \
 	's/^\tif \(exsi_stop\(atomic_fetch_or\(&f->state, EXSI_HOOKS\)\)\)/\tif (atomic_fetch_or(\&f->state, EXSI_HOOKS) == 1)/'
+mutant users_slot_shared executor/executor.c executor executor/layers_that_share \
+	's/if \(x->shares \+ x->shares_size != end\)/if (false)/'
 mutant borrow_of_a_freed_pool executor/executor.c borrow borrow/freed_pool_refuses_and_lives_on \
 	's/if \(!atomic_load\(&x->inner->closing\)\)/if (true)/'
 mutant time_is_up_and_nothing_fails executor/shutdown.c shutdown shutdown/forced_future_is_done_once \
@@ -198,7 +200,7 @@ mutant one_attempt_more decorators/retry_policy.c retry retry/last_error_itself_
 mutant asked_about_after_a_cancel decorators/retry.c retry retry/cancel_while_an_attempt_runs \
 	's/\|\| exs_call_stopped\(f, x\)\)$/)/'
 mutant plain_success_not_asked_about decorators/retry.c retry retry/policy_retries_a_success_of_a_plain_submit \
-	's/ && !rt->options\.policy && / \&\& /'
+	's/ && !all->policy && / \&\& /'
 mutant jitter_feeds_back decorators/retry_policy.c retry retry/jitter_leaves_the_series_alone \
 	's/\*delay = with_jitter\(o, \*backoff\);/*delay = *backoff = with_jitter(o, *backoff);/'
 mutant backoff_stays_the_same decorators/retry_policy.c retry retry/backs_off_exponentially \
