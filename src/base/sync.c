@@ -33,11 +33,6 @@ bool exsi_duration(double seconds, uint64_t *ns)
 	return true;
 }
 
-uint64_t exsi_after(uint64_t now, uint64_t duration)
-{
-	return duration >= EXSI_NEVER - now ? EXSI_NEVER : now + duration;
-}
-
 void exsi_relax(unsigned turn)
 {
 	if (turn >= 64) {

@@ -25,7 +25,10 @@ uint64_t exsi_now(void);
 bool exsi_duration(double seconds, uint64_t *ns);
 
 /* now + duration on the real clock, saturating. */
-uint64_t exsi_after(uint64_t now, uint64_t duration);
+static inline uint64_t exsi_after(uint64_t now, uint64_t duration)
+{
+	return duration >= EXSI_NEVER - now ? EXSI_NEVER : now + duration;
+}
 
 /* Blocks while *word == value, until woken or `deadline` (real clock). May return for no reason. false: the deadline has passed. */
 bool exsi_park(atomic_uint *word, unsigned value, uint64_t deadline);

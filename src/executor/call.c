@@ -66,7 +66,7 @@ static exs_executor *up(exs_executor *top, exs_executor *x)
 
 static void push_frame(struct exsi_frame *frame, exs_future *f)
 {
-	exs_future *root = exsi_top(f)->parent ? exsi_root(f) : f;
+	exs_future *root = exsi_root(f);
 
 	exsi_frame_push(frame, exsi_top(root));
 	frame->scope = exsi_scope(root);
@@ -399,18 +399,18 @@ bool exsi_may_block(exs_executor *x, exs_future *f)
 	return exs_call_entry(f) != EXS_ENTRY_RESTART && !exsi_concerns(f) && !exsi_inside_before_submit(x);
 }
 
-exs_future *exsi_root(exs_future *f)
+exs_future *exsi_root_above(exs_future *f)
 {
 	exs_future *parent;
 
-	while ((parent = f->source->parent(f)))
+	while ((parent = exsi_parent(f)))
 		f = parent;
 	return f;
 }
 
 exs_scope *exsi_scope_of(exs_future *f)
 {
-	return exsi_scope(exsi_top(f)->parent ? exsi_root(f) : f);
+	return exsi_scope(exsi_root(f));
 }
 
 static const exs_executor *outermost(const exs_executor *x, exs_option option)
@@ -486,42 +486,58 @@ static void put_extra(exs_future *f, size_t at, const exs_task *t, exs_scope *sc
 		e->name = strcpy(rest, t->name);
 }
 
-static exs_future *new_call(exs_executor *x, const exs_task *t, exs_scope *scope)
+static const char out_of_memory[] = "exs_submit: out of memory";
+
+/* With room for so much at the end. */
+static exs_future *new_plain(exs_executor *x, exs_task_fn *fn, void *arg, exs_free_fn *arg_free, size_t extra)
 {
-	size_t at = sizeof(exs_future) + x->end, extra = extra_size(t, scope);
-	exs_future *f = extra > INT_MAX ? NULL : exsi_alloc(at + extra);
+	exs_future *f = exsi_alloc(sizeof(exs_future) + x->end + extra);
 
 	if (!f)
 		return NULL;
 	exsi_future_init(f, &x->source, 0);
-	f->fn = t->fn;
-	f->arg = t->arg;
-	f->arg_free = t->arg_free;
+	f->fn = fn;
+	f->arg = arg;
+	f->arg_free = arg_free;
 	if (x->story) {
 		f->story = x->story;
 		atomic_init(&exsi_story(f)->attempt, 1);
 		atomic_init(&exsi_story(f)->max, x->max_attempts);
 	}
-	if (extra)
-		put_extra(f, at, t, scope);
 	atomic_fetch_add(&x->counts[exsi_stripe()].submitted,
 			 1); /* before closing is read: shutdown writes closing, then reads this */
 	return f;
 }
 
-/* Why the call can't be taken, or NULL. */
-static exs_error *refusal(exs_executor *x, const exs_task *t, const char *wrong)
+static exs_future *new_call(exs_executor *x, const exs_task *t, exs_scope *scope)
 {
-	uint64_t ns;
+	size_t extra = extra_size(t, scope);
+	exs_future *f = extra > INT_MAX ? NULL : new_plain(x, t->fn, t->arg, t->arg_free, extra);
 
+	if (f && extra)
+		put_extra(f, sizeof(*f) + x->end, t, scope);
+	return f;
+}
+
+/* Why the call can't be taken, or NULL. */
+static exs_error *refusal(exs_executor *x, exs_task_fn *fn, const char *wrong)
+{
 	if (exsi_forked())
 		return exsi_error(EXS_EFORK);
 	if (atomic_load(&x->closing))
 		return exsi_error(EXS_ESHUTDOWN);
 	if (wrong)
 		return exs_error_new(&exs_domain_exs, EXS_EINVAL, "exs_submit: %s", wrong);
-	if (!t->fn)
+	if (!fn)
 		return exs_error_new(&exs_domain_exs, EXS_EINVAL, "exs_submit: fn is NULL");
+	return NULL;
+}
+
+/* The same of its options. */
+static exs_error *refusal_of_options(exs_executor *x, const exs_task *t)
+{
+	uint64_t ns;
+
 	if (t->timeout != 0 && !exsi_duration(t->timeout, &ns))
 		return exs_error_new(&exs_domain_exs, EXS_EINVAL, "exs_submit: timeout is %g: it must be 0 or more",
 				     t->timeout);
@@ -561,6 +577,15 @@ static void refuse(exs_future *f, exs_executor *x, exs_result r)
 	finish(f, x, &r, &frame);
 }
 
+static exs_future *enter_unless(exs_error *error, exs_future *f, exs_executor *x, exs_entry entry)
+{
+	if (error)
+		refuse(f, x, exs_fail(error));
+	else
+		enter(f, x, entry);
+	return f;
+}
+
 exs_future *exsi_submit_failed(const exs_task *t, exs_error *error)
 {
 	exs_future *f;
@@ -582,31 +607,38 @@ exs_future *exsi_submit(exs_executor *x, const exs_task *t, exs_entry entry, con
 	if (!f) {
 		if (t->arg_free)
 			t->arg_free(t->arg);
-		return exsi_fail_null(EXS_ENOMEM, "exs_submit: out of memory");
+		return exsi_fail_null(EXS_ENOMEM, out_of_memory);
 	}
-	bool joins = !scope || exsi_scope_join(f);
-	exs_error *error = joins ? refusal(x, t, wrong) : NULL;
-	if (!joins)
+	if (scope && !exsi_scope_join(f)) {
 		refuse(f, x, exs_cancelled());
-	else if (error)
-		refuse(f, x, exs_fail(error));
-	else
-		enter(f, x, entry);
-	return f;
+		return f;
+	}
+	exs_error *error = refusal(x, t->fn, wrong);
+	if (!error && f->extra)
+		error = refusal_of_options(x, t);
+	return enter_unless(error, f, x, entry);
+}
+
+static exs_error *no_executor(void)
+{
+	return exs_error_new(&exs_domain_exs, EXS_EINVAL, "exs_submit: executor is NULL");
 }
 
 static exs_future *submit(exs_executor *x, const exs_task *t, exs_entry entry, const char *wrong)
 {
 	if (x)
 		return exsi_submit(x, t, entry, wrong, NULL);
-	return exsi_submit_failed(t, exs_error_new(&exs_domain_exs, EXS_EINVAL, "exs_submit: executor is NULL"));
+	return exsi_submit_failed(t, no_executor());
 }
 
 exs_future *exs_submit(exs_executor *x, exs_task_fn *fn, void *arg)
 {
-	exs_task task = {.fn = fn, .arg = arg};
-
-	return submit(x, &task, EXS_ENTRY_SUBMIT, NULL);
+	if (!x)
+		return exsi_submit_failed(&(exs_task){.fn = fn}, no_executor());
+	exs_future *f = new_plain(x, fn, arg, NULL, 0);
+	if (!f)
+		return exsi_fail_null(EXS_ENOMEM, out_of_memory);
+	return enter_unless(refusal(x, fn, NULL), f, x, EXS_ENTRY_SUBMIT);
 }
 
 static exs_future *submit_sized(exs_executor *x, const exs_task *task, size_t size, exs_entry entry)

@@ -309,25 +309,23 @@ void exsi_parents_begun(exs_future *f)
 		atomic_fetch_or(&f->state, EXSI_BEGUN);
 }
 
-void exsi_run_begin(struct exsi_run *run, exs_future *f)
+void exsi_relayed_run_begins(struct exsi_run *run, exs_future *f)
 {
 	struct exsi_self *self = exsi_self();
 
-	*run = (struct exsi_run){.call = relay_of(f) ? f : NULL, .prev = running};
-	if (!run->call)
+	if (!relay_of(f)) /* of one that does the work of many */
 		return;
+	*run = (struct exsi_run){.call = f, .prev = running};
 	exsi_parents_begun(f);
 	running = run;
 	self->lend = lend;
 	self->hurry = hurry;
 }
 
-void exsi_run_end(struct exsi_run *run)
+void exsi_relayed_run_ends(struct exsi_run *run)
 {
 	struct exsi_self *self = exsi_self();
 
-	if (!run->call)
-		return;
 	running = run->prev;
 	if (!running) {
 		self->lend = NULL;

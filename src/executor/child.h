@@ -92,10 +92,23 @@ void exsi_parents_begun(exs_future *f);
 
 /* Around the function of a call, on the stack of the thread that runs it. */
 struct exsi_run {
-	exs_future *call;
+	exs_future *call; /* NULL: it is no child of one */
 	struct exsi_run *prev;
 };
-void exsi_run_begin(struct exsi_run *run, exs_future *f);
-void exsi_run_end(struct exsi_run *run);
+void exsi_relayed_run_begins(struct exsi_run *run, exs_future *f);
+void exsi_relayed_run_ends(struct exsi_run *run);
+
+static inline void exsi_run_begin(struct exsi_run *run, exs_future *f)
+{
+	run->call = NULL;
+	if (exsi_top(f)->parent)
+		exsi_relayed_run_begins(run, f);
+}
+
+static inline void exsi_run_end(struct exsi_run *run)
+{
+	if (run->call)
+		exsi_relayed_run_ends(run);
+}
 
 #endif

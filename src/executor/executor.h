@@ -167,8 +167,12 @@ static inline exs_future *exsi_parent(exs_future *f)
 	return top->parent ? top->parent(top, f) : NULL;
 }
 
-/* The call that the user made, of which f may be a child: its options count for all. */
-exs_future *exsi_root(exs_future *f);
+/* The call that the user made, of which f may be a child: its options count for all. above: of a relay's. */
+exs_future *exsi_root_above(exs_future *f);
+static inline exs_future *exsi_root(exs_future *f)
+{
+	return exsi_top(f)->parent ? exsi_root_above(f) : f;
+}
 
 /* The scope that the call, or the one it does the work of, is a member of; or NULL. */
 struct exs_scope *exsi_scope_of(exs_future *f);
@@ -176,7 +180,7 @@ struct exs_scope *exsi_scope_of(exs_future *f);
 /* What the user submitted it to. */
 static inline exs_executor *exsi_root_top(exs_future *f)
 {
-	return exsi_top(f)->parent ? exsi_top(exsi_root(f)) : exsi_top(f);
+	return exsi_top(exsi_root(f));
 }
 
 /* Is x the first layer in the whole chain of the call, children included, that sees to this option of the call? */
