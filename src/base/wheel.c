@@ -28,7 +28,8 @@ static void link_tail(struct exsi_wheel *w, struct exsi_timer *t)
 	t->prev = list->prev;
 	list->prev->next = t;
 	list->prev = t;
-	w->occupied[level] |= UINT64_C(1) << slot;
+	if (!(w->occupied[level] >> slot & 1)) /* other threads have read it: it is not written for nothing */
+		w->occupied[level] |= UINT64_C(1) << slot;
 }
 
 void exsi_wheel_add(struct exsi_wheel *w, struct exsi_timer *t)
