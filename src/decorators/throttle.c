@@ -59,10 +59,10 @@ static void tick(exs_executor *x)
 static exs_step throttle_start(exs_executor *x, exs_future *f, void *slot, exs_result *r)
 {
 	struct throttle *t = exsi_state(x);
-	bool may_block = t->options.block && exsi_may_block(x, f);
 
 	if (exsi_line_pass(&t->line))
 		return EXS_DOWN;
+	bool may_block = t->options.block && exsi_may_block(x, f);
 	lock_asking(t);
 	return exsi_line_enter(&t->line, f, slot, may_block, r);
 }

@@ -134,11 +134,13 @@ static exs_step enter(struct exsi_line *line, exs_future *f, struct exsi_line_sl
 
 bool exsi_line_pass(struct exsi_line *line)
 {
-	return !line->ticker.x && !atomic_load(&line->waiting) && try_go(line);
+	return line->open || (!line->ticker.x && !atomic_load(&line->waiting) && try_go(line));
 }
 
 bool exsi_line_leave(struct exsi_line *line)
 {
+	if (line->open)
+		return false;
 	atomic_fetch_sub(&line->below, 1);
 	return line->ticker.x || atomic_load(&line->waiting);
 }
@@ -216,6 +218,7 @@ exs_executor *exsi_line_init(exs_executor *x, uint64_t ns, void (*tick)(exs_exec
 
 	exsi_layer_share(x, sizeof(struct exsi_line_slot));
 	line->x = x;
+	line->open = !ns && line->limit == EXS_UNLIMITED;
 	pthread_mutex_init(&line->lock, NULL);
 	exsi_list_init(&line->queue);
 	exsi_list_init(&line->blocked);

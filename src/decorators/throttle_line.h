@@ -21,6 +21,7 @@ struct exsi_line_slot {
      back, the limit grows) lets the next go. With a ticker something waits only while that is on. */
 struct exsi_line {
 	exs_executor *x;
+	bool open;	       /* no limit, now or later: none waits, none is counted. Constant */
 	atomic_size_t below;   /* calls that went down from here and have not come back */
 	atomic_size_t waiting; /* in both lists, or about to be; grows under the lock */
 	pthread_mutex_t lock;
