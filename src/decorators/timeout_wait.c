@@ -3,13 +3,13 @@
 
 /* The state is a struct exsi_timeout. */
 
-/* Who moves `state` on from ARMED decides whether the call ends in time. The expiry cancels below us while FIRING; a done that comes
-   meanwhile leaves its outcome (LATE; an exs_result, shared) for the expiry to carry on, so that only one of them goes up. */
-enum { ARMED, GONE, FIRING, FIRED, LATE };
+/* A done that disarms the timer has come in time. Once that has expired, `state` decides who goes up: the expiry cancels below us while
+   FIRING; a done that comes meanwhile leaves its outcome (LATE; an exs_result, shared) for the expiry to carry on. */
+enum { FIRING, FIRED, LATE };
 struct slot {
-	struct exsi_timer timer;
-	bool took; /* the expiry got the token: what comes up comes because of it */
-	atomic_uint state;
+	struct exsi_timer timer; /* at EXSI_NEVER: no timeout for this call */
+	bool took;		 /* the expiry got the token: what comes up comes because of it */
+	atomic_uint state;	 /* from the expiry on */
 };
 
 static exs_step wait_start(exs_executor *x, exs_future *f, void *slot, exs_result *r)
@@ -19,7 +19,6 @@ static exs_step wait_start(exs_executor *x, exs_future *f, void *slot, exs_resul
 
 	(void)r;
 	s->timer = exsi_call_timer(x, due);
-	atomic_init(&s->state, due == EXSI_NEVER ? GONE : ARMED);
 	if (due != EXSI_NEVER)
 		exsi_timer_arm(x->clock, &s->timer, due, NULL);
 	return EXS_DOWN;
@@ -38,19 +37,13 @@ static void settle(exs_executor *x, exs_future *f, struct slot *s, exs_result *r
 static exs_step wait_done(exs_executor *x, exs_future *f, void *slot, exs_result *r)
 {
 	struct slot *s = slot;
-	unsigned state = ARMED;
+	unsigned state = FIRING;
 
-	if (atomic_compare_exchange_strong(&s->state, &state, GONE)) {
-		exsi_timer_disarm(x->clock, &s->timer);
+	if (s->timer.at == EXSI_NEVER || exsi_timer_disarm(x->clock, &s->timer))
 		return EXS_UP;
-	}
-	if (state == GONE) /* no timeout for this call */
-		return EXS_UP;
-	if (state == FIRING) {
-		*(exs_result *)exsi_shared(f, x) = *r;
-		if (atomic_compare_exchange_strong(&s->state, &state, LATE))
-			return EXS_HELD;
-	}
+	*(exs_result *)exsi_shared(f, x) = *r;
+	if (atomic_compare_exchange_strong(&s->state, &state, LATE))
+		return EXS_HELD;
 	settle(x, f, s, r);
 	return EXS_UP;
 }
@@ -58,12 +51,10 @@ static exs_step wait_done(exs_executor *x, exs_future *f, void *slot, exs_result
 static bool wait_expire(exs_executor *x, exs_future *f, void *slot)
 {
 	struct slot *s = slot;
-	unsigned state = ARMED;
 
 	(void)x;
-	if (!atomic_compare_exchange_strong(&s->state, &state, FIRING))
-		return false;
-	exsi_hold(f); /* a done must win the state to leave, and has not */
+	atomic_init(&s->state, FIRING); /* a done can't look before its disarm has, which waits for us */
+	exsi_hold(f);
 	return true;
 }
 

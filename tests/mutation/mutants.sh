@@ -228,7 +228,7 @@ mutant timeout_as_a_cancel decorators/timeout_wait.c timeout timeout/of_a_queued
 mutant timeout_of_what_runs_as_a_cancel decorators/timeout_wait.c timeout timeout/what_it_cancelled_is_retried_above \
 	's/if \(r->kind == EXS_KIND_CANCELLED && .*/if (false)/'
 mutant late_outcome_goes_up_twice decorators/timeout_wait.c stress stress/random_schedules \
-	's/^\t\t\treturn EXS_HELD;/\t\t\treturn EXS_UP;/'
+	's/^\t\treturn EXS_HELD;/\t\treturn EXS_UP;/'
 mutant child_not_marked_as_left executor/child.c timeout timeout/abandon_fails_at_once \
 	's/^\t\(\(struct kid \*\)exsi_slot\(d\.child, relay->relay\)\)->left = true;//'
 mutant left_behind_for_ever executor/child.c timeout timeout/abandon_fails_at_once \
@@ -441,7 +441,7 @@ mutant sim_callback_order_reversed future/future.c conformance 'conformance/call
 mutant sim_table_of_members_not_cleared future/set.c conformance 'conformance/thousand_submits@sim: *' \
 	's/^\tmemset\(set->table, 0.*//'
 mutant sim_late_outcome_goes_up_twice decorators/timeout_wait.c conformance 'conformance/thousand_submits_with_faults@sim: *' \
-	's/^\t\t\treturn EXS_HELD;/\t\t\treturn EXS_UP;/'
+	's/^\t\treturn EXS_HELD;/\t\treturn EXS_UP;/'
 mutant sim_nested_abandon_frees_the_arg executor/call.c conformance 'conformance/last_attempt_may_succeed@sim: *' \
 	's/, \.arg_free = exsi_arg_drop\}/}/'
 mutant sim_park_not_refused_when_stopped executor/call.c conformance 'conformance/cancel_what_runs@sim: *' \
