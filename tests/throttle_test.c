@@ -323,6 +323,22 @@ TEST(throttle, count_changes_while_calls_wait)
 	CHECK_INT(s.counter.freed, 1);
 }
 
+TEST(throttle, limit_where_there_was_none)
+{
+	struct scene s;
+
+	scene_init_counter(&s, EXS_UNLIMITED, false);
+	submit(&s, 3);
+	expect_running(&s, 0, 3);
+	atomic_store(&s.counter.count, 3);
+	submit(&s, 2);
+	CHECK_INT(exs_throttle_waiting(s.ex), 2); /* those that went down without a limit count */
+	expect_running(&s, 0, 3);
+	end(&s, 0);
+	expect_running(&s, 1, 3);
+	scene_end(&s);
+}
+
 /* Asked at each submit and completion; and no more while nothing waits: no timer is armed. */
 TEST(throttle, asked_when_something_happens_and_every_two_seconds)
 {

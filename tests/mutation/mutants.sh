@@ -287,6 +287,8 @@ mutant throttle_lets_one_more_in decorators/throttle_line.c throttle throttle/re
 	's/below >= line->limit\)/below > line->limit)/'
 mutant throttle_who_leaves_does_not_look decorators/throttle_line.c throttle throttle/reaches_its_limit_and_keeps_it \
 	's/return line->ticker\.x \|\| atomic_load\(&line->waiting\);/return line->ticker.x;/'
+mutant throttle_takes_no_limit_for_never_one decorators/throttle_line.c throttle throttle/limit_where_there_was_none \
+	's/line->open = !ns && /line->open = /'
 mutant throttle_of_zero_lets_in decorators/throttle_line.c throttle throttle/zero_lets_nothing_begin \
 	's/line->limit != EXS_UNLIMITED && below >= line->limit/line->limit \&\& below >= line->limit/'
 mutant cancelled_one_stays_in_the_throttle decorators/throttle_line.c throttle throttle/cancel_removes_a_waiting_call \
