@@ -1,4 +1,5 @@
 /* Clocks: the real one with its timer thread and callback thread, and manual ones. */
+#include "base/lock.h"
 #include "base/memory.h"
 #include "base/thread.h"
 #include "base/wheel.h"
@@ -10,7 +11,7 @@ enum { MAX_CALLBACK_THREADS = 64, SHARDS = 4 };
 
 /* Timers are spread by their address, so that threads rarely meet. lock guards the rest; nothing else is locked within. */
 struct shard {
-	pthread_mutex_t lock;
+	_Alignas(EXSI_LINE) struct exsi_lock lock;
 	struct exsi_wheel wheel;
 };
 static struct shard shards[SHARDS]; /* the real clock's */
@@ -58,7 +59,6 @@ static void real_init(void)
 {
 	clock_init(&real, false);
 	for (int i = 0; i < SHARDS; i++) {
-		pthread_mutex_init(&shards[i].lock, NULL);
 		exsi_wheel_init(&shards[i].wheel);
 		shards[i].wheel.base = exsi_now();
 	}
@@ -120,22 +120,44 @@ double exs_clock_now(exs_clock *clock)
 
 /* --- timers --- */
 
-/* What guards a timer's wheel. */
+/* A wheel, with what guards it: the lock of its shard, or of its manual clock. */
 struct place {
-	pthread_mutex_t *lock;
 	struct exsi_wheel *wheel;
+	struct exsi_lock *lock;
+	exs_clock *manual; /* or NULL */
 };
+
+static void place_lock(struct place place)
+{
+	if (place.manual)
+		pthread_mutex_lock(&place.manual->lock);
+	else
+		exsi_lock(place.lock);
+}
+
+static void place_unlock(struct place place)
+{
+	if (place.manual)
+		pthread_mutex_unlock(&place.manual->lock);
+	else
+		exsi_unlock(place.lock);
+}
 
 static struct place shard(unsigned i)
 {
-	return (struct place){&shards[i].lock, &shards[i].wheel};
+	return (struct place){&shards[i].wheel, &shards[i].lock, NULL};
+}
+
+static struct place of_manual(exs_clock *c)
+{
+	return (struct place){&c->wheel, NULL, c};
 }
 
 static struct place place_of(exs_clock *c, const struct exsi_timer *t)
 {
 	uint64_t hash = (uint64_t)(uintptr_t)t / 64 * UINT64_C(0x9e3779b97f4a7c15);
 
-	return c->manual ? (struct place){&c->lock, &c->wheel} : shard((unsigned)(hash >> 32) % SHARDS);
+	return c->manual ? of_manual(c) : shard((unsigned)(hash >> 32) % SHARDS);
 }
 
 /* The i-th of the clock's; false: there is none. */
@@ -143,7 +165,7 @@ static bool nth_place(exs_clock *c, unsigned i, struct place *place)
 {
 	if (i >= (c->manual ? 1 : SHARDS))
 		return false;
-	*place = c->manual ? (struct place){&c->lock, &c->wheel} : shard(i);
+	*place = c->manual ? of_manual(c) : shard(i);
 	return true;
 }
 
@@ -164,16 +186,16 @@ bool exsi_timer_arm(exs_clock *c, struct exsi_timer *t, uint64_t at, bool (*park
 {
 	struct place place = place_of(c, t);
 
-	pthread_mutex_lock(place.lock);
+	place_lock(place);
 	if (park && !park(t)) {
-		pthread_mutex_unlock(place.lock);
+		place_unlock(place);
 		return false;
 	}
 	t->at = at;
 	exsi_wheel_add(place.wheel, t);
 	if (c->manual)
 		pthread_cond_broadcast(&c->changed);
-	pthread_mutex_unlock(place.lock);
+	place_unlock(place);
 	if (!c->manual)
 		tell_timer_thread(c, at);
 	return true;
@@ -183,11 +205,11 @@ bool exsi_timer_disarm(exs_clock *c, struct exsi_timer *t)
 {
 	struct place place = place_of(c, t);
 
-	pthread_mutex_lock(place.lock);
+	place_lock(place);
 	bool armed = t->prev != NULL;
 	if (armed)
 		exsi_wheel_remove(place.wheel, t);
-	pthread_mutex_unlock(place.lock);
+	place_unlock(place);
 	return armed;
 }
 
@@ -197,9 +219,9 @@ void exsi_timer_each(exs_clock *c, const struct exsi_timer_kind *kind, void (*vi
 	struct place place;
 
 	for (unsigned i = 0; nth_place(c, i, &place); i++) {
-		pthread_mutex_lock(place.lock);
+		place_lock(place);
 		exsi_wheel_each(place.wheel, kind, visit, arg);
-		pthread_mutex_unlock(place.lock);
+		place_unlock(place);
 	}
 }
 
@@ -354,9 +376,9 @@ size_t exs_clock_armed(exs_clock *clock)
 	size_t n = 0;
 
 	for (unsigned i = 0; nth_place(c, i, &place); i++) {
-		pthread_mutex_lock(place.lock);
+		place_lock(place);
 		n += place.wheel->n;
-		pthread_mutex_unlock(place.lock);
+		place_unlock(place);
 	}
 	return n;
 }
@@ -367,9 +389,9 @@ uint64_t exsi_clock_earliest(exs_clock *c)
 	struct place place;
 
 	for (unsigned i = 0; nth_place(c, i, &place); i++) {
-		pthread_mutex_lock(place.lock);
+		place_lock(place);
 		uint64_t at = exsi_wheel_earliest(place.wheel);
-		pthread_mutex_unlock(place.lock);
+		place_unlock(place);
 		if (at < earliest)
 			earliest = at;
 	}
@@ -496,7 +518,7 @@ static struct exsi_timer *look_at_shards(uint64_t *next)
 	*next = EXSI_NEVER;
 	for (unsigned i = 0; nth_place(&real, i, &place); i++) {
 		from = &expired;
-		pthread_mutex_lock(place.lock);
+		place_lock(place);
 		while ((t = exsi_wheel_pop(place.wheel, exsi_now()))) {
 			if (!t->kind->expire(t))
 				continue;
@@ -504,7 +526,7 @@ static struct exsi_timer *look_at_shards(uint64_t *next)
 			from = &t->next; /* the next of this wheel comes after it */
 		}
 		uint64_t at = exsi_wheel_next(place.wheel);
-		pthread_mutex_unlock(place.lock);
+		place_unlock(place);
 		*next = at < *next ? at : *next;
 	}
 	return expired;

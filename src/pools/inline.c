@@ -1,12 +1,13 @@
 /* Inline executor: runs each task in the thread that submits it. */
 #include "base/list.h"
+#include "base/lock.h"
 #include "executor/executor.h"
 
 #include <executors/inline.h>
 
 /* lock guards the list of calls that run: a call's slot is its node. */
 struct inline_ {
-	pthread_mutex_t lock;
+	struct exsi_lock lock;
 	struct exsi_list running;
 };
 
@@ -14,19 +15,19 @@ static exs_step inline_start(exs_executor *x, exs_future *f, void *slot, exs_res
 {
 	struct inline_ *in = exsi_state(x);
 
-	pthread_mutex_lock(&in->lock);
+	exsi_lock(&in->lock);
 	if (exs_call_stopped(f, x)) { /* under the lock: a shutdown closes, then looks at the list */
-		pthread_mutex_unlock(&in->lock);
+		exsi_unlock(&in->lock);
 		exsi_note_cause(f, EXS_CAUSE_SHUTDOWN); /* if it was no canceller */
 		*r = exs_cancelled();
 		return EXS_UP;
 	}
 	exsi_list_append(&in->running, slot);
-	pthread_mutex_unlock(&in->lock);
+	exsi_unlock(&in->lock);
 	exs_call_run(f, r);
-	pthread_mutex_lock(&in->lock);
+	exsi_lock(&in->lock);
 	exsi_list_remove(slot);
-	pthread_mutex_unlock(&in->lock);
+	exsi_unlock(&in->lock);
 	return EXS_UP;
 }
 
@@ -34,17 +35,10 @@ static void inline_each(exs_executor *x, exs_visit_fn *visit, void *arg)
 {
 	struct inline_ *in = exsi_state(x);
 
-	pthread_mutex_lock(&in->lock);
+	exsi_lock(&in->lock);
 	for (struct exsi_list *s = in->running.next; s != &in->running; s = s->next)
 		visit(exsi_slot_call(s, x), arg);
-	pthread_mutex_unlock(&in->lock);
-}
-
-static void inline_stop(exs_executor *x)
-{
-	struct inline_ *in = exsi_state(x);
-
-	pthread_mutex_destroy(&in->lock);
+	exsi_unlock(&in->lock);
 }
 
 static const exs_layer_ops inline_ops = {
@@ -54,7 +48,6 @@ static const exs_layer_ops inline_ops = {
 	.done = exs_pass_done,
 	.cancel = exs_pass_cancel,
 	.each = inline_each,
-	.stop = inline_stop,
 };
 
 exs_executor *exs_inline(void)
@@ -65,7 +58,6 @@ exs_executor *exs_inline(void)
 		return NULL;
 	exsi_layer_share(x, sizeof(struct exsi_list));
 	struct inline_ *in = exsi_state(x);
-	pthread_mutex_init(&in->lock, NULL);
 	exsi_list_init(&in->running);
 	return x;
 }

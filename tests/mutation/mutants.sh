@@ -4,6 +4,10 @@
 # --- waking, completing ---
 mutant timer_thread_not_poked base/clock.c clock clock/armed_by_several_threads \
 	's/^\tif \(at >= atomic_load\(&c->sleeps_until\)\)/\tif (true)/'
+mutant lock_forgets_who_sleeps base/lock.c lock lock/who_sleeps_is_woken \
+	's/while \(atomic_exchange\(&lock->word, 2\)\)/while (atomic_exchange(\&lock->word, 1))/'
+mutant lock_does_not_wait base/lock.c lock lock/who_sleeps_is_woken \
+	's/while \(atomic_exchange\(&lock->word, 2\)\)/if (atomic_exchange(\&lock->word, 2))/; s/enum \{ TURNS = 100/enum { TURNS = 0/'
 mutant wake_of_waiters_skipped future/future.c wait wait/wakes_all_waiters \
 	's/^\t\texsi_unpark\(&f->state, INT_MAX\);//'
 mutant waiter_bit_not_set future/wait.c wait wait/wakes_all_waiters \
