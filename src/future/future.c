@@ -27,24 +27,30 @@ void exsi_future_init(exs_future *f, const struct exsi_source *source, unsigned 
 /* --- references --- */
 
 /* Nobody can add to the last reference but who has it: then there is no need to count it down. */
-static bool release_one(exs_future *f, unsigned unit)
+static bool is_last(exs_future *f, unsigned unit)
 {
-	if (atomic_load_explicit(&f->refs, memory_order_acquire) != unit && atomic_fetch_sub(&f->refs, unit) != unit)
-		return false;
-	observe(f, 2);
-	if (!(atomic_load(&f->state) & EXSI_FORCED))
-		exs_result_clear(&f->result);
-	return true;
+	return atomic_load_explicit(&f->refs, memory_order_acquire) == unit || atomic_fetch_sub(&f->refs, unit) == unit;
+}
+
+/* And what it keeps, and so on. */
+static void destroy(exs_future *f)
+{
+	exs_future *kept;
+
+	do {
+		observe(f, 2);
+		if (!(atomic_load(&f->state) & EXSI_FORCED))
+			exs_result_clear(&f->result);
+		kept = f->story == EXSI_KEEPS ? *(exs_future **)(void *)(f + 1) : NULL;
+		exsi_free(f);
+		f = kept;
+	} while (kept && is_last(kept, EXSI_USER_REF));
 }
 
 static void release(exs_future *f, unsigned unit)
 {
-	while (f && release_one(f, unit)) {
-		exs_future *kept = f->story == EXSI_KEEPS ? *(exs_future **)(void *)(f + 1) : NULL;
-		exsi_free(f);
-		f = kept;
-		unit = EXSI_USER_REF;
-	}
+	if (is_last(f, unit))
+		destroy(f);
 }
 
 void exsi_hold(exs_future *f)
