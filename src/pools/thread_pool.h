@@ -66,8 +66,9 @@ struct exsi_pool_worker {
      finds the queue empty takes from the others', and sleeps only when it has seen all theirs empty too. A worker that blocks or ends
      puts its own into the queue.
    - A shutdown says that it closes, and raises closings, before it looks at what is queued and what is current. Who pushes looks at
-     closings before the park and after the push; a worker that has got a call makes it its current, then looks whether that is
-     closing. So the shutdown finds the call; or the pusher (exsi_pool_settle) or the worker does what it would have done.
+     closings before the park and after the push; a worker says that it fetches a call before it takes one out of a ring, and the
+     shutdown waits for what it gets. So the shutdown finds the call, queued or as one that runs; or the pusher does what it would have
+     done (exsi_pool_settle).
    - At most one wake is in flight: `waking` is set by the waker and cleared by that worker when it leaves its sleep, which then wakes
      the next if there is more to do. The one that went to sleep last is woken first.
    - runnable = alive - waiting. A worker is idle from its count (it is being started, or set up) to its first look at the queue,

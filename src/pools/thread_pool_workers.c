@@ -47,35 +47,14 @@ static void clear_current(struct exsi_pool_worker *me, exs_future *f)
 	}
 }
 
-/* A shutdown cancels what it finds not begun. This call it may have missed, but still finds as the current one: until it is done. */
-static void cancel_current(struct exsi_pool_worker *me, exs_future *f)
-{
-	exs_result r = exs_cancelled();
-
-	exsi_hold(f);
-	exsi_note_cause(f, EXS_CAUSE_SHUTDOWN);
-	exs_call_resume(f, me->pool->x, EXS_UP, &r);
-	clear_current(me, f);
-	exsi_drop(f);
-}
-
 /* The current is none any more before it goes on: it may be gone then. */
 static void run_current(struct exsi_pool_worker *me, exs_future *f)
 {
-	exs_executor *x = me->pool->x;
-	/* A shutdown, if there was one, may have looked when it was in no place. */
-	enum exsi_owed owed = atomic_load(&me->pool->closings) ? exsi_owed(f, x) : EXSI_OWED_NOTHING;
 	exs_result r;
 
-	if (owed == EXSI_OWED_CANCEL) {
-		cancel_current(me, f);
-		return;
-	}
-	if (owed == EXSI_OWED_FAILURE)
-		exsi_force(f);
 	exs_call_run(f, &r);
 	clear_current(me, f);
-	exs_call_resume(f, x, EXS_UP, &r);
+	exs_call_resume(f, me->pool->x, EXS_UP, &r);
 }
 
 /* With the lock, which it leaves; false: there was nothing. Goes on until no call is ready, or more workers are there than may be. */

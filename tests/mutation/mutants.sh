@@ -123,8 +123,8 @@ mutant shutdown_misses_own_submits pools/thread_pool_queue.c thread_pool_order t
 	's/^\t\texsi_pool_recall_own\(p, worker_in\(node\)\);/\t\t;/'
 mutant limited_wait_runs_tasks future/wait.c thread_pool_order thread_pool_order/waiter_with_a_limit_does_not \
 	's/deadline == EXSI_NEVER && exsi_run_awaited/exsi_run_awaited/'
-mutant cancelled_without_being_current pools/thread_pool_workers.c races races/workers_take_calls_while_a_pool_is_shut_down \
-	'/^static void cancel_current/,/^}/{s/exsi_hold\(f\);/exsi_hold(f); clear_current(me, f); for (int i = 0; i < 20; i++) exsi_relax(99);/; /^\tclear_current\(me, f\);$/d}'
+mutant fetched_call_missed pools/thread_pool_queue.c races races/workers_take_calls_while_a_pool_is_shut_down \
+	's/== EXSI_POOL_FETCHING; turn\+\+\)/== EXSI_POOL_FETCHING \&\& turn < 0; turn++)/'
 mutant sleeps_without_a_last_look pools/thread_pool_workers.c thread_pool_order thread_pool_order/parks_and_wakes_at_every_submit \
 	's/^\t       exsi_inbox_is_empty\(&p->inbox\)\) \{/\t       true) {/'
 mutant cancelled_before_it_is_pushed pools/thread_pool_queue.c thread_pool_order thread_pool_order/cancel_while_it_is_pushed \
