@@ -393,11 +393,12 @@ exs_executor *exs_thread_pool_sized(const exs_thread_pool_options *options, size
 		return exsi_own(NULL, o.ctx, o.ctx_free);
 	size_t slot_size =
 		o.when_full == EXS_FULL_DROP_OLDEST ? sizeof(union drop_slot) : sizeof(struct exsi_pool_slot);
-	exs_executor *x = exs_layer_new(&pool_ops, NULL, sizeof(struct exsi_pool), slot_size);
+	exs_executor *x = exs_layer_new(&pool_ops, NULL, sizeof(struct exsi_pool), 0);
 	if (!exsi_own(x, o.ctx, o.ctx_free)) {
 		exsi_free((void *)(uintptr_t)o.cpus);
 		return NULL;
 	}
+	exsi_layer_share(x, slot_size);
 	exs_with_name(x, o.name);
 	struct exsi_pool *p = exsi_state(x);
 	pool_init(p, x, &o);
