@@ -239,7 +239,9 @@ TEST(functions, cancel_while_the_function_runs)
 	sem_init(&h.entered, 0, 0);
 	sem_init(&h.open, 0, 0);
 	job_init(&job);
+	job.gated = true; /* were it done, the function would run here */
 	exs_future *g = exs_future_map(job_submit(ex, &job), hold_up, NULL, &h, NULL);
+	sem_post(&job.open);
 	sem_take(&h.entered);
 	CHECK_INT(exs_future_state(g), EXS_STATE_RUNNING);
 	CHECK_INT(exs_future_cancel(g), EXS_STOP_REQUESTED);

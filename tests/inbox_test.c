@@ -63,7 +63,7 @@ TEST(inbox, each_pusher_in_order_and_no_wake_is_lost)
 	for (int i = 0; i < PUSHERS; i++)
 		CHECK(!pthread_create(&threads[i], NULL, push_all, &p));
 	for (size_t n = 0; n < PUSHERS * p.each;) {
-		struct exsi_inbox_node *node = exsi_inbox_take(&p.inbox), *next;
+		struct exsi_inbox_node *node = exsi_inbox_take(&p.inbox, NULL, NULL), *next;
 		if (!node)
 			sleep_for_more(&p);
 		for (; node; node = next, n++) {

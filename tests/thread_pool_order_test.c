@@ -313,6 +313,45 @@ TEST(thread_pool_order, waiter_with_a_limit_does_not)
 	}
 }
 
+/* Nor the callback thread, which others need: here a timeout's, in real time. */
+struct late {
+	struct waiting w;
+	atomic_bool waits, over;
+	pthread_t thread;
+};
+
+static void wait_in_callback(exs_future *f, void *arg)
+{
+	struct late *late = arg;
+
+	(void)f;
+	late->thread = pthread_self();
+	atomic_store(&late->waits, true);
+	CHECK_INT(exs_future_wait(late->w.f, EXS_FOREVER), EXS_OK);
+	atomic_store(&late->over, true);
+}
+
+TEST(thread_pool_order, callback_thread_does_not)
+{
+	struct late late = {.waits = false};
+
+	waiting_init(&late.w, true);
+	exs_executor *timed = exs_with_timeout(exs_borrow(late.w.ex), 1e-3);
+	exs_future *f = exs_submit(timed, nothing, NULL);
+	CHECK_INT(exs_future_on_done(f, wait_in_callback, &late, NULL), EXS_OK);
+	while (!atomic_load(&late.waits))
+		sched_yield();
+	pool_let_go(&late.w.gate, &late.w.first, 1);
+	while (!atomic_load(&late.over)) /* without a wait of this thread, which would run it */
+		sched_yield();
+	expect_value(late.w.f, &late.w.job);
+	expect_code(f, &exs_domain_exs, EXS_ETIMEDOUT);
+	CHECK(!pthread_equal(late.w.job.thread, late.thread));
+	job_fini(&late.w.job);
+	exs_executor_free(timed);
+	exs_executor_free(late.w.ex);
+}
+
 /* --- races --- */
 
 static exs_executor *in_either_order(unsigned long round, unsigned workers)
@@ -363,21 +402,26 @@ TEST(thread_pool_order, parks_and_wakes_at_every_own_submit)
 	exs_executor_free(family.ex);
 }
 
+static void submit_and_cancel(exs_executor *ex)
+{
+	exs_future *f[SOME];
+
+	for (int i = 0; i < SOME; i++)
+		f[i] = exs_submit(ex, nothing, NULL);
+	for (int i = 0; i < SOME; i++) {
+		exs_future_cancel(f[i]);
+		wait_done(f[i]);
+		exs_future_unref(f[i]);
+	}
+}
+
 /* A cancel comes while a worker is about to have the call. */
 TEST(thread_pool_order, cancel_while_it_is_taken)
 {
 	for (unsigned long round = 0; round < 2; round++) {
 		exs_executor *ex = in_either_order(round, 2);
-		exs_future *f[SOME];
-		for (unsigned long i = 0; i < harness_rounds(1000); i++) {
-			for (int k = 0; k < SOME; k++)
-				f[k] = exs_submit(ex, nothing, NULL);
-			for (int k = 0; k < SOME; k++) {
-				exs_future_cancel(f[k]);
-				wait_done(f[k]);
-				exs_future_unref(f[k]);
-			}
-		}
+		for (unsigned long i = 0; i < harness_rounds(1000); i++)
+			submit_and_cancel(ex);
 		exs_executor_free(ex);
 	}
 }

@@ -55,7 +55,7 @@ typedef struct exs_thread_pool_options {
 	exs_pool_order order;
 	/* A thread that waits without a limit of time (exs_future_wait, exs_wait_*, exs_set_next) for a call that no worker has begun runs
 	   it itself, and so need not wait for another thread: on its own stack, without a worker's state. A worker of the pool does
-	   so anyway. */
+	   so anyway, the library's callback thread never. */
 	bool waiters_run;
 } exs_thread_pool_options;
 

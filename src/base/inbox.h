@@ -44,12 +44,15 @@ static inline struct exsi_inbox_node *exsi_inbox_take_stack(struct exsi_inbox *i
 	return exsi_inbox_is_empty(inbox) ? NULL : atomic_exchange(&inbox->top, NULL);
 }
 
-/* All, the oldest first. */
-static inline struct exsi_inbox_node *exsi_inbox_take(struct exsi_inbox *inbox)
+/* All, the oldest first. meet(node, arg), if there is one, for each before it is touched otherwise, the latest first. */
+static inline struct exsi_inbox_node *exsi_inbox_take(struct exsi_inbox *inbox,
+						      void (*meet)(struct exsi_inbox_node *node, void *arg), void *arg)
 {
 	struct exsi_inbox_node *node = exsi_inbox_take_stack(inbox), *first = NULL, *next;
 
 	for (; node; node = next) {
+		if (meet)
+			meet(node, arg);
 		next = node->next;
 		node->next = first;
 		first = node;

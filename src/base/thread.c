@@ -3,6 +3,7 @@
 #include "base/thread.h"
 #include "base/memory.h"
 #include "base/sync.h"
+#include "base/timer.h"
 
 #include <errno.h>
 #include <executors/error.h>
@@ -117,16 +118,24 @@ bool exsi_help(exs_future *future)
 	       (exsi_thread.hurry && exsi_thread.hurry(future));
 }
 
-static _Atomic(bool (*)(exs_future *)) run_awaited;
+typedef bool run_fn(exs_future *future);
 
-void exsi_run_awaited_by(bool (*run)(exs_future *))
+static _Atomic(run_fn *) run_awaited;
+
+void exsi_run_awaited_by(run_fn *run)
 {
 	atomic_store(&run_awaited, run);
 }
 
+/* Not for a turner, nor on the callback thread: while that waits another stands in for it, while it runs a task none does. */
+static run_fn *runs_here(void)
+{
+	return exsi_thread.turner || exsi_on_callback_thread() ? NULL : atomic_load(&run_awaited);
+}
+
 bool exsi_run_awaited(exs_future *future)
 {
-	bool (*run)(exs_future *) = exsi_thread.turner ? NULL : atomic_load(&run_awaited);
+	run_fn *run = runs_here();
 
 	return run && run(future);
 }
@@ -138,7 +147,7 @@ bool exsi_must_help(void)
 
 bool exsi_can_help(bool without_limit)
 {
-	return exsi_must_help() || (without_limit && !exsi_thread.turner && atomic_load(&run_awaited));
+	return exsi_must_help() || (without_limit && runs_here());
 }
 
 bool exsi_concerns(exs_future *future)

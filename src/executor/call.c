@@ -242,6 +242,15 @@ bool exs_call_park(exs_future *f, exs_executor *x)
 	return park(f, x, closed_to(f, x));
 }
 
+bool exsi_call_park_unknown(exs_future *f, exs_executor *x)
+{
+	if (exsi_top(f) != x || x->parent || f->extra || closed_to(f, x))
+		return exs_call_park(f, x);
+	/* Relaxed: nobody knows of it; what makes it known releases this. */
+	atomic_store_explicit(&f->state, parked_at(0, x), memory_order_relaxed);
+	return true;
+}
+
 bool exsi_call_park_unless_stopped(exs_future *f, exs_executor *x)
 {
 	return park(f, x, false);

@@ -244,6 +244,9 @@ enum exsi_owed exsi_owed(exs_future *f, exs_executor *x);
 /* Claim, if it is parked at a leaf, and RUNNING in the same step. */
 bool exsi_call_claim_run(exs_future *f);
 
+/* As exs_call_park, by a leaf's start hook that has not let anybody know of the call. */
+bool exsi_call_park_unknown(exs_future *f, exs_executor *x);
+
 /* As exs_call_park and exs_call_park_again, but not looking at whether the chain is closing. */
 bool exsi_call_park_unless_stopped(exs_future *f, exs_executor *x);
 bool exsi_call_park_unless_insisted(exs_future *f, exs_executor *x);

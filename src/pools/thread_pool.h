@@ -12,7 +12,7 @@
 /* Shared with the layers above. Where a call is: in the inbox, in the queue, in the ring, in a worker's own ring, or nowhere (of these). */
 struct exsi_pool_slot {
 	struct exsi_inbox_node link;
-	/* EXSI_POOL_OUT, EXSI_POOL_COMING; its place in the ring << 2 | EXSI_POOL_RING; the worker | EXSI_POOL_OWN; or the previous in
+	/* EXSI_POOL_OUT; what this thread pushed some steps before (may be gone) | EXSI_POOL_COMING; its place in the ring << 2 | EXSI_POOL_RING; the worker | EXSI_POOL_OWN; or the previous in
 	   the queue */
 	atomic_uintptr_t at;
 };

@@ -71,9 +71,21 @@ void exsi_pool_count_news(struct exsi_pool *p)
 		exsi_pool_nudge(p);
 }
 
+/* Of a call that is coming: has one brought near that is some steps on. */
+static void look_ahead(struct exsi_inbox_node *link, void *pool)
+{
+	const struct exsi_pool *p = pool;
+	uintptr_t ahead = atomic_load_explicit(&slot_of(link)->at, memory_order_relaxed) & ~(uintptr_t)EXSI_POOL_WHERE;
+
+	if (!ahead)
+		return;
+	__builtin_prefetch((const void *)ahead, 1);
+	__builtin_prefetch((const void *)(ahead - p->x->off - sizeof(exs_future)), 1);
+}
+
 void exsi_pool_gather(struct exsi_pool *p)
 {
-	struct exsi_inbox_node *node = exsi_inbox_take(&p->inbox), *next;
+	struct exsi_inbox_node *node = exsi_inbox_take(&p->inbox, look_ahead, p), *next;
 
 	if (!node)
 		return;
@@ -312,7 +324,7 @@ static bool try_remove(struct exsi_pool *p, struct exsi_pool_slot *s)
 {
 	uintptr_t where = at(s);
 
-	if (where == EXSI_POOL_COMING)
+	if ((where & EXSI_POOL_WHERE) == EXSI_POOL_COMING)
 		return false; /* it is parked, and its submitter is about to push it */
 	if ((where & EXSI_POOL_WHERE) >= EXSI_POOL_RING) {
 		if (!withdraw(p, s, where))
