@@ -46,7 +46,7 @@ void exsi_look_out(bool begins)
 
 /* --- spinning --- */
 
-enum { PATIENCE = 300, SHORT_SLEEP = 30000 /* ns */ };
+enum { PATIENCE = 300, SHORT_SLEEP = 30000 /* ns */, LONG_TURNS = 5000, LONG_EVERY = 32 };
 
 /* Those that this process may use; 0: not known. Without an allocation. */
 static unsigned count_processors(void)
@@ -75,8 +75,10 @@ static unsigned most_turns(void)
 
 bool exsi_spin(struct exsi_patience *p, bool (*done)(void *), void *arg)
 {
-	unsigned most = most_turns(), turns = p->lost && p->turns < most ? p->turns : most;
+	unsigned most = most_turns(), turns = p->lost && p->turns < most ? p->turns : most, half = turns / 2;
 
+	if (p->lost && most && ++p->times % LONG_EVERY == 0)
+		turns = LONG_TURNS;
 	for (unsigned turn = 0; turn < turns; turn++) {
 		if (done(arg)) {
 			p->lost = false;
@@ -84,7 +86,7 @@ bool exsi_spin(struct exsi_patience *p, bool (*done)(void *), void *arg)
 		}
 		exsi_pause();
 	}
-	p->turns = turns / 2;
+	p->turns = half;
 	p->lost = true;
 	return done(arg);
 }

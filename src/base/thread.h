@@ -85,10 +85,13 @@ struct exsi_turner {
 void exsi_enlist(struct exsi_turner *turner, struct exsi_chore *chore);
 void exsi_dismiss(struct exsi_chore *chore); /* and waits, if another thread is in the middle of it */
 
-/* How long a thread spins before it sleeps: for long if that was worth while the last times, for less and less if not. */
+/* How long a thread spins before it sleeps: for long if that was worth while the last times, for less and less if not; but now and then
+   for longer than a wake takes. Otherwise two threads that wait for each other in turn, both asleep, would never find out that neither
+   need be: each wakes the other too late for its short spin. */
 struct exsi_patience {
 	bool lost;	/* it has been in vain of late */
 	unsigned turns; /* if lost; 0: not at all */
+	unsigned times; /* that it was lost */
 	uint64_t since; /* when the sleep began, ns */
 };
 
