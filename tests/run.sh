@@ -39,7 +39,8 @@ select=(-LE '^(valgrind|soak|planted)$')
 [[ ! $soak ]] || export EXS_TEST_SOAK=${EXS_TEST_SOAK:-50}
 rm -f "$log"
 status=0
-"${run[@]}" ctest --test-dir "$build" -j "$(nproc)" --no-tests=error --output-on-failure -R "$filter" "${select[@]}" ||
+# More at a time than there are processors: many wait for most of their time.
+"${run[@]}" ctest --test-dir "$build" -j "$((2 * $(nproc)))" --no-tests=error --output-on-failure -R "$filter" "${select[@]}" ||
 	status=$?
 
 # One line for each program: name, seconds, passed, failed. A program that failed and counts no failure failed as one; one
