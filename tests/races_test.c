@@ -493,32 +493,82 @@ TEST(races, submits_while_a_pool_is_shut_down)
 }
 
 /* Calls that workers are about to begin when a shutdown that has no time cancels what is queued: all are done once it has returned. */
-enum { TAKEN = 8 };
+enum { TAKEN = 8, TAKERS = 3 };
 
-static exs_result stay_until(void *go, exs_context *ctx)
+struct taken {
+	atomic_bool go;
+	atomic_uint begun;
+};
+
+static exs_result stay_taken(void *arg, exs_context *ctx)
 {
+	struct taken *t = arg;
+
 	(void)ctx;
-	wait_for(go);
+	atomic_fetch_add(&t->begun, 1);
+	wait_for(&t->go);
 	return exs_ok(NULL, NULL);
 }
 
 TEST(races, workers_take_calls_while_a_pool_is_shut_down)
 {
-	exs_executor *pool = exs_thread_pool(3);
+	exs_thread_pool_options any = {.workers = TAKERS, .order = EXS_ANY_ORDER};
+	exs_executor *pools[] = {exs_thread_pool(TAKERS), exs_thread_pool_with(&any)};
 
 	for (unsigned long round = 0; round < harness_rounds(3000); round++) {
-		exs_executor *chain = exs_borrow(pool);
-		atomic_bool go = false;
+		exs_executor *chain = exs_borrow(pools[round % 2]);
+		struct taken t = {.go = false};
 		exs_future *f[TAKEN];
 		for (int i = 0; i < TAKEN; i++)
-			f[i] = submit(chain, stay_until, &go);
+			f[i] = submit(chain, stay_taken, &t);
+		while (atomic_load(&t.begun) <
+		       round % TAKERS) /* the next worker has one soon: none sleeps while there are some */
+			sched_yield();
 		exs_shutdown(chain, EXS_CANCEL_QUEUED, 0);
 		for (int i = 0; i < TAKEN; i++) {
 			CHECK(exs_future_is_done(f[i]));
 			exs_future_unref(f[i]);
 		}
-		atomic_store(&go, true);
+		atomic_store(&t.go, true);
 		exs_executor_free(chain);
 	}
-	exs_executor_free(pool);
+	exs_executor_free(pools[0]);
+	exs_executor_free(pools[1]);
+}
+
+/* A scope is closed, and gone, while the thread that submitted its only call is on its way out of the submit. */
+struct under_way {
+	exs_scope *scope;
+	exs_executor *ex;
+	atomic_bool begun;
+};
+
+static exs_result say_begun(void *arg, exs_context *ctx)
+{
+	(void)ctx;
+	atomic_store(&((struct under_way *)arg)->begun, true);
+	return exs_ok(NULL, NULL);
+}
+
+static void *submit_in_scope(void *arg)
+{
+	struct under_way *u = arg;
+
+	exs_future_unref(exs_scope_submit(u->scope, u->ex, say_begun, u));
+	return NULL;
+}
+
+TEST(races, scope_is_closed_while_a_submit_is_under_way)
+{
+	exs_executor *ex = exs_inline();
+
+	for (unsigned long round = 0; round < harness_rounds(500); round++) {
+		struct under_way u = {.scope = exs_scope_new(), .ex = ex};
+		pthread_t thread;
+		CHECK(!pthread_create(&thread, NULL, submit_in_scope, &u));
+		wait_for(&u.begun);
+		CHECK(!exs_scope_close(u.scope));
+		pthread_join(thread, NULL);
+	}
+	exs_executor_free(ex);
 }

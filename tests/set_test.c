@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <sched.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 static exs_future *made(exs_promise **p)
 {
@@ -338,8 +339,11 @@ TEST(set, deadline_bounds_every_wait)
 	exs_set_free(set);
 }
 
+/* Once the test's own thread sleeps. */
 static void *set_deadline(void *set)
 {
+	while (!thread_sleeps((int)getpid()))
+		sched_yield();
 	CHECK_INT(exs_set_deadline(set, 0), EXS_OK);
 	return NULL;
 }

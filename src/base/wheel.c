@@ -81,12 +81,8 @@ static uint64_t slot_start(const struct exsi_wheel *w, unsigned level)
 	return high | (uint64_t)slot << (6 * level);
 }
 
-uint64_t exsi_wheel_next(const struct exsi_wheel *w)
-{
-	return w->n ? slot_start(w, lowest_level(w)) : EXSI_NEVER;
-}
-
-uint64_t exsi_wheel_earliest(const struct exsi_wheel *w)
+/* The earliest of the first slot; or, with more than `most` in it, its beginning. */
+static uint64_t first_of(const struct exsi_wheel *w, size_t most)
 {
 	uint64_t at = EXSI_NEVER;
 
@@ -94,10 +90,25 @@ uint64_t exsi_wheel_earliest(const struct exsi_wheel *w)
 		return at;
 	unsigned level = lowest_level(w);
 	const struct exsi_timer *list = &w->slots[level][__builtin_ctzll(w->occupied[level])];
-	for (const struct exsi_timer *t = list->next; t != list; t = t->next)
+	for (const struct exsi_timer *t = list->next; t != list; t = t->next) {
+		if (!most--)
+			return slot_start(w, level);
 		if (t->at < at)
 			at = t->at;
+	}
 	return at;
+}
+
+uint64_t exsi_wheel_next(const struct exsi_wheel *w)
+{
+	enum { FEW = 16 };
+
+	return first_of(w, FEW);
+}
+
+uint64_t exsi_wheel_earliest(const struct exsi_wheel *w)
+{
+	return first_of(w, SIZE_MAX);
 }
 
 /* Moves base to the start of a slot and spreads the slot over the levels below. */

@@ -57,7 +57,8 @@ struct exsi_pool_worker {
      started. Otherwise they enter the queue under it.
    - ATTEND: who pushes onto an empty inbox is to look after the pool (exsi_pool_attend). It is set, with a sequentially consistent
      store, before a worker looks into the inbox for the last time to sleep, to block or to end; so one of the two sees the other.
-     Not while another is on its way to look: waking, or spinning.
+     Not while another is on its way to look: waking, or spinning; as soon as that has looked, it is, and the one that sets it then looks
+     once more (exsi_pool_unlock).
    - Without a limit to the queue, its first calls lie in the ring, from which workers take them without the lock: all in the ring
      are older than all in the queue, and these than all in the inbox. A worker sleeps only in the same hold in which it saw all
      three empty.

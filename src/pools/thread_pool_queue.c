@@ -32,15 +32,26 @@ void exsi_pool_set_mode(struct exsi_pool *p)
 		atomic_store(&p->crowded, crowded);
 }
 
+static bool is_attended(struct exsi_pool *p)
+{
+	return atomic_load_explicit(&p->mode, memory_order_relaxed) & EXSI_POOL_ATTEND;
+}
+
 void exsi_pool_unlock(struct exsi_pool *p)
 {
+	bool before = is_attended(p);
+
+	exsi_pool_set_mode(p);
+	/* Who pushed before that counted on one that was on its way to look: which has looked, perhaps before the push. */
+	if (!before && is_attended(p) && (!exsi_inbox_is_empty(&p->inbox) || exsi_pool_queued(p))) {
+		exsi_pool_wake_one(p);
+		exsi_pool_set_mode(p);
+	}
 	struct exsi_pool_worker *w = p->to_wake;
 	atomic_uint *bell = w ? &w->bell : NULL;
-
 	p->to_wake = NULL;
 	if (w)
 		atomic_store(&w->bell, 1);
-	exsi_pool_set_mode(p);
 	pthread_mutex_unlock(&p->lock);
 	if (bell)
 		exsi_unpark(bell, 1); /* by its address alone: the worker may be gone */

@@ -113,6 +113,8 @@ mutant worker_not_woken pools/thread_pool_workers.c thread_pool_workers thread_p
 	'/^void exsi_pool_attend/,/^}/s/exsi_pool_wake_one\(p\);/;/'
 mutant push_not_attended pools/thread_pool.c thread_pool_order thread_pool_order/parks_and_wakes_at_every_submit \
 	's/^\treturn !top;/\treturn false;/'
+mutant push_while_one_looked_forgotten pools/thread_pool_queue.c races races/workers_take_calls_while_a_pool_is_shut_down \
+	's/^\tif \(!before \&\& is_attended\(p\)/\tif (false \&\& is_attended(p)/'
 mutant own_submit_not_attended pools/thread_pool.c thread_pool_order thread_pool_order/idle_ones_take_from_the_busy \
 	's/\(put_own\(p, me, s\) \|\| push\(p, s\)\)/(put_own(p, me, s) ? 0 : push(p, s))/'
 mutant others_not_robbed pools/thread_pool_queue.c thread_pool_order thread_pool_order/none_is_stuck_behind_a_long_one \
@@ -123,8 +125,6 @@ mutant shutdown_misses_own_submits pools/thread_pool_queue.c thread_pool_order t
 	's/^\t\texsi_pool_recall_own\(p, worker_in\(node\)\);/\t\t;/'
 mutant limited_wait_runs_tasks future/wait.c thread_pool_order thread_pool_order/waiter_with_a_limit_does_not \
 	's/deadline == EXSI_NEVER && exsi_run_awaited/exsi_run_awaited/'
-mutant fetched_call_missed pools/thread_pool_queue.c races races/workers_take_calls_while_a_pool_is_shut_down \
-	's/== EXSI_POOL_FETCHING; turn\+\+\)/== EXSI_POOL_FETCHING \&\& turn < 0; turn++)/'
 mutant sleeps_without_a_last_look pools/thread_pool_workers.c thread_pool_order thread_pool_order/parks_and_wakes_at_every_submit \
 	's/^\t       exsi_inbox_is_empty\(&p->inbox\)\) \{/\t       true) {/'
 mutant cancelled_before_it_is_pushed pools/thread_pool_queue.c thread_pool_order thread_pool_order/cancel_while_it_is_pushed \
@@ -474,7 +474,7 @@ mutant close_waits_for_itself executor/scope.c scope scope/close_from_within_is_
 	's/^\tif \(would_deadlock\(s\)\)$/\tif (false)/'
 mutant poll_thread_waits_for_itself decorators/poll_turn.c scope scope/close_in_the_batch_of_a_member \
 	's/s\.found = p->batch\.d\[i\]\.scope == scope;/s.found = false;/'
-mutant submit_not_awaited executor/scope.c conformance conformance/scope_cancels_what_is_left \
+mutant submit_not_awaited executor/scope.c races races/scope_is_closed_while_a_submit_is_under_way \
 	'/^static exs_future \*submit/,/^}/{s/exsi_scope_(enter|leave)\(s\);/;/}'
 mutant no_room_for_the_rest executor/scope.c oom oom/scopes \
 	's/^\twhile \(\(n = next_untold\(s, calls, room\)\)\) \{/\tif ((n = next_untold(s, calls, room))) {/'
