@@ -1,8 +1,11 @@
 /* Cancel on shutdown: every call not done is cancelled, in any mode of shutdown; by the owner's, not by a borrower's. */
+#define _GNU_SOURCE
 #include "support.h"
 
 #include <sched.h>
 #include <stdlib.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 static const exs_mode modes[] = {EXS_DRAIN, EXS_CANCEL_QUEUED, EXS_CANCEL_ALL, (exs_mode)0}; /* 0: freed */
 enum { N_MODES = 4, MANY = 1000, WORKERS = 2 };
@@ -73,8 +76,19 @@ TEST(cancel_on_shutdown, inside_a_chain)
 	}
 }
 
+static atomic_int drain_tid; /* of the last that runs */
+
+static bool drain_sleeps(void *unused)
+{
+	int tid = atomic_load(&drain_tid);
+
+	(void)unused;
+	return tid && thread_sleeps(tid);
+}
+
 static void *drain(void *ex)
 {
+	atomic_store(&drain_tid, (int)syscall(SYS_gettid));
 	CHECK_INT(exs_shutdown(ex, EXS_DRAIN, EXS_FOREVER), 0);
 	return NULL;
 }
@@ -308,8 +322,9 @@ TEST(cancel_on_shutdown, borrowers)
 	f[0] = job_submit(b[0], &jobs[0]);
 	f[1] = job_submit(b[0], &jobs[1]);
 	sem_take(&jobs[0].entered);
+	atomic_store(&drain_tid, 0);
 	pthread_t thread = thread_start(drain, b[0]);
-	wait_until(is_closed, b[0]);
+	wait_until(drain_sleeps, NULL);
 	CHECK_INT(exs_future_cause(f[0]), EXS_CAUSE_NONE);
 	sem_post(&jobs[0].open);
 	sem_post(&jobs[1].open);

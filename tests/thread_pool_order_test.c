@@ -435,7 +435,7 @@ static void *cancel_scope(void *scope)
 
 TEST(thread_pool_order, cancel_while_it_is_pushed)
 {
-	for (unsigned long round = 0; round < harness_rounds(300); round++) {
+	for (unsigned long round = 0; round < harness_rounds(1000); round++) {
 		exs_executor *ex = in_either_order(round, 1);
 		exs_scope *scope = exs_scope_new();
 		exs_future *f[SOME];

@@ -1,7 +1,10 @@
 /* Waiting on one, any, all, for the first error: what decides, time, nonsense, deadlock. */
+#define _GNU_SOURCE
 #include "support.h"
 
 #include <math.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 enum { N = 4 };
 
@@ -126,13 +129,22 @@ struct waiter {
 	enum kind kind;
 	int rc;
 	size_t first;
+	atomic_int tid; /* once it runs */
 	pthread_t thread;
 };
+
+static bool waiter_sleeps(void *arg)
+{
+	int tid = atomic_load(&((struct waiter *)arg)->tid);
+
+	return tid && thread_sleeps(tid);
+}
 
 static void *wait_for_group(void *arg)
 {
 	struct waiter *w = arg;
 
+	atomic_store(&w->tid, (int)syscall(SYS_gettid));
 	if (w->kind == ONE)
 		w->rc = exs_future_wait(w->g->f[w->g->n - 1], EXS_FOREVER);
 	else if (w->kind == ANY)
@@ -158,6 +170,8 @@ TEST(wait, wakes_all_waiters)
 			w[i] = (struct waiter){.g = &g, .kind = (enum kind)(i / 2), .rc = -1};
 			w[i].thread = thread_start(wait_for_group, &w[i]);
 		}
+		for (int i = 0; i < 2 * KINDS && round % 2; i++) /* otherwise they still spin, or have not begun */
+			wait_until(waiter_sleeps, &w[i]);
 		for (size_t i = 0; i < N; i++)
 			settle(&g, (i + round) % N, how[(i + round) % N]);
 		for (int i = 0; i < 2 * KINDS; i++) {

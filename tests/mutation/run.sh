@@ -3,10 +3,10 @@
 # With arguments: only these faults. The last line counts them; the exit status is 0 only if all were caught.
 #
 # Everything is built once, then for each fault only the file it is in. A fault that does not apply, does not compile or is not
-# caught counts as failed; so does everything if a test fails without a fault. EXS_MUTATION_JOBS (twice the processors), CC (gcc).
+# caught counts as failed; so does everything if a test fails without a fault. EXS_MUTATION_JOBS (one more than processors), CC (gcc).
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 1
-jobs=${EXS_MUTATION_JOBS:-$((2 * $(nproc)))} # many of the faults are hangs
+jobs=${EXS_MUTATION_JOBS:-$(($(nproc) + 1))} # many of the faults are hangs
 cc=${CC:-gcc}
 common="-std=c11 -O1 -g -w -pthread -DEXSI_BUILDING -Iinclude -Isrc -Itests"
 work=$(mktemp -d)
@@ -104,7 +104,7 @@ run() {
 # As run, but true if the test fails. The random schedules are given more of them before a fault counts as not caught.
 search() {
 	local turn turns=1
-	[[ $2 != stress && $2 != races && $2 != thread_pool_order ]] || turns=4
+	[[ $2 != stress && $2 != races && $2 != thread_pool_order ]] || turns=8
 	for ((turn = 0; turn < turns; turn++)); do
 		run "$@" || return 0
 	done
