@@ -256,7 +256,7 @@ mutant begun_one_recalled future/future.c queue queue/detach_leaves_what_has_beg
 mutant put_off_before_it_sleeps pools/queue.c queue queue/wait_deep_on_the_stack \
 	's/^\t*exsi_drain\(\);.*/\t;/'
 mutant one_reaper_for_all executor/shutdown.c shutdown shutdown/freed_from_within_holds_up_no_other \
-	's/^\tcoming \+= first;/\tcoming = 1;/; s/bool last = unreaped \&\& coming == 1;/bool last = false;/'
+	's/^\tbool first = !coming;/\tstatic bool started; bool first = !started; started = true;/; s/bool last = unreaped \&\& coming == 1;/bool last = false;/'
 mutant owned_ones_left_open executor/shutdown.c shutdown shutdown/of_a_chain_closes_all_that_it_owns \
 	's/^\texsi_walk\(x, true, close_one, &mode\);/\tclose_one(x, true, \&mode);/'
 mutant levels_upside_down pools/queue.c queue queue/first_in_first_out_in_a_level \
