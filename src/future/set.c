@@ -15,7 +15,7 @@ struct member {
 		struct exsi_node node;
 		struct { /* from when it has fired */
 			struct exsi_inbox_node ready;
-			const void *later; /* a guess at a member AHEAD steps on in the list it is in: may be gone */
+			const void *later; /* one EXSI_STEPS on in the list it is in, as it seemed: may be gone */
 		};
 	};
 	exs_set *set;
@@ -48,10 +48,6 @@ static struct member *member_of(struct exsi_inbox_node *ready)
 	return EXSI_CONTAINER_OF(ready, struct member, ready);
 }
 
-/* Members and their futures lie anywhere, and other threads have just written to them: to reach one takes as long as all the rest of the
-   reading. So they are brought near in time. */
-enum { AHEAD = 8 };
-
 static void look_ahead(exs_set *set)
 {
 	if (!set->ahead)
@@ -63,32 +59,24 @@ static void look_ahead(exs_set *set)
 	set->ahead = m->ready.next;
 }
 
-/* What has been pushed, the oldest first. */
-static struct exsi_inbox_node *turn_over(struct exsi_inbox_node *newest)
+/* Now that all are known: exactly. */
+static void point_ahead(struct exsi_inbox_node *node, void *trail)
 {
-	struct exsi_inbox_node *first = NULL, *next;
-	const void *passed[AHEAD] = {NULL};
-	unsigned n = 0;
+	struct member *m = member_of(node);
 
-	for (; newest; newest = next) {
-		struct member *m = member_of(newest);
-		__builtin_prefetch(m->later, 1);
-		m->later = passed[n % AHEAD];
-		passed[n++ % AHEAD] = m;
-		next = newest->next;
-		newest->next = first;
-		first = newest;
-	}
-	return first;
+	__builtin_prefetch(m->later, 1);
+	m->later = exsi_trail_add(trail, m);
 }
 
 /* With the lock. */
 static void refill(exs_set *set)
 {
+	struct exsi_trail trail = {.n = 0};
+
 	if (set->ready)
 		return;
-	set->ready = set->ahead = turn_over(exsi_inbox_take_stack(&set->inbox));
-	for (int i = 0; i < AHEAD && set->ahead; i++)
+	set->ready = set->ahead = exsi_inbox_take(&set->inbox, point_ahead, &trail);
+	for (int i = 0; i < EXSI_STEPS && set->ahead; i++)
 		look_ahead(set);
 }
 
@@ -262,10 +250,7 @@ static void tell_readers(exs_set *set)
 }
 
 /* The members that this thread pushed last, to whatever sets. */
-static _Thread_local struct {
-	const void *last[AHEAD];
-	unsigned n;
-} pushed;
+static _Thread_local struct exsi_trail pushed;
 
 /* Onto an empty inbox, as it seemed. Once it is in the inbox nothing keeps the set, unless it was kept before. */
 static void push_first(exs_set *set, struct member *m)
@@ -286,11 +271,9 @@ static void fired(exs_future *f, struct exsi_node *node)
 	struct member *m = EXSI_CONTAINER_OF(node, struct member, node);
 	exs_set *set = m->set;
 	struct exsi_inbox_node *top = exsi_inbox_top(&set->inbox);
-	const void **last = &pushed.last[pushed.n++ % AHEAD];
 
 	(void)f;
-	m->later = *last;
-	*last = m;
+	m->later = exsi_trail_add(&pushed, m);
 	while (top)
 		if (exsi_inbox_push(&set->inbox, &top, &m->ready))
 			return;

@@ -146,21 +146,8 @@ static bool put_own(struct exsi_pool *p, struct exsi_pool_worker *me, struct exs
 	return true;
 }
 
-/* What this thread has pushed of late, to whatever pools: calls lie anywhere, and who takes a stack of them would wait for one after the
-   other to be fetched, if it did not learn early of those some steps on. */
-enum { STEPS = 8 };
-static _Thread_local struct {
-	uintptr_t slots[STEPS];
-	unsigned n;
-} pushed;
-
-static uintptr_t pushed_before(const struct exsi_pool_slot *s)
-{
-	uintptr_t *last = &pushed.slots[pushed.n++ % STEPS], before = *last;
-
-	*last = (uintptr_t)s;
-	return before;
-}
+/* The slots that this thread pushed last, to whatever pools. */
+static _Thread_local struct exsi_trail pushed;
 
 /* Answers whether it was empty. */
 static bool push(struct exsi_pool *p, struct exsi_pool_slot *s)
@@ -181,7 +168,7 @@ static exs_step inject(struct exsi_pool *p, exs_future *f, struct exsi_pool_slot
 
 	me = me && me->serves ? me : NULL;
 	/* Relaxed: the park, or the push, publishes it. */
-	atomic_store_explicit(&s->at, pushed_before(s) | EXSI_POOL_COMING, memory_order_relaxed);
+	atomic_store_explicit(&s->at, (uintptr_t)exsi_trail_add(&pushed, s) | EXSI_POOL_COMING, memory_order_relaxed);
 	if (!me)
 		exsi_keep_for_submit(p->x);
 	bool parked = exsi_call_park_unknown(f, p->x);
