@@ -8,6 +8,12 @@
 extern "C" {
 #endif
 
+/* A future that is done: with a value (destroy, if not NULL, frees it), an error (one reference is taken over; NULL is an error
+   EXS_EINVAL), or cancelled. NULL when memory is short: value or error is given back then. MT-safe. */
+EXS_API exs_future *exs_future_return(void *value, exs_free_fn *destroy);
+EXS_API exs_future *exs_future_return_error(exs_error *error);
+EXS_API exs_future *exs_future_return_cancelled(void);
+
 /* New future for what fn makes of a value of `future`, or error_fn of an error; either may be NULL: that outcome passes as it is. A
    cancelled one always does. Takes over a reference of `future`, also on failure. If it is the last when the function runs, `in` is the
    function's, as exs_map_fn says; otherwise in has no destroy: the value stays that future's, which then lives as long as the new one.

@@ -597,17 +597,9 @@ static exs_future *enter_unless(exs_error *error, exs_future *f, exs_executor *x
 
 exs_future *exsi_submit_failed(const exs_task *t, exs_error *error)
 {
-	exs_future *f;
-	exs_promise *p = exs_promise_new(&f);
-
 	if (t->arg_free)
 		t->arg_free(t->arg);
-	if (p)
-		exs_promise_complete(p, exs_fail(error));
-	else
-		exs_error_unref(error);
-	exs_promise_free(p);
-	return f;
+	return exsi_returned(exs_fail(error));
 }
 
 exs_future *exsi_submit(exs_executor *x, const exs_task *t, exs_entry entry, const char *wrong, exs_scope *scope)

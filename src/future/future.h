@@ -185,10 +185,29 @@ struct exsi_node {
 	bool linked;
 };
 
+/* --- futures made of futures (functions.c) --- */
+
+/* A future that is done, with r, which it takes over. NULL when memory is short: r is destroyed, and exs_last_error says so. */
+exs_future *exsi_returned(exs_result r);
+/* The same with an error EXS_EINVAL. */
+exs_future *exsi_failed(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* For a node that is called: fn(NULL, node) now, or after what this thread runs so already: functions of functions of futures take
+   constant stack. fn disposes of the node. */
+void exsi_defer(struct exsi_node *node, void (*fn)(exs_future *none, struct exsi_node *node));
+
+/* What input, which is done, was completed with: moved out of it if the caller's user reference is the only one. Otherwise it is shared:
+   a value without destroy, which stays input's; an error with a reference. */
+exs_result exsi_outcome(exs_future *input, bool *shared);
+
+/* With the token of f, behind which lies a pointer: exsi_settle with r, what became of exsi_outcome. Takes over the reference of input,
+   which f keeps if a value may be input's. Who has looked at input under the lock of f's nodes, while f was not done, is waited for. */
+void exsi_settle_from(exs_future *f, exs_result *r, exs_future *input, bool shared);
+
 /* Before this thread blocks: runs the continuations that wait for callbacks on its stack. */
 void exsi_continue(void);
 
-/* And the functions of futures whose turn has not come on this thread (then.c). */
+/* And the functions of futures whose turn has not come on this thread. */
 void exsi_run_due(void);
 
 /* A call as a member of a scope; lies in its block. The scope's lock guards next, prev and linked. */

@@ -15,12 +15,6 @@ struct then {
 };
 _Static_assert(offsetof(struct then, input) == sizeof(exs_future), "where release looks for what is kept");
 
-/* Those whose inputs are done, until it is their turn on this thread: one after the other, so in constant stack. */
-static _Thread_local struct {
-	struct exsi_node *first, **last;
-	bool running;
-} due;
-
 static bool begin(exs_future *f)
 {
 	unsigned s = atomic_load(&f->state);
@@ -30,21 +24,6 @@ static bool begin(exs_future *f)
 			return false;
 	} while (!atomic_compare_exchange_weak(&f->state, &s, (s & ~EXSI_PARKED) | EXSI_RUNNING | EXSI_BEGUN));
 	return true;
-}
-
-/* The function's to keep if nobody else has a reference of the input; otherwise a look at what the input keeps. */
-static exs_result outcome(exs_future *input, bool *shared)
-{
-	exs_result r;
-
-	*shared = exsi_take(input, &r) != EXS_OK;
-	if (!*shared)
-		return r;
-	r = exs_future_result(input);
-	r.destroy = NULL;
-	if (r.kind == EXS_KIND_ERROR)
-		exs_error_ref(r.error);
-	return r;
 }
 
 static void call(struct then *t, exs_result *r)
@@ -61,50 +40,26 @@ static void call(struct then *t, exs_result *r)
 		t->future.arg_free(t->future.arg);
 }
 
-static void run(struct then *t)
+static void run(exs_future *none, struct exsi_node *node)
 {
-	bool shared, begun = begin(&t->future);
+	struct then *t = EXSI_CONTAINER_OF(node, struct then, node);
+	bool shared;
 
-	if (!begun) {
+	(void)none;
+	if (!begin(&t->future)) {
 		exsi_drop(&t->future);
 		return;
 	}
-	exs_result r = outcome(t->input, &shared);
+	exs_result r = exsi_outcome(t->input, &shared);
 	call(t, &r);
-	bool keeps = shared && r.kind == EXS_KIND_VALUE; /* it may be the input's, or part of it */
-	if (keeps)
-		t->future.story = EXSI_KEEPS;
-	unsigned before = exsi_settle(&t->future, &r);
-	if (!keeps) {
-		if (!(before & EXSI_NODES)) /* who has looked at input has a reference of it now */
-			exsi_nodes_unlock(&t->future, exsi_nodes_lock(&t->future));
-		exs_future_unref(t->input);
-	}
+	exsi_settle_from(&t->future, &r, t->input, shared);
 	exsi_drop_two(&t->future);
-}
-
-void exsi_run_due(void)
-{
-	while (due.first) {
-		struct exsi_node *node = due.first;
-		due.first = node->next;
-		run(EXSI_CONTAINER_OF(node, struct then, node));
-	}
 }
 
 static void fire(exs_future *input, struct exsi_node *node)
 {
 	(void)input;
-	node->next = NULL;
-	if (!due.first)
-		due.last = &due.first;
-	*due.last = node;
-	due.last = &node->next;
-	if (due.running)
-		return;
-	due.running = true;
-	exsi_run_due();
-	due.running = false;
+	exsi_defer(node, run);
 }
 
 /* With the token: the function will not run. */
@@ -120,7 +75,7 @@ static void then_cancel(exs_future *f, exs_cause cause)
 	if (removed)
 		exsi_hold(input);
 	if (!(exsi_settle(f, &r) & EXSI_NODES))
-		exsi_nodes_unlock(f, exsi_nodes_lock(f)); /* as in run */
+		exsi_nodes_unlock(f, exsi_nodes_lock(f)); /* as in exsi_settle_from */
 	if (ctx_free)
 		ctx_free(ctx);
 	exs_future_unref(input);
@@ -151,16 +106,6 @@ static exs_future *then_input(exs_future *f)
 
 static const struct exsi_source thens = {.cancel = then_cancel, .cancel_many = then_cancel_many, .input = then_input};
 
-static exs_future *failed(const char *what)
-{
-	exs_future *f;
-	exs_promise *p = exs_promise_new(&f);
-
-	exs_promise_complete(p, exs_fail(exs_error_new(&exs_domain_exs, EXS_EINVAL, "%s", what)));
-	exs_promise_free(p);
-	return f;
-}
-
 exs_future *exs_future_map(exs_future *future, exs_map_fn *fn, exs_map_fn *error_fn, void *ctx, exs_free_fn *ctx_free)
 {
 	struct then *t = future ? exsi_alloc(sizeof(*t)) : NULL;
@@ -169,7 +114,7 @@ exs_future *exs_future_map(exs_future *future, exs_map_fn *fn, exs_map_fn *error
 		if (ctx_free)
 			ctx_free(ctx);
 		if (!future)
-			return failed("exs_future_map: future is NULL");
+			return exsi_failed("exs_future_map: future is NULL");
 		exs_future_unref(future);
 		return exsi_fail_null(EXS_ENOMEM, "exs_future_map: out of memory");
 	}

@@ -482,11 +482,11 @@ mutant arena_counts_too_little executor/scope.c scope scope/arena \
 	's/^\tc->used \+= size;/\tc->used += size - ALIGN * (size > ALIGN);/'
 
 # --- functions on futures ---
-mutant mapped_value_of_others_destroyed future/then.c functions functions/map_what_others_have \
+mutant mapped_value_of_others_destroyed future/functions.c functions functions/map_what_others_have \
 	's/^\tr\.destroy = NULL;//'
-mutant mapped_input_not_kept future/then.c functions functions/map_what_others_have \
+mutant mapped_input_not_kept future/functions.c functions functions/map_what_others_have \
 	's/bool keeps = shared/bool keeps = false \&\& shared/'
-mutant map_recurses future/then.c functions functions/a_million_links \
+mutant map_recurses future/functions.c functions functions/a_million_links \
 	's/^\tif \(due\.running\)/\tif (false)/'
 mutant map_not_run_before_a_wait future/future.c functions functions/map_inside_a_function \
 	's/^\texsi_run_due\(\);//'
