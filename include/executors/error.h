@@ -20,19 +20,20 @@ typedef struct exs_domain {
 /* The codes of the library's own domain; functions that answer int answer one of these. */
 typedef enum exs_code {
 	EXS_OK = 0,
-	EXS_EINVAL = 1,	    /* an argument is wrong */
-	EXS_ENOMEM = 2,	    /* out of memory */
-	EXS_ETIMEDOUT = 3,  /* time was up */
-	EXS_ESHUTDOWN = 4,  /* the executor was shut down */
-	EXS_EREJECTED = 5,  /* the queue is full and its policy is to reject */
-	EXS_EDROPPED = 6,   /* dropped from a full queue */
-	EXS_EDEADLK = 7,    /* the wait could never end */
-	EXS_EBUSY = 8,	    /* somebody else still uses it */
-	EXS_EALREADY = 9,   /* already done */
-	EXS_EBROKEN = 10,   /* a promise was freed before it was completed */
-	EXS_EFORK = 11,	    /* used in a forked child */
-	EXS_ETHREAD = 12,   /* no thread could be made */
-	EXS_ECANCELLED = 13 /* stopped by a cancel */
+	EXS_EINVAL = 1,	     /* an argument is wrong */
+	EXS_ENOMEM = 2,	     /* out of memory */
+	EXS_ETIMEDOUT = 3,   /* time was up */
+	EXS_ESHUTDOWN = 4,   /* the executor was shut down */
+	EXS_EREJECTED = 5,   /* the queue is full and its policy is to reject */
+	EXS_EDROPPED = 6,    /* dropped from a full queue */
+	EXS_EDEADLK = 7,     /* the wait could never end */
+	EXS_EBUSY = 8,	     /* somebody else still uses it */
+	EXS_EALREADY = 9,    /* already done */
+	EXS_EBROKEN = 10,    /* a promise was freed before it was completed */
+	EXS_EFORK = 11,	     /* used in a forked child */
+	EXS_ETHREAD = 12,    /* no thread could be made */
+	EXS_ECANCELLED = 13, /* stopped by a cancel */
+	EXS_EALL = 14	     /* all failed: exs_error_of */
 } exs_code;
 
 EXS_API extern const exs_domain exs_domain_exs;	  /* codes: exs_code */
@@ -64,6 +65,10 @@ EXS_API int exs_error_code(const exs_error *error);
 EXS_API const char *exs_error_message(const exs_error *error);			       /* lives as long as the error */
 EXS_API double exs_error_retry_after(const exs_error *error);			       /* seconds; negative: no hint */
 EXS_API bool exs_error_is(const exs_error *error, const exs_domain *domain, int code); /* false for NULL */
+
+/* The errors that one with EXS_EALL is made of: how many, and number i from 0; borrowed, they live as long as it. 0 and NULL for others. */
+EXS_API size_t exs_error_count(const exs_error *error);
+EXS_API exs_error *exs_error_of(const exs_error *error, size_t i);
 
 /* Why the last constructor or function of this thread failed: borrowed, valid until the next failure on this thread;
    NULL if none has failed. Success does not clear it. */

@@ -9,15 +9,11 @@
 extern "C" {
 #endif
 
-/* Takes over `in`, a value or an error, and answers a future (its reference is taken over): of another submit, of a promise, of
-   any executor. NULL is an error: the one that the function has just caused (exs_last_error), or EXS_EINVAL. The future should have no other reference, and no callback, when it gets done: a value with a
-   destructor can't be moved out of it otherwise, and the call fails with EXS_EBUSY. */
-typedef exs_future *exs_flat_map_fn(void *ctx, exs_result in);
-
 /* New executor around ex, which it takes over, also on failure: fn(ctx, value) when the delegate has answered a value,
    error_fn(ctx, error) when it has failed; the call is then done when the future that they answer is, with its value, its very
    error, or cancelled. error_fn does not see how that future ends. Either may be NULL: that outcome passes as it is. A cancelled
-   call always does. A call that has been asked to stop starts nothing further: a value is destroyed, and the call cancelled; an
+   call always does. The future should have no other reference, and no callback, when it gets done: a value with a destructor can't be
+   moved out of it otherwise, and the call fails with EXS_EBUSY. A call that has been asked to stop starts nothing further: a value is destroyed, and the call cancelled; an
    error stands.
    A cancel, a timeout or a shutdown of a call that waits for its future is passed on to that future, whose outcome then counts; if
    it can only be asked to stop, the call stays until it is done. For EXS_CANCEL_QUEUED such a call counts as queued.

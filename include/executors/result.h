@@ -55,6 +55,10 @@ EXS_API void exs_result_clear(exs_result *result);
    may be answered: then the value, or the error's identity, is kept. Anything else is an error EXS_EINVAL. */
 typedef exs_result exs_map_fn(void *ctx, exs_result in);
 
+/* The same, but answers a future (its reference is taken over) whose outcome takes the place: of a submit, of a promise, of anything. NULL
+   is an error: the one that the function has just caused (exs_last_error), or EXS_EINVAL. */
+typedef exs_future *exs_flat_map_fn(void *ctx, exs_result in);
+
 #ifdef __cplusplus
 }
 #endif

@@ -162,16 +162,6 @@ exs_step exsi_adopt(exs_executor *x, exs_future *f, struct exsi_adoption *s, exs
 	return go_on_first(a, f, s, r);
 }
 
-exs_result exsi_no_future(const char *who, unsigned failures)
-{
-	const exs_error *why = exs_last_error();
-
-	if (exsi_failures() == failures)
-		return exs_fail(exs_error_new(&exs_domain_exs, EXS_EINVAL, "%s answered no future", who));
-	return exs_fail(exs_error_new(exs_error_domain(why), exs_error_code(why), "%s answered no future: %s", who,
-				      exs_error_message(why)));
-}
-
 exs_step exsi_adopt_cancel(exs_executor *x, exs_future *f, void *slot, exs_cause cause, exs_result *r)
 {
 	return go_on(exsi_state(x), f, slot, cause, r);

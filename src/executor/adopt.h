@@ -37,10 +37,6 @@ void exsi_adopter_fini(struct exsi_adopter *a);
 exs_step exsi_adopt(exs_executor *x, exs_future *call, struct exsi_adoption *adoption, exs_future *inner,
 		    exs_result *r);
 
-/* For a function that answered NULL: because of an error that it caused itself (failures: exsi_failures before it ran), or for no
-   reason known, EXS_EINVAL. */
-exs_result exsi_no_future(const char *who, unsigned failures);
-
 exs_step exsi_adopt_cancel(exs_executor *x, exs_future *call, void *slot, exs_cause cause, exs_result *r);
 void exsi_adopt_each(exs_executor *x, exs_visit_fn *visit, void *arg);
 void exsi_adopt_child(exs_executor *x, exs_future *call, void *slot, exs_visit_fn *visit, void *arg);

@@ -229,7 +229,8 @@ void exsi_child_cancel_unbegun(exs_future *f)
 	bool here = x && (!x->ops.child || x->marks_running);
 	unsigned depth = x ? x->depth : 0;
 	exsi_unpin();
-	exs_future *child = by_child ? exsi_child(f) : NULL;
+	size_t cursor = 0;
+	exs_future *child = by_child ? exsi_child(f, &cursor) : NULL;
 	if (here)
 		exsi_cancel_unbegun(f, depth);
 	if (!child)

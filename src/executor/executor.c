@@ -107,33 +107,142 @@ static void hold_child(exs_future *child, void *held)
 	*(exs_future **)held = child;
 }
 
-exs_future *exsi_child(exs_future *f)
+exs_future *exsi_child(exs_future *f, size_t *cursor)
 {
 	exs_future *child = NULL;
 
 	exsi_pin();
 	exs_executor *x = exsi_is_call(f) ? exsi_parked_at(f) : NULL;
-	if (x && x->ops.child)
+	if (x && x->ops.child) {
 		x->ops.child(x, f, exsi_slot(f, x), hold_child, &child);
-	else if (!exs_future_is_done(f) && f->source->input)
-		child = f->source->input(f);
+		*cursor = SIZE_MAX;
+	} else if (!x && !exs_future_is_done(f) && f->source->input) {
+		child = f->source->input(f, cursor);
+	}
 	exsi_unpin();
 	return child;
 }
 
-bool exsi_find_work(exs_future *f, bool (*test)(exs_future *, void *), void *arg)
+/* The way down to what is looked at: those that have more children, each with a reference, and where they go on. */
+struct way {
+	struct fork {
+		exs_future *f;
+		size_t cursor;
+	} few[16], *forks;
+	size_t n, room;
+};
+
+/* Without memory it is forgotten: what else f is made of is not looked at. */
+static void remember(struct way *way, exs_future *f, size_t cursor)
 {
-	bool found = false;
+	if (way->n == way->room) {
+		struct fork *more = exsi_alloc_array(way->room * 2, sizeof(*more));
+		if (!more) {
+			exsi_drop(f);
+			return;
+		}
+		memcpy(more, way->forks, way->n * sizeof(*more));
+		if (way->forks != way->few)
+			exsi_free(way->forks);
+		way->forks = more;
+		way->room *= 2;
+	}
+	way->forks[way->n++] = (struct fork){f, cursor};
+}
+
+/* The first child of f, which is given up or remembered; or (also if f is not to be gone into) the next of one that is. NULL: there
+   is nothing more. */
+static exs_future *step(struct way *way, exs_future *f, bool past)
+{
+	size_t cursor = 0;
+	exs_future *child = past ? NULL : exsi_child(f, &cursor);
+
+	while (!child) {
+		exsi_drop(f);
+		if (!way->n)
+			return NULL;
+		struct fork *fork = &way->forks[--way->n];
+		f = fork->f;
+		cursor = fork->cursor;
+		child = exsi_child(f, &cursor);
+	}
+	if (cursor == SIZE_MAX)
+		exsi_drop(f);
+	else
+		remember(way, f, cursor);
+	return child;
+}
+
+static bool is_any(exs_future *f)
+{
+	exsi_pin();
+	bool any = !exs_future_is_done(f) && f->source->any && f->source->any(f);
+	exsi_unpin();
+	return any;
+}
+
+static void forget(struct way *way)
+{
+	while (way->n)
+		exsi_drop(way->forks[--way->n].f);
+	if (way->forks != way->few)
+		exsi_free(way->forks);
+}
+
+/* What several are made of is looked at several times: there is an end to it. */
+enum { MAX_LOOKS = 1 << 20, MAX_ANY = 16 };
+
+struct search {
+	bool (*test)(exs_future *, void *);
+	void *arg;
+	unsigned looks;
+	unsigned any; /* how deep among those of which one is enough; MAX_ANY: that does not matter */
+};
+
+static bool search(struct search *s, exs_future *f);
+
+static bool all_need(struct search *s, exs_future *f)
+{
+	exs_future *child;
+	size_t cursor = 0, n = 0;
+	bool all = true;
+
+	s->any++;
+	for (; all && cursor != SIZE_MAX && (child = exsi_child(f, &cursor)); n++) {
+		all = s->any < MAX_ANY && search(s, child);
+		exsi_drop(child);
+	}
+	s->any--;
+	return all && n;
+}
+
+static bool search(struct search *s, exs_future *f)
+{
+	struct way way = {.forks = way.few, .room = sizeof(way.few) / sizeof(way.few[0])};
+	bool found = false, any;
 
 	exsi_hold(f);
-	while (f && !(found = test(f, arg))) {
-		exs_future *child = exsi_child(f);
-		exsi_drop(f);
-		f = child;
+	while (f && (!way.n || s->looks++ < MAX_LOOKS) && !(found = s->test(f, s->arg))) {
+		any = s->any < MAX_ANY && is_any(f);
+		found = any && all_need(s, f);
+		if (found)
+			break;
+		f = step(&way, f, any);
 	}
 	if (f)
 		exsi_drop(f);
+	forget(&way);
 	return found;
+}
+
+bool exsi_find_work(exs_future *f, bool (*test)(exs_future *, void *), void *arg)
+{
+	return search(&(struct search){.test = test, .arg = arg, .any = MAX_ANY}, f);
+}
+
+bool exsi_find_need(exs_future *f, bool (*test)(exs_future *, void *), void *arg)
+{
+	return search(&(struct search){.test = test, .arg = arg}, f);
 }
 
 /* A canceller has the token, at depth AT. */
@@ -297,7 +406,10 @@ static exs_executor *layer_new(const exs_layer_ops *ops, exs_executor *inner, si
 	if (!x)
 		return exsi_fail_null(EXS_ENOMEM, "%s: out of memory", known.type);
 	exsi_fork_watch();
-	x->source = (struct exsi_source){source_cancel, source_cancel_many, time_left, exsi_parent, false, NULL};
+	x->source = (struct exsi_source){.cancel = source_cancel,
+					 .cancel_many = source_cancel_many,
+					 .time_left = time_left,
+					 .parent = exsi_parent};
 	x->ops = known;
 	atomic_init(&x->refs, 1);
 	atomic_init(&x->shared, false);

@@ -273,10 +273,12 @@ void exsi_unpin(void);
 
 /* For a waiting thread that has a reference of f. Is f a call, not done, whose chain stands on this leaf? */
 bool exsi_stands_on(exs_future *f, const exs_executor *leaf);
-/* What does the work of f where it is parked (child), or what it is made of, with a reference of exsi_hold; or NULL. */
-exs_future *exsi_child(exs_future *f);
+/* What does the work of f where it is parked (child), or one of those that it is made of, as the hook `input` says. */
+exs_future *exsi_child(exs_future *f, size_t *cursor);
 /* Does test hold for f, for what does its work, for what does the work of that, and so on? */
 bool exsi_find_work(exs_future *f, bool (*test)(exs_future *, void *), void *arg);
+/* The same, but where one of several is enough (any), for all of them. */
+bool exsi_find_need(exs_future *f, bool (*test)(exs_future *, void *), void *arg);
 /* Is it one that waits in a queue from which nothing but this leaf can take it? */
 bool exsi_needs(exs_future *f, const exs_executor *leaf);
 /* With a pin: is it a call, not a promise, and not done? Then it has its executors. */

@@ -107,7 +107,7 @@ static bool servant_concerns(struct exsi_worker *w, exs_future *f)
 {
 	struct exsi_servant *s = EXSI_CONTAINER_OF(w, struct exsi_servant, worker);
 
-	return exsi_find_work(f, goes_through, s->x);
+	return exsi_find_need(f, goes_through, s->x);
 }
 
 static int servant_block(struct exsi_worker *w, bool concerned, const struct exsi_nudge *nudge)

@@ -12,7 +12,12 @@ struct exs_error {
 	int code;
 	const exs_domain *domain;
 	double retry_after;
-	const char *message; /* NULL: that of the code; otherwise the text behind the struct, or last_text */
+	union {
+		const char *message; /* NULL: that of the code; otherwise the text behind the struct, or last_text */
+		exs_error *next;     /* once the last reference is gone */
+	};
+	size_t n; /* errors that it is made of: */
+	exs_error **of;
 };
 
 static const char *const texts[] = {
@@ -30,6 +35,7 @@ static const char *const texts[] = {
 	[EXS_EFORK] = "used in a forked child: executors do not survive fork",
 	[EXS_ETHREAD] = "no thread could be made",
 	[EXS_ECANCELLED] = "stopped by a cancel",
+	[EXS_EALL] = "all failed",
 };
 enum { N_TEXTS = sizeof(texts) / sizeof(*texts) };
 
@@ -63,6 +69,7 @@ static struct exs_error immortal[N_TEXTS] = {
 	[EXS_EFORK] = {.code = EXS_EFORK, .domain = &exs_domain_exs, .retry_after = -1},
 	[EXS_ETHREAD] = {.code = EXS_ETHREAD, .domain = &exs_domain_exs, .retry_after = -1},
 	[EXS_ECANCELLED] = {.code = EXS_ECANCELLED, .domain = &exs_domain_exs, .retry_after = -1},
+	[EXS_EALL] = {.code = EXS_EALL, .domain = &exs_domain_exs, .retry_after = -1},
 };
 
 exs_error *exsi_error(exs_code code)
@@ -79,6 +86,16 @@ static void check_domain(const exs_domain **domain, int *code)
 	*code = EXS_EINVAL;
 }
 
+static void fill(exs_error *e, const exs_domain *domain, int code, double retry_after, const char *text)
+{
+	atomic_init(&e->refs, 1);
+	e->code = code;
+	e->domain = domain;
+	e->retry_after = retry_after >= 0 ? retry_after : -1;
+	e->message = text;
+	e->n = 0;
+}
+
 static exs_error *new_error(const exs_domain *domain, int code, double retry_after, const char *format, va_list ap)
 {
 	va_list again;
@@ -90,13 +107,8 @@ static exs_error *new_error(const exs_domain *domain, int code, double retry_aft
 	exs_error *e = n < 0 ? NULL : exsi_alloc(sizeof(*e) + (size_t)n + 1);
 	if (!e)
 		return exsi_error(EXS_ENOMEM);
-	char *text = (char *)(e + 1);
-	vsnprintf(text, (size_t)n + 1, format, ap);
-	atomic_init(&e->refs, 1);
-	e->code = code;
-	e->domain = domain;
-	e->retry_after = retry_after >= 0 ? retry_after : -1;
-	e->message = text;
+	vsnprintf((char *)(e + 1), (size_t)n + 1, format, ap);
+	fill(e, domain, code, retry_after, (char *)(e + 1));
 	return e;
 }
 
@@ -120,6 +132,48 @@ exs_error *exs_error_new_retry_after(const exs_domain *domain, int code, double 
 	return e;
 }
 
+/* "all 9 failed: no; no; ...": the first of them, each cut where it is long. */
+enum { SAID = 3, SAID_BYTES = 160, ALL_BYTES = 64 + SAID * (SAID_BYTES + 2) };
+
+static void say_all(char *text, exs_error *const *errors, size_t n)
+{
+	int at = snprintf(text, ALL_BYTES, "all %zu failed", n);
+
+	for (size_t i = 0; i < n && i < SAID; i++)
+		at += snprintf(text + at, (size_t)(ALL_BYTES - at), "%s%.*s", i ? "; " : ": ", SAID_BYTES,
+			       exs_error_message(errors[i]));
+	if (n > SAID)
+		snprintf(text + at, (size_t)(ALL_BYTES - at), "; ...");
+}
+
+exs_error *exsi_error_of(exs_error *const *errors, size_t n)
+{
+	bool fits = n <= (SIZE_MAX - sizeof(exs_error) - ALL_BYTES) / sizeof(*errors);
+	exs_error *e = fits ? exsi_alloc(sizeof(*e) + n * sizeof(*errors) + ALL_BYTES) : NULL;
+
+	if (!e)
+		return exsi_error(EXS_ENOMEM);
+	exs_error **of = (exs_error **)(void *)(e + 1);
+	char *text = (char *)(of + n);
+	say_all(text, errors, n);
+	fill(e, &exs_domain_exs, EXS_EALL, -1, text);
+	e->n = n;
+	e->of = of;
+	for (size_t i = 0; i < n; i++)
+		e->of[i] = exs_error_ref(errors[i]);
+	return e;
+}
+
+size_t exs_error_count(const exs_error *e)
+{
+	return e ? e->n : 0;
+}
+
+exs_error *exs_error_of(const exs_error *e, size_t i)
+{
+	return e && i < e->n ? e->of[i] : NULL;
+}
+
 exs_error *exs_error_ref(exs_error *e)
 {
 	/* Relaxed: who adds a reference has one. refs of an immortal error is never written. */
@@ -128,10 +182,33 @@ exs_error *exs_error_ref(exs_error *e)
 	return e;
 }
 
+static bool drop(exs_error *e)
+{
+	return e && atomic_load_explicit(&e->refs, memory_order_relaxed) && atomic_fetch_sub(&e->refs, 1) == 1;
+}
+
+/* Errors of errors of errors: those that are to be freed are a list, through their first place, while the others are dropped. */
 void exs_error_unref(exs_error *e)
 {
-	if (e && atomic_load_explicit(&e->refs, memory_order_relaxed) && atomic_fetch_sub(&e->refs, 1) == 1)
+	exs_error *list = NULL;
+
+	if (!drop(e))
+		return;
+	if (!e->n) {
 		exsi_free(e);
+		return;
+	}
+	for (list = e, e->next = NULL; (e = list);) {
+		list = e->next;
+		for (size_t i = 0; i < e->n; i++) {
+			exs_error *part = e->of[i];
+			if (!drop(part))
+				continue;
+			part->next = list;
+			list = part;
+		}
+		exsi_free(e);
+	}
 }
 
 const exs_domain *exs_error_domain(const exs_error *e)

@@ -8,6 +8,9 @@
 /* The immortal error of a library code: no memory, no count. */
 exs_error *exsi_error(exs_code code);
 
+/* New error EXS_EALL of n others, each of which gains a reference. */
+exs_error *exsi_error_of(exs_error *const *errors, size_t n);
+
 /* How often exs_last_error of this thread was set; wraps. */
 unsigned exsi_failures(void);
 

@@ -98,6 +98,11 @@ exs_result exsi_outcome(exs_future *input, bool *shared)
 	return r;
 }
 
+void exsi_look_over(exs_future *f)
+{
+	exsi_nodes_unlock(f, exsi_nodes_lock(f));
+}
+
 void exsi_settle_from(exs_future *f, exs_result *r, exs_future *input, bool shared)
 {
 	bool keeps = shared && r->kind == EXS_KIND_VALUE; /* it may be the input's, or part of it */
@@ -106,10 +111,33 @@ void exsi_settle_from(exs_future *f, exs_result *r, exs_future *input, bool shar
 		f->story = EXSI_KEEPS;
 		*(exs_future **)(void *)(f + 1) = input;
 	}
+	if (r->kind == EXS_KIND_CANCELLED && exs_future_state(input) == EXS_STATE_CANCELLED)
+		exsi_note_cause(f, exs_future_cause(input));
 	unsigned before = exsi_settle(f, r);
 	if (keeps)
 		return;
-	if (!(before & EXSI_NODES)) /* who has looked at input has a reference of it now */
-		exsi_nodes_unlock(f, exsi_nodes_lock(f));
+	if (!(before & EXSI_NODES)) /* otherwise the lock was had */
+		exsi_look_over(f);
 	exs_future_unref(input);
+}
+
+exs_future *exsi_input(exs_future *f, size_t *cursor)
+{
+	struct exsi_node *last = exsi_nodes_lock(f);
+	exs_future *input = exs_future_is_done(f) ? NULL : *(exs_future **)(void *)(f + 1);
+	if (input)
+		exsi_hold(input);
+	exsi_nodes_unlock(f, last);
+	*cursor = SIZE_MAX;
+	return input;
+}
+
+exs_result exsi_no_future(const char *who, unsigned failures)
+{
+	const exs_error *why = exs_last_error();
+
+	if (exsi_failures() == failures)
+		return exs_fail(exs_error_new(&exs_domain_exs, EXS_EINVAL, "%s answered no future", who));
+	return exs_fail(exs_error_new(exs_error_domain(why), exs_error_code(why), "%s answered no future: %s", who,
+				      exs_error_message(why)));
 }

@@ -4,6 +4,7 @@
 
 #include <limits.h>
 #include <stdio.h>
+#include <string.h>
 
 void (*exsi_observer)(exs_future *future, int done);
 
@@ -306,10 +307,13 @@ static unsigned mark(exs_future *f, unsigned level, exs_cause cause, bool only_p
 	return s;
 }
 
-/* Where the stops go that cancel hooks pass on, while a cancel is under way on this thread: n of room. */
+/* The stops that cancel hooks pass on while a cancel is under way on this thread: n of room in next, and links. */
 struct passed_on {
 	exs_future **next;
 	size_t n, room;
+	struct exsi_stop *links;
+	size_t n_links;
+	exs_future **buffer; /* next lies in it, or it is NULL */
 	exs_cause cause;
 	struct passed_on *outer;
 };
@@ -327,27 +331,140 @@ void exsi_cancel_next(exs_future *f, exs_cause cause)
 	exsi_drop(f);
 }
 
-/* With the token; then on to what the stop is passed on to, one after the other. */
+/* Hands the claimed ones over in groups with the same cancel_many. The groups are few: executors, promises. */
+static void cancel_groups(exs_future **claimed, size_t n, exs_cause cause)
+{
+	while (n) {
+		void (*fn)(exs_future **, size_t, exs_cause) = claimed[0]->source->cancel_many;
+		size_t same = 0;
+		for (size_t i = 0; i < n; i++) {
+			exs_future *f = claimed[i];
+			if (f->source->cancel_many != fn)
+				continue;
+			claimed[i] = claimed[same];
+			claimed[same++] = f;
+		}
+		fn(claimed, same, cause);
+		claimed += same;
+		n -= same;
+	}
+}
+
+/* Marks them, and gathers those whose tokens it got in claimed. */
+static size_t mark_all(exs_future *const *futures, size_t n, exs_cause cause, bool only_parked, exs_future **claimed)
+{
+	size_t k = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		bool mine = false;
+		if (futures[i])
+			mark(futures[i], EXSI_STOP_ALL, cause, only_parked, &mine);
+		if (mine)
+			claimed[k++] = futures[i];
+	}
+	return k;
+}
+
+static void pass_on_one(exs_future *f, exs_cause cause)
+{
+	bool claimed;
+
+	mark(f, EXSI_STOP_ALL, cause, false, &claimed);
+	if (claimed)
+		f->source->cancel(f, cause);
+}
+
+/* All that has been passed on so far. p takes what they pass on in their turn, if there is memory. */
+static void pass_on_many(struct passed_on *p)
+{
+	size_t n = p->n, total = n + p->n_links;
+	exs_future **now = exsi_alloc_array(3 * total, sizeof(exs_future *)), **old = p->buffer;
+	struct exsi_stop *link = p->links;
+
+	if (!now) { /* one by one */
+		while (p->n) {
+			exs_future *f = p->next[--p->n];
+			exsi_cancel(f, EXSI_STOP_ALL, p->cause);
+			exsi_drop(f);
+		}
+		for (; link; link = p->links) {
+			p->links = link->next;
+			p->n_links--;
+			exsi_cancel(link->future, EXSI_STOP_ALL, p->cause);
+			link->done(link);
+		}
+		return;
+	}
+	memcpy(now, p->next, n * sizeof(*now));
+	for (size_t i = n; i < total; i++, link = link->next)
+		now[i] = link->future;
+	link = p->links;
+	exsi_free(old);
+	*p = (struct passed_on){
+		.next = now + 2 * total, .room = total, .buffer = now, .cause = p->cause, .outer = p->outer};
+	cancel_groups(now + total, mark_all(now, total, p->cause, false, now + total), p->cause);
+	for (size_t i = 0; i < n; i++)
+		exsi_drop(now[i]);
+	for (struct exsi_stop *after; link; link = after) {
+		after = link->next;
+		link->done(link);
+	}
+}
+
+/* One after the other, or round by round: all that was passed on, then all that those pass on, and so on. */
+static void pass_on(struct passed_on *p)
+{
+	while (p->n + p->n_links) {
+		struct exsi_stop *link = p->links;
+		if (p->n + p->n_links > 1) {
+			pass_on_many(p);
+			continue;
+		}
+		exs_future *f = link ? link->future : p->next[0];
+		p->n = p->n_links = 0;
+		p->links = NULL;
+		pass_on_one(f, p->cause);
+		if (link)
+			link->done(link);
+		else
+			exsi_drop(f);
+	}
+	exsi_free(p->buffer);
+	passed_on = p->outer;
+}
+
+void exsi_cancel_next_all(struct exsi_stop *stops)
+{
+	struct passed_on *p = passed_on;
+	struct exsi_stop **last = &stops;
+	size_t n = 0;
+
+	for (; *last; last = &(*last)->next)
+		n++;
+	*last = p->links;
+	p->links = stops;
+	p->n_links += n;
+}
+
+/* With the token; then on to what the stop is passed on to. */
 static void cancel_claimed(exs_future *f, exs_cause cause)
 {
-	exs_future *next = NULL, *held = NULL;
+	exs_future *next;
 	struct passed_on p = {.next = &next, .room = 1, .cause = cause, .outer = passed_on};
-	bool claimed = true;
 
 	passed_on = &p;
-	while (claimed) {
-		p.n = 0;
-		f->source->cancel(f, cause);
-		if (held)
-			exsi_drop(held);
-		f = held = p.n ? next : NULL;
-		claimed = false;
-		if (f)
-			mark(f, EXSI_STOP_ALL, cause, false, &claimed);
-	}
-	if (held)
-		exsi_drop(held);
-	passed_on = p.outer;
+	f->source->cancel(f, cause);
+	pass_on(&p);
+}
+
+void exsi_cancel_these(struct exsi_stop *stops, exs_cause cause)
+{
+	exs_future *next;
+	struct passed_on p = {.next = &next, .room = 1, .cause = cause, .outer = passed_on};
+
+	passed_on = &p;
+	exsi_cancel_next_all(stops);
+	pass_on(&p);
 }
 
 void exsi_cancel_unbegun(exs_future *f, unsigned depth)
@@ -427,40 +544,6 @@ exs_answer exs_future_cancel(exs_future *f)
 	return a;
 }
 
-/* Hands the claimed ones over in groups with the same cancel_many. The groups are few: executors, promises. */
-static void cancel_groups(exs_future **claimed, size_t n, exs_cause cause)
-{
-	while (n) {
-		void (*fn)(exs_future **, size_t, exs_cause) = claimed[0]->source->cancel_many;
-		size_t same = 0;
-		for (size_t i = 0; i < n; i++) {
-			exs_future *f = claimed[i];
-			if (f->source->cancel_many != fn)
-				continue;
-			claimed[i] = claimed[same];
-			claimed[same++] = f;
-		}
-		fn(claimed, same, cause);
-		claimed += same;
-		n -= same;
-	}
-}
-
-/* Marks them, and gathers those whose tokens it got in claimed. */
-static size_t mark_all(exs_future *const *futures, size_t n, exs_cause cause, bool only_parked, exs_future **claimed)
-{
-	size_t k = 0;
-
-	for (size_t i = 0; i < n; i++) {
-		bool mine = false;
-		if (futures[i])
-			mark(futures[i], EXSI_STOP_ALL, cause, only_parked, &mine);
-		if (mine)
-			claimed[k++] = futures[i];
-	}
-	return k;
-}
-
 static void cancel_one_by_one(exs_future *const *futures, size_t n, exs_cause cause, bool only_parked)
 {
 	exs_future *one;
@@ -470,30 +553,20 @@ static void cancel_one_by_one(exs_future *const *futures, size_t n, exs_cause ca
 			cancel_claimed(one, cause);
 }
 
-/* Round by round: first those given, then all that they pass the stop on to, and so on. */
+/* Round by round: first those given. */
 void exsi_cancel_all(exs_future *const *futures, size_t n, exs_cause cause, bool only_parked)
 {
-	exs_future **room = exsi_alloc_array(n ? n : 1, 3 * sizeof(exs_future *));
-	exs_future *const *now = futures;
-	struct passed_on p = {.room = n, .cause = cause, .outer = passed_on};
+	exs_future **room = exsi_alloc_array(n ? n : 1, 2 * sizeof(exs_future *));
+	struct passed_on p = {.room = n, .buffer = room, .cause = cause, .outer = passed_on};
 
 	if (!room) {
 		cancel_one_by_one(futures, n, cause, only_parked);
 		return;
 	}
+	p.next = room + n;
 	passed_on = &p;
-	while (n) {
-		p.n = 0;
-		p.next = now == room + p.room ? room + 2 * p.room : room + p.room;
-		cancel_groups(room, mark_all(now, n, cause, only_parked, room), cause);
-		for (size_t i = 0; i < n && now != futures; i++)
-			exsi_drop(now[i]);
-		now = p.next;
-		n = p.n;
-		only_parked = false;
-	}
-	passed_on = p.outer;
-	exsi_free(room);
+	cancel_groups(room, mark_all(futures, n, cause, only_parked, room), cause);
+	pass_on(&p);
 }
 
 size_t exs_future_cancel_all(exs_future *const *futures, size_t n)

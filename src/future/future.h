@@ -67,9 +67,10 @@ struct exsi_source {
 	double (*time_left)(exs_future *future);   /* task's thread only; seconds, EXS_FOREVER */
 	exs_future *(*parent)(exs_future *future); /* task's thread only; the call this one does the work of, or NULL */
 	bool extra_starts; /* of a child: what it may start its parent does not count in its max */
-	exs_future *(*input)(
-		exs_future *
-			future); /* of one made of another: that, with a reference of exsi_hold, while it is not done; or NULL */
+	/* Of one made of others: the next of these from *cursor (0 to begin with, moved on; SIZE_MAX: that was the last) that is not
+	   done, with a reference of exsi_hold; NULL: there is none. */
+	exs_future *(*input)(exs_future *future, size_t *cursor);
+	bool (*any)(exs_future *future); /* may one of these be enough? NULL: no */
 };
 
 /* Counts the starts of a call, where the chain can start more than once; lies in the block. */
@@ -164,6 +165,17 @@ void exsi_cancel_all(exs_future *const *futures, size_t n, exs_cause cause, bool
    futures are cancelled in constant stack. Takes over a reference of exsi_hold. */
 void exsi_cancel_next(exs_future *f, exs_cause cause);
 
+/* The same for any number. A stop lies where its giver says until done(stop) is called, which drops what it has of its future. */
+struct exsi_stop {
+	struct exsi_stop *next;
+	exs_future *future;
+	void (*done)(struct exsi_stop *stop);
+};
+void exsi_cancel_next_all(struct exsi_stop *stops);
+
+/* Cancels them, on this thread, now. */
+void exsi_cancel_these(struct exsi_stop *stops, exs_cause cause);
+
 /* Notes who asked, where nobody has been noted: a part of the call was cancelled on its own. */
 void exsi_note_cause(exs_future *f, exs_cause cause);
 
@@ -201,8 +213,19 @@ void exsi_defer(struct exsi_node *node, void (*fn)(exs_future *none, struct exsi
 exs_result exsi_outcome(exs_future *input, bool *shared);
 
 /* With the token of f, behind which lies a pointer: exsi_settle with r, what became of exsi_outcome. Takes over the reference of input,
-   which f keeps if a value may be input's. Who has looked at input under the lock of f's nodes, while f was not done, is waited for. */
+   which f keeps if a value may be input's. */
 void exsi_settle_from(exs_future *f, exs_result *r, exs_future *input, bool shared);
+
+/* The hook `input` of one whose input is the pointer behind it, until f is done. */
+exs_future *exsi_input(exs_future *f, size_t *cursor);
+
+/* Hooks `input` look under the lock of f's nodes. Before an input that is no longer to be found, or whose f is done, is given up: who
+   looked has a reference of it after this. */
+void exsi_look_over(exs_future *f);
+
+/* For a function that answered NULL: because of an error that it caused itself (failures: exsi_failures before it ran), or for no
+   reason known, EXS_EINVAL. */
+exs_result exsi_no_future(const char *who, unsigned failures);
 
 /* Before this thread blocks: runs the continuations that wait for callbacks on its stack. */
 void exsi_continue(void);

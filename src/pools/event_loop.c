@@ -288,27 +288,31 @@ static struct loop *of_worker(struct exsi_worker *w)
 	return EXSI_CONTAINER_OF(w, struct loop, worker);
 }
 
-/* What does the work of f, with a reference of exsi_hold. */
-static exs_future *innermost(exs_future *f)
+/* Is it itself what does the work, and not another? */
+static bool is_innermost(exs_future *f)
 {
-	exs_future *child;
+	size_t cursor = 0;
+	exs_future *child = exsi_child(f, &cursor);
 
-	for (exsi_hold(f); (child = exsi_child(f)); f = child)
-		exsi_drop(f);
-	return f;
+	if (child)
+		exsi_drop(child);
+	return !child;
+}
+
+static bool needs_loop(exs_future *f, void *loop)
+{
+	struct loop *l = loop;
+
+	if (!is_innermost(f))
+		return false;
+	return (exsi_stands_on(f, l->x) && (l->depth >= MAX_HELP || exs_future_state(f) == EXS_STATE_RUNNING)) ||
+	       exsi_needs(f, l->x);
 }
 
 /* Here it can run only below what waits for it; or it is not to run any deeper. */
 static bool loop_concerns(struct exsi_worker *w, exs_future *f)
 {
-	struct loop *l = of_worker(w);
-	exs_future *call = innermost(f);
-	bool concerns =
-		exsi_stands_on(call, l->x) && (l->depth >= MAX_HELP || exs_future_state(call) == EXS_STATE_RUNNING);
-
-	concerns = concerns || exsi_needs(call, l->x);
-	exsi_drop(call);
-	return concerns;
+	return exsi_find_need(f, needs_loop, of_worker(w));
 }
 
 static bool run_here(struct loop *l, exs_future *f)
@@ -330,14 +334,18 @@ static bool run_here(struct loop *l, exs_future *f)
 	return true;
 }
 
+static bool help_here(exs_future *f, void *loop)
+{
+	struct loop *l = loop;
+
+	return exsi_stands_on(f, l->x) && run_here(l, f);
+}
+
 static bool loop_help(struct exsi_worker *w, exs_future *f)
 {
 	struct loop *l = of_worker(w);
-	exs_future *call = innermost(f);
-	bool helped = l->depth < MAX_HELP && exsi_stands_on(call, l->x) && run_here(l, call);
 
-	exsi_drop(call);
-	return helped || (l->outer && l->outer->help(l->outer, f));
+	return (l->depth < MAX_HELP && exsi_find_work(f, help_here, l)) || (l->outer && l->outer->help(l->outer, f));
 }
 
 static void unhook(struct loop *l)

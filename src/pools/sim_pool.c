@@ -167,22 +167,21 @@ static bool help_with(struct exsi_sim_pool *p, exs_future *f)
 }
 
 /* As long as workers are left, it is drawn whether the one that waits does it itself. */
+static bool help_one(exs_future *f, void *arg)
+{
+	exs_sim *sim = arg;
+	struct exsi_sim_pool *p = sim->pools;
+
+	while (p && !exsi_stands_on(f, p->x))
+		p = p->next;
+	return p && !(p->n_running < p->limit && exsi_sim_below(sim, 2)) && help_with(p, f);
+}
+
 bool exsi_sim_pool_help(struct exsi_worker *w, exs_future *f)
 {
 	exs_sim *sim = EXSI_CONTAINER_OF(w, exs_sim, worker);
 
-	struct exsi_sim_pool *p = sim->current->depth <= EXSI_SIM_MAX_DEPTH ? sim->pools : NULL;
-	while (p && !exsi_stands_on(f, p->x))
-		p = p->next;
-	if (!p || (p->n_running < p->limit && exsi_sim_below(sim, 2)))
-		return false;
-	if (help_with(p, f))
-		return true;
-	exs_future *child = exsi_child(f);
-	bool helped = child && exsi_sim_pool_help(w, child);
-	if (child)
-		exsi_drop(child);
-	return helped;
+	return sim->current->depth <= EXSI_SIM_MAX_DEPTH && exsi_find_work(f, help_one, sim);
 }
 
 /* --- hooks --- */

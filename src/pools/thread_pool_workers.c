@@ -430,7 +430,7 @@ static bool needs_pool(exs_future *f, void *p)
 
 static bool worker_concerns(struct exsi_worker *w, exs_future *f)
 {
-	return exsi_find_work(f, needs_pool, worker_of(w)->pool);
+	return exsi_find_need(f, needs_pool, worker_of(w)->pool);
 }
 
 struct help {
