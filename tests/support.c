@@ -399,6 +399,54 @@ void expect_cancelled(exs_future *f, exs_cause cause)
 	exs_future_unref(f);
 }
 
+exs_promise *promise_made(exs_future **f)
+{
+	exs_promise *p = exs_promise_new(f);
+
+	CHECK(p);
+	return p;
+}
+
+void promise_done(exs_promise *p, exs_result r)
+{
+	CHECK_INT(exs_promise_complete(p, r), EXS_OK);
+	exs_promise_free(p);
+}
+
+atomic_int numbers;
+
+void number_free(void *value)
+{
+	free(value);
+	atomic_fetch_sub(&numbers, 1);
+}
+
+exs_result number(long n)
+{
+	long *value = malloc(sizeof(*value));
+
+	CHECK(value);
+	*value = n;
+	atomic_fetch_add(&numbers, 1);
+	return exs_ok(value, number_free);
+}
+
+exs_future *number_returned(long n)
+{
+	exs_result r = number(n);
+	exs_future *f = exs_future_return(r.value, r.destroy);
+
+	CHECK(f);
+	return f;
+}
+
+long number_of(exs_future *f)
+{
+	CHECK_INT(exs_future_wait(f, EXS_FOREVER), EXS_OK);
+	CHECK_INT(exs_future_state(f), EXS_STATE_VALUE);
+	return *(long *)exs_future_value(f);
+}
+
 void seen_init(struct seen *seen)
 {
 	*seen = (struct seen){.last = NULL};

@@ -113,6 +113,16 @@ void expect_error(exs_future *f, const exs_error *error); /* this very one */
 void expect_code(exs_future *f, const exs_domain *domain, int code);
 void expect_cancelled(exs_future *f, exs_cause cause);
 
+exs_promise *promise_made(exs_future **f);
+void promise_done(exs_promise *p, exs_result r); /* completes and frees it */
+
+/* Values that are numbers, counted while they live. */
+extern atomic_int numbers;
+void number_free(void *value);
+exs_result number(long n);
+exs_future *number_returned(long n); /* done */
+long number_of(exs_future *f);	     /* waits for it */
+
 /* Callbacks and frees that count. */
 struct seen {
 	atomic_uint calls, frees;
