@@ -93,7 +93,7 @@ TEST(error, codes_have_texts)
 			CHECK(strcmp(exs_strerror(code), exs_strerror(other)));
 	}
 	CHECK_STR(exs_strerror(-1), exs_strerror(1 << 20));
-	CHECK(!exs_domain_exs.describe(-1) && !exs_domain_exs.describe(EXS_ECANCELLED + 1));
+	CHECK(!exs_domain_exs.describe(-1) && !exs_domain_exs.describe(EXS_EALL + 1));
 	CHECK_STR(exs_domain_exs.name, "exs");
 	CHECK_STR(exs_domain_errno.name, "errno");
 	CHECK_INT(exs_domain_exs.size, sizeof(exs_domain));

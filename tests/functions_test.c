@@ -262,8 +262,9 @@ TEST(functions, flat_map_without_a_function_or_a_value)
 
 	seen_init(&seen);
 	expect_value(exs_future_flat_map(exs_future_return(&seen, NULL), NULL, NULL, &seen, seen_free), &seen);
-	expect_cancelled(exs_future_flat_map(exs_future_return_cancelled(), answer_inner, answer_inner, &seen, seen_free),
-			 EXS_CAUSE_NONE);
+	expect_cancelled(
+		exs_future_flat_map(exs_future_return_cancelled(), answer_inner, answer_inner, &seen, seen_free),
+		EXS_CAUSE_NONE);
 	expect_code(exs_future_flat_map(NULL, answer_inner, NULL, &seen, seen_free), &exs_domain_exs, EXS_EINVAL);
 	CHECK_INT(atomic_load(&seen.frees), 3);
 }
@@ -284,8 +285,7 @@ TEST(functions, flat_map_answers_no_future)
 	expect_code(f, &exs_domain_exs, EXS_EINVAL);
 	f = exs_future_return_error(exs_error_new(&test_domain, 1, "no"));
 	f = exs_future_flat_map(f, NULL, answer_null, (void *)"no room", NULL);
-	CHECK_STR(exs_error_message(exs_future_error(f)),
-		  "exs_future_flat_map: error_fn answered no future: no room");
+	CHECK_STR(exs_error_message(exs_future_error(f)), "exs_future_flat_map: error_fn answered no future: no room");
 	expect_code(f, &test_domain, 9);
 }
 

@@ -49,7 +49,8 @@ static int kind_of(exs_future *f)
 	}
 }
 
-typedef exs_future *choose_fn(exs_future *const *futures, size_t n, exs_truth_fn *truth, void *ctx, exs_free_fn *ctx_free);
+typedef exs_future *choose_fn(exs_future *const *futures, size_t n, exs_truth_fn *truth, void *ctx,
+			      exs_free_fn *ctx_free);
 
 /* Two inputs get done, one after the other, in either order; `decides` tells whether the first does. */
 static void over_all_pairs(choose_fn *choose, bool (*decides)(int kind))
@@ -102,11 +103,11 @@ TEST(gather, and_over_all_pairs)
 TEST(gather, one_input)
 {
 	for (int kind = 0; kind < KINDS; kind++)
-		for (int and = 0; and < 2; and ++) {
+		for (int and = 0; and < 2; and++) {
 			exs_error *error = exs_error_new(&test_domain, 0, "a");
 			exs_future *f;
 			promise_done(promise_made(&f), outcome_of(kind, error));
-			f = (and ? exs_future_and : exs_future_or)(&f, 1, NULL, NULL, NULL);
+			f = (and? exs_future_and : exs_future_or)(&f, 1, NULL, NULL, NULL);
 			CHECK(exs_future_is_done(f));
 			CHECK_INT(kind_of(f), kind);
 			exs_future_unref(f);
@@ -386,12 +387,12 @@ static void all_made(void)
 
 TEST(gather, a_hundred_thousand_inputs)
 {
-	for (int and = 0; and < 2; and ++) {
+	for (int and = 0; and < 2; and++) {
 		all_made();
-		exs_future *g = and ? exs_future_and(futures, MANY, NULL, NULL, NULL) : exs_future_any_ok(futures, MANY);
+		exs_future *g = and? exs_future_and(futures, MANY, NULL, NULL, NULL) : exs_future_any_ok(futures, MANY);
 		for (size_t i = 0; i < MANY - 1; i++) {
 			promise_done(promises[mixed(i)],
-				     and ? number(1) : exs_fail(exs_error_new(&test_domain, 1, "no")));
+				     and? number(1) : exs_fail(exs_error_new(&test_domain, 1, "no")));
 			CHECK_INT(atomic_load(&numbers), 0); /* each is given back */
 		}
 		CHECK(!exs_future_is_done(g));

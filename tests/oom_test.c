@@ -710,7 +710,7 @@ static exs_result same_outcome(void *unused, exs_result in)
 	return in;
 }
 
-static void functions(void)
+static void map_twice(void)
 {
 	exs_future *f;
 	exs_promise *p = exs_promise_new(&f);
@@ -726,6 +726,118 @@ static void functions(void)
 	exs_promise_free(p);
 	exs_future_unref(f);
 	exs_future_unref(h);
+}
+
+static exs_future *future_of(void *unused, exs_result in)
+{
+	(void)unused;
+	return exs_future_return(in.value, NULL);
+}
+
+static void ignore(void *unused, const exs_result *outcome)
+{
+	(void)unused, (void)outcome;
+}
+
+/* Done with what it should be, or with an error about memory, or there is none, which is explained. */
+static void settle(exs_future *f, exs_state state)
+{
+	if (!made(f))
+		return;
+	CHECK(exs_future_is_done(f));
+	if (exs_future_state(f) != state)
+		CHECK(about_memory_or_threads(exs_future_error(f)));
+	exs_future_unref(f);
+}
+
+/* A future of seven as what others are made of: each takes its reference, or explains. */
+static exs_future *seven(exs_promise *p[2], int i)
+{
+	exs_future *f;
+
+	p[i] = exs_promise_new(&f);
+	return made(p[i]) ? f : NULL;
+}
+
+static void complete_both(exs_promise *p[2], exs_kind kind)
+{
+	for (int i = 0; i < 2; i++) {
+		exs_promise_complete(p[i], kind == EXS_KIND_VALUE
+						   ? exs_ok((void *)7, NULL)
+						   : exs_fail(exs_error_new(&exs_domain_exs, EXS_ENOMEM, "no")));
+		exs_promise_free(p[i]);
+	}
+}
+
+enum { FLAT_MAP, ENSURE, NOCANCEL, ZIP, OR, AND, ANY_OK, ANY_FAILS, APPLY, CANCELLED, FUNCTIONS };
+
+static exs_future *function_of(int which, exs_future *f[2])
+{
+	switch (which) {
+	case FLAT_MAP:
+		exs_future_unref(f[1]);
+		return exs_future_flat_map(f[0], future_of, NULL, give(), count_freed);
+	case ENSURE:
+		exs_future_unref(f[1]);
+		return exs_future_ensure(f[0], ignore, give(), count_freed);
+	case NOCANCEL:
+		exs_future_unref(f[1]);
+		return exs_future_nocancel(f[0]);
+	case OR:
+		return exs_future_or(f, 2, NULL, give(), count_freed);
+	case AND:
+		return exs_future_and(f, 2, NULL, give(), count_freed);
+	case ANY_OK:
+	case ANY_FAILS:
+		return exs_future_any_ok(f, 2);
+	case APPLY:
+		exs_future_unref(f[0]);
+		return exs_future_apply(exs_future_return(&(exs_function){0}, NULL), &f[1], 1);
+	default:
+		return exs_future_zip(f, 2);
+	}
+}
+
+static void one_function(int which)
+{
+	exs_promise *p[2] = {NULL, NULL};
+	exs_future *f[2] = {seven(p, 0), seven(p, 1)};
+
+	if (!f[0] || !f[1]) {
+		exs_future_unref(f[0]);
+		exs_future_unref(f[1]);
+		complete_both(p, EXS_KIND_VALUE);
+		return;
+	}
+	exs_future *g = function_of(which, f);
+	bool fails_anyway = which == ANY_FAILS || which == APPLY;
+	if (g && which == CANCELLED)
+		CHECK_INT(exs_future_cancel(g), EXS_CANCELLED);
+	complete_both(p, which == ANY_FAILS ? EXS_KIND_ERROR : EXS_KIND_VALUE);
+	if (g && fails_anyway) {
+		CHECK_INT(exs_future_state(g), EXS_STATE_ERROR);
+		exs_future_unref(g);
+		return;
+	}
+	settle(g, which == CANCELLED ? EXS_STATE_CANCELLED : EXS_STATE_VALUE);
+}
+
+static exs_future *return_item(void *unused, void *item)
+{
+	(void)unused;
+	return exs_future_return(item, NULL);
+}
+
+static void functions(void)
+{
+	void *const items[] = {(void *)7, (void *)8};
+
+	map_twice();
+	for (int i = 0; i < FUNCTIONS; i++)
+		one_function(i);
+	settle(exs_future_traverse(return_item, NULL, items, 2), EXS_STATE_VALUE);
+	settle(exs_future_zip(NULL, 0), EXS_STATE_VALUE);
+	settle(exs_future_zip((exs_future *const[]){NULL}, 1), EXS_STATE_ERROR);
 }
 
 static void waits(void)
@@ -763,7 +875,7 @@ TEST(oom, futures)
 	everything_fails(callbacks, 4, 0);
 	everything_fails(callbacks_on_a_loop, 10, 0);
 	everything_fails(set, SEVERAL + 1 + SEVERAL + 3, 0);
-	everything_fails(functions, 3, 0);
+	everything_fails(functions, 3 + 3 * FUNCTIONS + 5, 0);
 	everything_fails(waits, SEVERAL + 3, 0);
 	everything_fails(cancel_all, SEVERAL + 1, 0);
 }

@@ -202,7 +202,8 @@ TEST(pass, complete_and_cancel)
 		atomic_uint calls = 0;
 		exs_future *f;
 		exs_promise *p = promise_made(&f);
-		exs_future *g = exs_future_ensure(exs_future_ensure(f, count_atomic, &calls, NULL), count_atomic, &calls, NULL);
+		exs_future *g =
+			exs_future_ensure(exs_future_ensure(f, count_atomic, &calls, NULL), count_atomic, &calls, NULL);
 		pthread_t thread = thread_start(cancel_twice, g);
 		exs_promise_complete(p, number(1)); /* or it is too late */
 		exs_promise_free(p);

@@ -815,3 +815,133 @@ TEST(stack, a_million_members_of_a_set)
 
 	check_linear("as completed", tenth, as_completed(million()));
 }
+
+/* --- functions on futures --- */
+
+static exs_result passes(void *unused, exs_result in)
+{
+	(void)unused;
+	note_frame();
+	return in;
+}
+
+static exs_future *passes_flat(void *unused, exs_result in)
+{
+	(void)unused;
+	note_frame();
+	return exs_future_return(in.value, in.destroy);
+}
+
+static void looks(void *unused, const exs_result *outcome)
+{
+	(void)unused, (void)outcome;
+	note_frame();
+}
+
+static bool is_true(void *unused, const void *value)
+{
+	(void)unused;
+	note_frame();
+	return value;
+}
+
+/* One link of a chain: of f alone, or of f and another that does not decide. */
+static exs_future *link_made(exs_future *f, unsigned long i)
+{
+	exs_future *both[2] = {i % 7 > 3 ? exs_future_return(NULL, NULL) : NULL, f};
+
+	switch (i % 7) {
+	case 0:
+		return exs_future_map(f, passes, NULL, NULL, NULL);
+	case 1:
+		return exs_future_flat_map(f, passes_flat, NULL, NULL, NULL);
+	case 2:
+		return exs_future_ensure(f, looks, NULL, NULL);
+	case 3:
+		return exs_future_recover(f, passes, NULL, NULL);
+	case 4:
+		return exs_future_or(both, 2, is_true, NULL, NULL);
+	case 5:
+		return exs_future_zip(both, 2);
+	default:
+		exs_future_unref(both[0]);
+		return exs_future_any_ok(&f, 1);
+	}
+}
+
+static unsigned long chain(unsigned long n, bool cancels)
+{
+	exs_future *f;
+	exs_promise *p = exs_promise_new(&f);
+	unsigned long before = blocks;
+
+	for (unsigned long i = 0; i < n; i++)
+		f = link_made(f, i);
+	CHECK_INT(exs_future_wait(f, 0), EXS_ETIMEDOUT);
+	if (cancels)
+		CHECK_INT(exs_future_cancel(f), EXS_CANCELLED);
+	CHECK_INT(exs_promise_complete(p, exs_ok(&blocks, NULL)), cancels ? EXS_EALREADY : EXS_OK);
+	exs_promise_free(p);
+	CHECK(exs_future_is_done(f));
+	exs_future_unref(f);
+	return blocks - before;
+}
+
+static void chains(void)
+{
+	for (int cancels = 0; cancels < 2; cancels++) {
+		unsigned long n = million() / 10, tenth = chain(n / 10, cancels);
+		check_linear_in(n, cancels ? "a chain cancelled" : "a chain", tenth, chain(n, cancels));
+	}
+}
+
+TEST(stack, functions_a_hundred_thousand_deep)
+{
+	on_small_stack(chains);
+}
+
+/* Of many inputs: completed in an order that is neither theirs nor its reverse, or cancelled by the last, or by the user. */
+enum gather_end { ALL, LAST_DECIDES, BY_USER };
+
+static unsigned long gather(unsigned long n, int kind, enum gather_end end)
+{
+	exs_promise **p = calloc(n, sizeof(exs_promise *));
+	exs_future **f = calloc(n, sizeof(exs_future *));
+	unsigned long before = blocks;
+
+	CHECK(p && f);
+	for (unsigned long i = 0; i < n; i++)
+		p[i] = exs_promise_new(&f[i]);
+	exs_future *g = kind == 0   ? exs_future_zip(f, n)
+			: kind == 1 ? exs_future_or(f, n, NULL, NULL, NULL)
+				    : exs_future_and(f, n, NULL, NULL, NULL);
+	if (end == BY_USER)
+		CHECK_INT(exs_future_cancel(g), EXS_CANCELLED);
+	else if (end == LAST_DECIDES)
+		exs_promise_complete(p[n - 1], kind == 1 ? exs_ok(&blocks, NULL) : exs_cancelled());
+	for (unsigned long i = 0, at = 0; i < n; i++, at = (at + 7919) % n) {
+		exs_promise_complete(p[at], exs_ok(kind == 1 ? NULL : &blocks, NULL)); /* or it is too late */
+		exs_promise_free(p[at]);
+	}
+	CHECK(exs_future_is_done(g));
+	exs_future_unref(g);
+	free(p);
+	free(f);
+	return blocks - before;
+}
+
+static void gathers(void)
+{
+	unsigned long n = million() / 10;
+
+	for (int kind = 0; kind < 3; kind++)
+		for (int end = ALL; end <= BY_USER; end++) {
+			unsigned long tenth = gather(n / 10, kind, (enum gather_end)end);
+			check_linear_in(n, "inputs", tenth, gather(n, kind, (enum gather_end)end));
+		}
+}
+
+TEST(stack, functions_of_a_hundred_thousand)
+{
+	on_small_stack(gathers);
+}

@@ -211,18 +211,19 @@ static void unref_all(exs_future *const *futures, size_t n)
 		exs_future_unref(futures[i]);
 }
 
-exs_future *exsi_check_inputs(const char *who, const char *what, exs_future *const *futures, size_t n)
+bool exsi_inputs_are_there(const char *who, const char *what, exs_future *const *futures, size_t n, exs_future **failed)
 {
-	size_t missing = 0;
+	size_t i = 0;
 
-	if (n && !futures)
-		return exsi_failed("%s: %s is NULL, but n is %zu", who, what, n);
-	while (missing < n && futures[missing])
-		missing++;
-	if (missing == n)
-		return NULL;
-	unref_all(futures, n);
-	return exsi_failed("%s: %s[%zu] of %zu is NULL", who, what, missing, n);
+	while (futures && i < n && futures[i])
+		i++;
+	if (i == n)
+		return true;
+	if (futures)
+		unref_all(futures, n);
+	*failed = futures ? exsi_failed("%s: %s[%zu] of %zu is NULL", who, what, i, n)
+			  : exsi_failed("%s: %s is NULL, but n is %zu", who, what, n);
+	return false;
 }
 
 static struct exsi_gather *alloc_gather(size_t n)
@@ -271,6 +272,14 @@ exs_future *exsi_gather(const struct exsi_rule *rule, exs_future *const *futures
 	return &g->future;
 }
 
+static bool some_are_there(const char *who, exs_future *const *futures, size_t n, exs_future **failed)
+{
+	if (n)
+		return exsi_inputs_are_there(who, "futures", futures, n, failed);
+	*failed = exsi_failed("%s: n is 0: there must be one future at least", who);
+	return false;
+}
+
 /* --- or, and --- */
 
 static bool is_true(struct exsi_gather *g, exs_future *input)
@@ -290,13 +299,13 @@ static bool is_false(struct exsi_gather *g, exs_future *input)
 static exs_future *choose(const struct exsi_rule *rule, exs_future *const *futures, size_t n, exs_truth_fn *truth,
 			  void *ctx, exs_free_fn *ctx_free)
 {
-	exs_future *wrong = exsi_check_inputs(rule->who, "futures", futures, n);
+	exs_future *failed;
 
-	if (!wrong && n)
+	if (some_are_there(rule->who, futures, n, &failed))
 		return exsi_gather(rule, futures, n, NULL, truth, ctx, ctx_free);
 	if (ctx_free)
 		ctx_free(ctx);
-	return wrong ? wrong : exsi_failed("%s: n is 0: there must be one future at least", rule->who);
+	return failed;
 }
 
 exs_future *exs_future_or(exs_future *const *futures, size_t n, exs_truth_fn *truth, void *ctx, exs_free_fn *ctx_free)
@@ -354,10 +363,10 @@ exs_future *exs_future_any_ok(exs_future *const *futures, size_t n)
 					      .collect = collect_error,
 					      .end = all_errors,
 					      .free = free_errors};
-	exs_future *wrong = exsi_check_inputs(rule.who, "futures", futures, n);
+	exs_future *failed;
 
-	if (wrong || !n)
-		return wrong ? wrong : exsi_failed("%s: n is 0: there must be one future at least", rule.who);
+	if (!some_are_there(rule.who, futures, n, &failed))
+		return failed;
 	exs_error **errors = exsi_alloc_array(n, sizeof(exs_error *));
 	if (!errors) {
 		unref_all(futures, n);

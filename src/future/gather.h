@@ -49,8 +49,9 @@ struct exsi_gather {
 	struct exsi_slot slots[];
 };
 
-/* Are all inputs there? NULL: yes. Otherwise a failed future, and their references are dropped. An index is called what[index]. */
-exs_future *exsi_check_inputs(const char *who, const char *what, exs_future *const *futures, size_t n);
+/* false: not all inputs are; their references are dropped, and *failed says which is not: what[index]; or is NULL, out of memory. */
+bool exsi_inputs_are_there(const char *who, const char *what, exs_future *const *futures, size_t n,
+			   exs_future **failed);
 
 /* n > 0. Takes over a reference of each, and the contexts, also on failure. */
 exs_future *exsi_gather(const struct exsi_rule *rule, exs_future *const *futures, size_t n, void *collected,

@@ -125,9 +125,10 @@ static exs_future *zip(const char *who, exs_future *const *futures, size_t n)
 
 exs_future *exs_future_zip(exs_future *const *futures, size_t n)
 {
-	exs_future *wrong = exsi_check_inputs("exs_future_zip", "futures", futures, n);
+	static const char who[] = "exs_future_zip";
+	exs_future *failed;
 
-	return wrong ? wrong : zip("exs_future_zip", futures, n);
+	return exsi_inputs_are_there(who, "futures", futures, n, &failed) ? zip(who, futures, n) : failed;
 }
 
 /* --- traverse --- */
@@ -205,11 +206,11 @@ static exs_future *zip_with(exs_future *function, exs_future *const *args, size_
 
 exs_future *exs_future_apply(exs_future *function, exs_future *const *args, size_t n)
 {
-	exs_future *wrong = exsi_check_inputs("exs_future_apply", "args", args, n);
+	exs_future *failed;
 
-	if (wrong) {
+	if (!exsi_inputs_are_there("exs_future_apply", "args", args, n, &failed)) {
 		exs_future_unref(function);
-		return wrong;
+		return failed;
 	}
 	if (!function) {
 		for (size_t i = 0; i < n; i++)
