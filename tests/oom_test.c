@@ -773,6 +773,8 @@ enum { FLAT_MAP, ENSURE, NOCANCEL, ZIP, OR, AND, ANY_OK, ANY_FAILS, APPLY, CANCE
 
 static exs_future *function_of(int which, exs_future *f[2])
 {
+	static exs_function nothing;
+
 	switch (which) {
 	case FLAT_MAP:
 		exs_future_unref(f[1]);
@@ -792,7 +794,7 @@ static exs_future *function_of(int which, exs_future *f[2])
 		return exs_future_any_ok(f, 2);
 	case APPLY:
 		exs_future_unref(f[0]);
-		return exs_future_apply(exs_future_return(&(exs_function){0}, NULL), &f[1], 1);
+		return exs_future_apply(exs_future_return(&nothing, NULL), &f[1], 1);
 	default:
 		return exs_future_zip(f, 2);
 	}

@@ -182,7 +182,7 @@ mutant loop_descriptor_not_cleared pools/event_loop.c event_loop event_loop/desc
 mutant turning_thread_not_nudged pools/event_loop.c event_loop event_loop/wait_for_what_is_queued_later \
 	's/^\t\tl->nudge->fn\(l->nudge->arg\);/\t\t;/'
 mutant waits_for_what_runs_below pools/event_loop.c event_loop event_loop/wait_for_itself_is_told \
-	's/\|\| exs_future_state\(call\) == EXS_STATE_RUNNING//'
+	's/ \|\| exs_future_state\(f\) == EXS_STATE_RUNNING//'
 mutant callback_in_two_hands pools/event_loop.c event_loop event_loop/freed_by_an_earlier_callback_of_the_same_future \
 	's/mine = mine \|\| cb->delivered;/mine = true;/'
 mutant turned_on_a_strangers_thread pools/event_loop.c event_loop event_loop/drained_by_another_thread \
@@ -493,4 +493,32 @@ mutant map_not_run_before_a_wait future/future.c functions functions/map_inside_
 mutant map_cancel_not_passed_on future/then.c functions functions/cancel_goes_to_the_input \
 	's/exsi_cancel_next\(input, cause\);/exsi_drop(input);/'
 mutant map_not_seen_through executor/executor.c functions functions/wait_inside_a_task \
-	's/else if \(!exs_future_is_done\(f\) \&\& f->source->input\)/else if (false)/'
+	's/else if \(!x \&\& !exs_future_is_done\(f\) \&\& f->source->input\) \{/else if (false) {/'
+mutant flat_map_stop_forgotten future/then.c functions functions/flat_map_cancelled_while_the_function_runs \
+	's/if \(cause != EXS_CAUSE_NONE\)/if (false)/'
+mutant flat_map_input_not_kept future/then.c functions functions/flat_map_what_others_have \
+	's/^\tm->first = m->then\.input;/\tm->first = (exs_future_unref(m->then.input), exs_future_return(NULL, NULL));/'
+mutant flat_map_cancels_the_input future/then.c functions functions/flat_map_cancelled_after \
+	's/^\t\texsi_cancel_next\(inner, cause\);/\t\texsi_drop(inner);/'
+mutant ensure_loses_the_token future/pass.c pass pass/ensure_cancelled \
+	's/^\tatomic_fetch_or\(&f->state, EXSI_PARKED\);//'
+mutant nocancel_has_a_token future/pass.c pass pass/nocancel \
+	's/fn \? EXSI_PARKED : 0/EXSI_PARKED/'
+mutant rest_not_cancelled future/gather.c gather gather/the_rest_is_cancelled_once_it_is_decided \
+	's/^\t\texsi_cancel_these\(take_rest\(g\), EXS_CAUSE_SIBLING\);/\t\t;/'
+mutant cancelled_before_all_are_added future/gather.c gather gather/decided_at_once \
+	's/ == \(ADDED \| DECIDED\)\)/ \& DECIDED)/'
+mutant cancel_of_many_not_passed_on future/gather.c gather gather/a_cancel_goes_to_all \
+	's/^\texsi_cancel_next_all\(take_rest\(g\)\);//'
+mutant one_of_two_is_needed future/gather.c gather gather/wait_for_either_of_which_one_waits_for_itself \
+	's/\.any = true, //'
+mutant only_the_first_input_is_seen executor/executor.c gather gather/wait_inside_a_task \
+	's/^\tif \(cursor == SIZE_MAX\)/\tif (true)/'
+mutant many_are_told_one_by_one future/future.c gather gather/a_cancel_is_one_for_a_poll_set \
+	's/exs_future \*\*now = exsi_alloc_array\(3 \* total, sizeof\(exs_future \*\)\)/exs_future **now = NULL/'
+mutant zipped_value_of_others_destroyed future/zip.c zip zip/the_same_input_twice \
+	's/\.input = shared \? input : NULL\}/.input = NULL}/'
+mutant zipped_values_free_each_other future/zip.c zip zip/a_hundred_thousand_deep \
+	's/^\tif \(to_free\.running\)/\tif (false)/'
+mutant zipped_values_freed_with_the_inputs future/zip.c zip zip/values_in_the_order_of_the_inputs \
+	's/^\tg->collected = NULL;//'
