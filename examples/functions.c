@@ -53,7 +53,8 @@ static exs_future *sum_of_parts(exs_executor *ex, void *const parts[PARTS])
 
 int main(void)
 {
-	exs_executor *ex = exs_with_retry(exs_thread_pool(4), &(exs_retry_options){.max_attempts = 2, .sleep = EXS_NONE});
+	exs_executor *ex =
+		exs_with_retry(exs_thread_pool(4), &(exs_retry_options){.max_attempts = 2, .sleep = EXS_NONE});
 	int numbers[PARTS];
 	void *parts[PARTS];
 
