@@ -79,6 +79,7 @@ struct exsi_turner {
 	uint64_t (*now)(struct exsi_turner *turner); /* the time that waits are measured in, ns */
 	double (*random)(struct exsi_turner *turner);
 	bool (*no_memory)(struct exsi_turner *turner); /* is this allocation to fail? */
+	struct exs_clock *clock;		       /* that it hangs on */
 	struct exsi_chore chores;		       /* sentinel */
 	exs_executor *to_reap; /* chains to be released later, in the order in which they came */
 };

@@ -685,6 +685,18 @@ void exsi_enter_child(exs_future *child, exs_entry entry)
 	enter(child, exsi_top(child), entry);
 }
 
+exs_future *exsi_new_call(exs_executor *x, const exs_task *t)
+{
+	return new_call(x, t, NULL);
+}
+
+void exsi_enter_call(exs_future *f)
+{
+	exs_executor *x = exsi_top(f);
+
+	enter_unless(refusal(x, f->fn, NULL), f, x, EXS_ENTRY_RESTART);
+}
+
 int exs_call(exs_executor *x, exs_task_fn *fn, void *arg, double seconds, exs_result *result)
 {
 	exs_result r = exs_cancelled();

@@ -23,6 +23,11 @@ static double time_left(exs_future *f)
 	return least;
 }
 
+static exs_clock *source_clock(exs_future *f)
+{
+	return exsi_clock_ref(exsi_top(f)->clock_above);
+}
+
 exs_executor *exsi_parked_at(exs_future *f)
 {
 	unsigned s = atomic_load(&f->state);
@@ -409,7 +414,8 @@ static exs_executor *layer_new(const exs_layer_ops *ops, exs_executor *inner, si
 	x->source = (struct exsi_source){.cancel = source_cancel,
 					 .cancel_many = source_cancel_many,
 					 .time_left = time_left,
-					 .parent = exsi_parent};
+					 .parent = exsi_parent,
+					 .clock = source_clock};
 	x->ops = known;
 	atomic_init(&x->refs, 1);
 	atomic_init(&x->shared, false);

@@ -209,6 +209,11 @@ void exsi_arg_drop(void *shared);
 exs_future *exsi_submit_relayed(exs_executor *x, const exs_task *task, exs_entry entry,
 				void (*init)(void *slot, void *), void *init_arg);
 
+/* A call on x that nobody has submitted; it may be cancelled at once, and must be entered: as a restart, so it is not to wait for room.
+   NULL: no memory, and nothing was taken. */
+exs_future *exsi_new_call(exs_executor *x, const exs_task *task);
+void exsi_enter_call(exs_future *call);
+
 /* A call on x that does the work of another; it may be cancelled at once, and must be entered. NULL: no memory, and nothing was
    taken. */
 exs_future *exsi_new_child(exs_executor *x, exs_task_fn *fn, struct exsi_shared_arg *arg);
@@ -345,6 +350,10 @@ bool exsi_wait_quiet(exs_executor *x, uint64_t deadline);
 exs_executor *exsi_reapable(void);
 void exsi_reap(exs_executor *x);
 void exsi_reap_none(void);
+
+/* Between the two exs_quiesce waits, but on this thread. */
+void exsi_end_begin(void);
+void exsi_end_over(void);
 
 /* Cancels (or, with force, fails) what the layers of x's chain hold, as far as it belongs to x. */
 void exsi_sweep(exs_executor *x, bool only_parked, bool force);

@@ -354,7 +354,7 @@ size_t exs_shutdown(exs_executor *x, exs_mode mode, double seconds)
 
 /* --- release --- */
 
-static atomic_size_t unfinished; /* handed to a reaper, or to be reaped later */
+static atomic_size_t unfinished; /* handed to a reaper, or to be reaped later; or about to hand something over */
 static atomic_uint pins;
 
 void exsi_pin(void)
@@ -567,10 +567,25 @@ void exs_executor_free(exs_executor *x)
 	reap_leftovers();
 }
 
+static _Thread_local size_t own_ends; /* of the unfinished */
+
+void exsi_end_begin(void)
+{
+	atomic_fetch_add(&unfinished, 1);
+	own_ends++;
+}
+
+void exsi_end_over(void)
+{
+	own_ends--;
+	atomic_fetch_sub(&unfinished, 1);
+	exsi_tell_waiters();
+}
+
 static bool all_reaped(void *arg)
 {
 	(void)arg;
-	return atomic_load(&unfinished) == 0;
+	return atomic_load(&unfinished) == own_ends;
 }
 
 static bool none_to_reap(void *turner)
