@@ -30,5 +30,6 @@
 #include <executors/thread_pool.h>
 #include <executors/throttle.h>
 #include <executors/timeout.h>
+#include <executors/until.h>
 
 #endif

@@ -85,6 +85,8 @@ exs_future *exsi_failed_last(void)
 {
 	const exs_error *why = exs_last_error();
 
+	if (exs_error_is(why, &exs_domain_exs, EXS_ENOMEM))
+		return NULL;
 	return exsi_returned(exs_fail(exs_error_ref((exs_error *)(uintptr_t)why)));
 }
 

@@ -23,11 +23,11 @@ bool exsi_time_begin(struct exsi_time *time, exs_clock *clock);
 /* Its timer is not armed any more, and was not fired. The reference of the clock is still to be dropped, with exs_clock_unref. */
 void exsi_time_end(const struct exsi_time *time);
 
-/* A future that has failed for the reason of exs_last_error. NULL when memory is short. */
+/* A future that has failed for the reason of exs_last_error; NULL if that is a lack of memory, or this is. */
 exs_future *exsi_failed_last(void);
 
-/* Around what a timer's fire does. Between them the time must not end: user code runs, which may need the threads; fired ends it. Until
-   then exs_quiesce waits. */
+/* Instead of end, where the timer's fire completes the future: around that, for callbacks run there that may need the threads. Until fired
+   has ended the time, exs_quiesce waits. */
 void exsi_time_fire(const struct exsi_time *time);
 void exsi_time_fired(const struct exsi_time *time);
 
