@@ -102,23 +102,19 @@ EXS_API exs_future *exs_future_any_ok(exs_future *const *futures, size_t n);
 
 /* --- a deadline, a place --- */
 
-/* New future with a deadline: it gets the outcome of `future` if that is done within `seconds` from now; otherwise it fails then
-   with EXS_ETIMEDOUT, and `future` is cancelled with the cause EXS_CAUSE_TIMEOUT: a task that runs is asked to stop, and left behind.
-   0: at once, unless it is done already; EXS_FOREVER: no deadline; anything else that is no time is an error EXS_EINVAL. The clock is
-   that of the chain of `future`, if it is a call or made of one; otherwise the simulation's, or the real one. Takes over a reference of
-   `future`, also on failure; the value stays its own where others have a reference, as for exs_future_map. Runs user code, so
-   callbacks of the new future, on the thread that completes `future`; at the deadline on the callback thread (manual clock: inside
-   exs_clock_advance). Cancelling the new future cancels `future`. One block each, of constant cost in chains of any length. NULL in
-   gives a future that has failed with EXS_EINVAL; NULL when memory is short. MT-safe. */
+/* The outcome, if it comes within `seconds` from now; otherwise the new future fails then with EXS_ETIMEDOUT, and `future` is cancelled
+   (EXS_CAUSE_TIMEOUT): a task that runs is asked to stop, and left behind. 0: at once, unless it is done; EXS_FOREVER: no deadline;
+   NaN and negative are an error EXS_EINVAL. The clock is that of the chain of `future`, if it is a call or made of one; otherwise
+   that of this thread's simulation, or the real one, whose threads then end with the last such future. At the deadline callbacks run
+   on the callback thread (manual clock: inside exs_clock_advance). Constant time, whatever `future` is made of by this function. A thread
+   that can't be made is an error of the new future. */
 EXS_API exs_future *exs_future_timeout(exs_future *future, double seconds);
 
-/* New future with the outcome of `future`, done on a thread of ex, so that what follows it runs there: a call on ex carries it over,
-   which succeeds whatever the outcome (none is retried), waits for no room in a queue, and ends after the callbacks of the new
-   future. If that call fails or is cancelled before it runs (ex was shut down, its time was up), so does the new future, and the
-   outcome is dropped. ex is borrowed: it must not be freed before the new future is done. Takes over a reference of `future`, also on
-   failure; the value stays its own where others have a reference, as for exs_future_map. Cancelling the new future cancels
-   `future` or, once that is done, the call on ex. future or ex NULL gives a future that has failed with EXS_EINVAL; NULL when
-   memory is short. MT-safe. */
+/* The outcome, on a thread of ex, so that what follows it runs there: a call on ex carries it over. That call succeeds, whatever the
+   outcome (none is retried), waits for no room in a queue, and ends after the callbacks of the new future. If it fails or is cancelled
+   before it runs (ex was shut down, its time was up), so does the new future, and the outcome is dropped. A cancel goes to
+   `future` or, once that is done, to the call on ex. ex is borrowed, and must not be freed before the new future is done; NULL is an error
+   EXS_EINVAL. */
 EXS_API exs_future *exs_future_via(exs_future *future, exs_executor *ex);
 
 #ifdef __cplusplus

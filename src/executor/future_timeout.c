@@ -43,7 +43,7 @@ static void pass(exs_future *none, struct exsi_node *node)
 	}
 	exs_clock *clock = stop_timer(l);
 	exsi_link_pass(&l->link);
-	exsi_link_sync(&l->link);
+	exsi_look_over(&l->link.future);
 	exs_clock_unref(clock);
 	exsi_drop_two(&l->link.future);
 }
@@ -117,7 +117,7 @@ static exs_clock *limited_clock(exs_future *f)
 static const struct exsi_source limiteds = {
 	.cancel = limited_cancel,
 	.cancel_many = limited_cancel_many,
-	.input = exsi_link_input,
+	.input = exsi_input,
 	.clock = limited_clock,
 };
 

@@ -24,14 +24,7 @@ void exsi_link_pass(struct exsi_link *link)
 	bool shared;
 	exs_result r = exsi_outcome(link->input, &shared);
 
-	if (r.kind == EXS_KIND_CANCELLED)
-		exsi_note_cause(&link->future, exs_future_cause(link->input));
 	exsi_settle_from(&link->future, &r, link->input, shared);
-}
-
-void exsi_link_sync(struct exsi_link *link)
-{
-	exsi_nodes_unlock(&link->future, exsi_nodes_lock(&link->future));
 }
 
 void exsi_link_leave(struct exsi_link *link, exs_result r, exs_cause cause, bool next)
@@ -42,7 +35,7 @@ void exsi_link_leave(struct exsi_link *link, exs_result r, exs_cause cause, bool
 	if (removed)
 		exsi_hold(input);
 	exsi_settle(f, &r);
-	exsi_link_sync(link);
+	exsi_look_over(f);
 	exs_future_unref(input);
 	exsi_drop(f);
 	if (!removed)
@@ -54,16 +47,4 @@ void exsi_link_leave(struct exsi_link *link, exs_result r, exs_cause cause, bool
 		exsi_drop(input);
 	}
 	exsi_drop(f);
-}
-
-/* Once it is done the input may go, but not before the lock was to be had. */
-exs_future *exsi_link_input(exs_future *f)
-{
-	struct exsi_node *last = exsi_nodes_lock(f);
-	exs_future *input = exs_future_is_done(f) ? NULL : ((struct exsi_link *)(void *)f)->input;
-
-	if (input)
-		exsi_hold(input);
-	exsi_nodes_unlock(f, last);
-	return input;
 }

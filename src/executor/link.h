@@ -31,10 +31,4 @@ void exsi_link_pass(struct exsi_link *link);
    in a cancel hook (next): after the hook. */
 void exsi_link_leave(struct exsi_link *link, exs_result r, exs_cause cause, bool next);
 
-/* It is done: whoever looks at it under the lock of its nodes, as if it were not, has looked. */
-void exsi_link_sync(struct exsi_link *link);
-
-/* Hook of a source. */
-exs_future *exsi_link_input(exs_future *f);
-
 #endif

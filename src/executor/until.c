@@ -31,7 +31,7 @@ static void settle(exs_future *f, exs_result r)
 /* It is done: the hook `clock` may be looking yet. */
 static void let_go(exs_future *f, exs_clock *clock)
 {
-	exsi_nodes_unlock(f, exsi_nodes_lock(f));
+	exsi_look_over(f);
 	exs_clock_unref(clock);
 	exsi_drop(f);
 }

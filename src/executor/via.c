@@ -23,7 +23,7 @@ static struct via *of(exs_future *f)
 /* With the token; it is done. */
 static void let_carrier_go(struct via *v)
 {
-	exsi_link_sync(&v->link);
+	exsi_look_over(&v->link.future);
 	exs_future_unref(v->carrier);
 	exsi_drop(&v->link.future);
 }
@@ -182,11 +182,12 @@ static void via_cancel_many(exs_future **futures, size_t n, exs_cause cause)
 }
 
 /* What there is to be run for it: first its input, then the carrier. */
-static exs_future *via_input(exs_future *f)
+static exs_future *via_input(exs_future *f, size_t *cursor)
 {
 	struct exsi_node *last = exsi_nodes_lock(f);
 	exs_future *work = NULL;
 
+	*cursor = SIZE_MAX;
 	if (!exs_future_is_done(f)) {
 		work = of(f)->carrier ? of(f)->carrier : of(f)->link.input;
 		exsi_hold(work);
