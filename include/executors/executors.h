@@ -30,6 +30,7 @@
 #include <executors/thread_pool.h>
 #include <executors/throttle.h>
 #include <executors/timeout.h>
+#include <executors/tracker.h>
 #include <executors/until.h>
 
 #endif

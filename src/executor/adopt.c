@@ -121,23 +121,15 @@ static exs_step adopts_itself(exs_executor *x, exs_future *inner, exs_result *r)
 	return EXS_UP;
 }
 
-static bool tell_leaf(exs_future *f, void *unused)
-{
-	(void)unused;
-	exsi_tell_leaf(f);
-	return false;
-}
-
-/* A thread that waits for f can run what does its work from now on: it has begun to look out before this looks, or looks after
-   it. */
+/* A thread that waits for f can run what does its work from now on. */
 static exs_step go_on_first(struct exsi_adopter *a, exs_future *f, struct exsi_adoption *s, exs_result *r)
 {
 	exs_future *inner = s->inner;
 
 	exsi_hold(inner);
 	exs_step step = go_on(a, f, s, EXS_CAUSE_NONE, r);
-	if (step == EXS_HELD && exsi_anyone_looks_out())
-		exsi_find_work(inner, tell_leaf, NULL);
+	if (step == EXS_HELD)
+		exsi_tell_leaves(inner);
 	exsi_drop(inner);
 	return step;
 }

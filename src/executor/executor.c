@@ -250,6 +250,19 @@ bool exsi_find_need(exs_future *f, bool (*test)(exs_future *, void *), void *arg
 	return search(&(struct search){.test = test, .arg = arg}, f);
 }
 
+static bool tell_leaf(exs_future *f, void *unused)
+{
+	(void)unused;
+	exsi_tell_leaf(f);
+	return false;
+}
+
+void exsi_tell_leaves(exs_future *f)
+{
+	if (exsi_anyone_looks_out())
+		exsi_find_work(f, tell_leaf, NULL);
+}
+
 /* A canceller has the token, at depth AT. */
 static exs_executor *layer_of(exs_future *f)
 {

@@ -82,13 +82,6 @@ static void carrier_done(exs_future *carrier, struct exsi_node *node)
 
 /* --- the input is done --- */
 
-static bool tell_leaf(exs_future *f, void *unused)
-{
-	(void)unused;
-	exsi_tell_leaf(f);
-	return false;
-}
-
 /* false: a stop was asked for. */
 static bool park(exs_future *f)
 {
@@ -111,8 +104,7 @@ static void end_cancelled(struct via *v)
 	let_carrier_go(v);
 }
 
-/* With the token. A thread that waits for f may run the carrier from now on: it has begun to look out before this looks, or looks
-   after it. */
+/* With the token. A thread that waits for f may run the carrier from now on. */
 static void send(struct via *v, exs_future *carrier)
 {
 	exs_future *f = &v->link.future;
@@ -127,8 +119,7 @@ static void send(struct via *v, exs_future *carrier)
 	if (!park(f))
 		end_cancelled(v);
 	exsi_enter_call(carrier);
-	if (exsi_anyone_looks_out())
-		exsi_find_work(carrier, tell_leaf, NULL);
+	exsi_tell_leaves(carrier);
 	exsi_drop(carrier);
 }
 
