@@ -1,9 +1,12 @@
 /* Functions on futures. */
+#define _GNU_SOURCE
 #include "support.h"
 
 #include <executors/functions.h>
 #include <sched.h>
 #include <stdlib.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 static exs_result plus_one(void *unused, exs_result in)
 {
@@ -422,6 +425,51 @@ TEST(functions, flat_map_awaited_inside_a_task)
 	outer.inside = wait_for_flat;
 	outer.more = &flat;
 	expect_value(job_submit(ex, &outer), &outer);
+	job_fini(&outer);
+	job_fini(&second);
+	exs_executor_free(ex);
+}
+
+/* It sleeps when the function, on another thread, submits what it is then to run. */
+struct late {
+	struct flat flat;
+	exs_promise *p;
+	exs_future *f;
+	atomic_int tid;
+};
+
+static void wait_for_what_comes(struct job *job, exs_context *ctx)
+{
+	struct late *late = job->more;
+
+	(void)ctx;
+	exs_future *f = exs_future_flat_map(late->f, submit_again, NULL, &late->flat, NULL);
+	atomic_store(&late->tid, (int)syscall(SYS_gettid));
+	expect_value(f, late->flat.job);
+}
+
+static bool sleeps(void *late)
+{
+	int tid = atomic_load(&((struct late *)late)->tid);
+
+	return tid && thread_sleeps(tid);
+}
+
+TEST(functions, flat_map_wakes_a_worker_that_waits_for_it)
+{
+	exs_executor *ex = pool_made((exs_thread_pool_options){.workers = 1, .max_spares = EXS_NONE});
+	struct job outer, second;
+	struct late late = {.flat = {.ex = ex, .job = &second}};
+
+	late.p = promise_made(&late.f);
+	job_init(&outer);
+	job_init(&second);
+	outer.inside = wait_for_what_comes;
+	outer.more = &late;
+	exs_future *f = job_submit(ex, &outer);
+	wait_until(sleeps, &late);
+	promise_done(late.p, exs_ok(NULL, NULL));
+	expect_value(f, &outer);
 	job_fini(&outer);
 	job_fini(&second);
 	exs_executor_free(ex);

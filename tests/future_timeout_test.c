@@ -378,7 +378,8 @@ TEST(future_timeout, bad_seconds)
 		exs_future *f;
 		exs_promise *p = exs_promise_new(&f);
 		exs_future *g = exs_future_timeout(f, bad[i]);
-		CHECK(strstr(exs_error_message(exs_future_error(g)), "seconds: the time must be 0 or more, or EXS_FOREVER"));
+		CHECK(strstr(exs_error_message(exs_future_error(g)),
+			     "seconds: the time must be 0 or more, or EXS_FOREVER"));
 		expect_code(g, &exs_domain_exs, EXS_EINVAL);
 		exs_promise_free(p);
 	}

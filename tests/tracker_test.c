@@ -137,8 +137,8 @@ TEST(tracker, done_in_time)
 	exs_promise *p[SEVERAL];
 
 	track(t, p, SEVERAL);
-	exs_future *f[] = {exs_tracker_any(t), exs_tracker_fewer(t, 8), exs_tracker_fewer(t, 4), exs_tracker_fewer(t, 8),
-			   exs_tracker_all(t)};
+	exs_future *f[] = {exs_tracker_any(t), exs_tracker_fewer(t, 8), exs_tracker_fewer(t, 4),
+			   exs_tracker_fewer(t, 8), exs_tracker_all(t)};
 	const int after[] = {1, 3, 7, 3, SEVERAL};
 	for (int done = 0; done <= SEVERAL; done++) {
 		CHECK_INT(exs_tracker_count(t), SEVERAL - done);

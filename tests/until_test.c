@@ -168,13 +168,14 @@ TEST(until, any_outcome)
 			a.result.kind = (exs_kind)9;
 		exs_future *f = start(&a, (exs_until_options){.first = 1});
 		advance(a.clock, 10);
-		CHECK_INT(exs_future_state(f), i == 0   ? EXS_STATE_VALUE
+		CHECK_INT(exs_future_state(f), i == 0	? EXS_STATE_VALUE
 					       : i == 2 ? EXS_STATE_CANCELLED
 							: EXS_STATE_ERROR);
 		if (i == 1)
 			CHECK(exs_future_error(f) == error);
 		if (i == 3)
-			CHECK(!strncmp(exs_error_message(exs_future_error(f)), "the predicate of exs_until answered", 35));
+			CHECK(!strncmp(exs_error_message(exs_future_error(f)), "the predicate of exs_until answered",
+				       35));
 		exs_future_unref(f);
 		asked_fini(&a);
 	}

@@ -200,8 +200,8 @@ TEST(via, time_of_a_shutdown_is_up)
 /* A full queue is no reason: who completes a future can't wait, and did not choose the executor. */
 TEST(via, queue_is_full)
 {
-	exs_executor *ex = pool_made(
-		(exs_thread_pool_options){.workers = 1, .queue_limit = 1, .when_full = EXS_FULL_REJECT});
+	exs_executor *ex =
+		pool_made((exs_thread_pool_options){.workers = 1, .queue_limit = 1, .when_full = EXS_FULL_REJECT});
 	struct job gate, other;
 	exs_future *f, *first;
 
@@ -384,9 +384,9 @@ static exs_future *chain(exs_future *f, exs_executor *ex)
 static void deep(void)
 {
 	for (int round = 0; round < 4; round++) {
-		exs_executor *ex =
-			round % 2 ? pool_made((exs_thread_pool_options){.workers = 2, .stack_size = 64 * 1024})
-				  : exs_inline();
+		exs_executor *ex = round % 2
+					   ? pool_made((exs_thread_pool_options){.workers = 2, .stack_size = 64 * 1024})
+					   : exs_inline();
 		exs_future *f;
 		exs_promise *p = promise(&f);
 		f = chain(f, ex);

@@ -142,6 +142,24 @@ bool exsi_run_awaited(exs_future *future)
 	return run && run(future);
 }
 
+typedef void tell_fn(exs_future *future);
+
+static _Atomic(tell_fn *) tell_of;
+
+void exsi_news_of_by(tell_fn *tell)
+{
+	atomic_store(&tell_of, tell);
+}
+
+/* Who waits has begun to look out before this looks, or looks after it. */
+void exsi_news_of(exs_future *future)
+{
+	tell_fn *tell = exsi_anyone_looks_out() ? atomic_load(&tell_of) : NULL;
+
+	if (tell)
+		tell(future);
+}
+
 bool exsi_must_help(void)
 {
 	return exsi_thread.worker || exsi_thread.hurry;

@@ -166,6 +166,10 @@ void exsi_unblock(void);
 bool exsi_run_awaited(exs_future *future);
 void exsi_run_awaited_by(bool (*run)(exs_future *future));
 
+/* What future waits for, which a thread may wait for, has become something else: that may be what it can do. By a function from above. */
+void exsi_news_of(exs_future *future);
+void exsi_news_of_by(void (*tell)(exs_future *future));
+
 /* What this thread waits for may be what only it can do (exsi_help). */
 bool exsi_must_help(void);
 

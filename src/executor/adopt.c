@@ -129,7 +129,7 @@ static exs_step go_on_first(struct exsi_adopter *a, exs_future *f, struct exsi_a
 	exsi_hold(inner);
 	exs_step step = go_on(a, f, s, EXS_CAUSE_NONE, r);
 	if (step == EXS_HELD)
-		exsi_tell_leaves(inner);
+		exsi_news_of(inner);
 	exsi_drop(inner);
 	return step;
 }

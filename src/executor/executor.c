@@ -257,10 +257,9 @@ static bool tell_leaf(exs_future *f, void *unused)
 	return false;
 }
 
-void exsi_tell_leaves(exs_future *f)
+static void tell_leaves(exs_future *f)
 {
-	if (exsi_anyone_looks_out())
-		exsi_find_work(f, tell_leaf, NULL);
+	exsi_find_work(f, tell_leaf, NULL);
 }
 
 /* A canceller has the token, at depth AT. */
@@ -429,6 +428,7 @@ static exs_executor *layer_new(const exs_layer_ops *ops, exs_executor *inner, si
 					 .time_left = time_left,
 					 .parent = exsi_parent,
 					 .clock = source_clock};
+	exsi_news_of_by(tell_leaves);
 	x->ops = known;
 	atomic_init(&x->refs, 1);
 	atomic_init(&x->shared, false);

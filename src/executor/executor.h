@@ -296,9 +296,6 @@ void exsi_waiters_run(void);
 
 /* To the leaf that it stands on: news. */
 void exsi_tell_leaf(exs_future *f);
-/* The same for f and whatever does its work, if anybody looks out: f, or what is made of it, may just have come to be what a waiting
-   thread waits for. That one has begun to look out before this looks, or looks after it. */
-void exsi_tell_leaves(exs_future *f);
 /* Where f is parked, or NULL; with a pin, if exsi_is_call. */
 exs_executor *exsi_parked_at(exs_future *f);
 /* Is a call parked at x where its work is a call of its own, in another block? */

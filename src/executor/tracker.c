@@ -302,7 +302,7 @@ int exs_tracker_add(exs_tracker *t, exs_future *f)
 	exsi_hold(f);
 	if (!exsi_node_add(f, &m->node))
 		fired(f, &m->node);
-	exsi_tell_leaves(f);
+	exsi_news_of(f);
 	exsi_drop(f);
 	return EXS_OK;
 }

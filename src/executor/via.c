@@ -1,6 +1,6 @@
 /* A future that is done on a thread of an executor: a call carries the outcome there. */
-#include "executor/link.h"
 #include "base/memory.h"
+#include "executor/link.h"
 
 #include <executors/functions.h>
 
@@ -119,7 +119,7 @@ static void send(struct via *v, exs_future *carrier)
 	if (!park(f))
 		end_cancelled(v);
 	exsi_enter_call(carrier);
-	exsi_tell_leaves(carrier);
+	exsi_news_of(carrier);
 	exsi_drop(carrier);
 }
 
@@ -132,8 +132,7 @@ static void input_is_done(exs_future *none, struct exsi_node *node)
 		exsi_drop(&v->link.future);
 		return;
 	}
-	exs_future *carrier =
-		exsi_new_call(v->ex, &(exs_task){.fn = carry, .arg = v, .arg_free = carrier_freed});
+	exs_future *carrier = exsi_new_call(v->ex, &(exs_task){.fn = carry, .arg = v, .arg_free = carrier_freed});
 	if (carrier) {
 		send(v, carrier);
 		return;

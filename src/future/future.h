@@ -72,7 +72,8 @@ struct exsi_source {
 	   done, with a reference of exsi_hold; NULL: there is none. */
 	exs_future *(*input)(exs_future *future, size_t *cursor);
 	bool (*any)(exs_future *future); /* may one of these be enough? NULL: no */
-	exs_clock *(*clock)(exs_future *future); /* that its chain reads, with a reference, while it is not done; or NULL */
+	exs_clock *(*clock)(
+		exs_future *future); /* that its chain reads, with a reference, while it is not done; or NULL */
 };
 
 /* Counts the starts of a call, where the chain can start more than once; lies in the block. */

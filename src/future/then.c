@@ -211,6 +211,8 @@ static void adopt(struct flat *m, exs_future *inner)
 	exs_cause cause = park(f); /* the node's reference keeps f */
 	if (!exsi_node_add(inner, &m->then.node))
 		inner_fire(inner, &m->then.node);
+	else
+		exsi_news_of(inner);
 	if (cause != EXS_CAUSE_NONE)
 		exsi_cancel(inner, EXSI_STOP_ALL, cause);
 	exsi_drop(inner);

@@ -229,8 +229,11 @@ exs_sim *exs_sim_new_sized(uint64_t seed, const exs_sim_options *options, size_t
 		exsi_free(sim);
 		return exsi_fail_null(EXS_ENOMEM, "exs_sim_new: out of memory");
 	}
-	sim->turner = (struct exsi_turner){
-		.until = exsi_sim_until, .now = sim_now, .random = sim_random, .no_memory = sim_no_memory, .clock = clock};
+	sim->turner = (struct exsi_turner){.until = exsi_sim_until,
+					   .now = sim_now,
+					   .random = sim_random,
+					   .no_memory = sim_no_memory,
+					   .clock = clock};
 	sim->turner.chores.next = sim->turner.chores.prev = &sim->turner.chores;
 	sim->seat.sim = sim;
 	sim->current = &sim->seat;

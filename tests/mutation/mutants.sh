@@ -496,6 +496,8 @@ mutant map_not_seen_through executor/executor.c functions functions/wait_inside_
 	's/else if \(!x \&\& !exs_future_is_done\(f\) \&\& f->source->input\) \{/else if (false) {/'
 mutant flat_map_stop_forgotten future/then.c functions functions/flat_map_cancelled_while_the_function_runs \
 	's/if \(cause != EXS_CAUSE_NONE\)/if (false)/'
+mutant flat_map_tells_no_waiter future/then.c functions functions/flat_map_wakes_a_worker_that_waits_for_it \
+	's/^\t\texsi_news_of\(inner\);/\t\t;/'
 mutant flat_map_input_not_kept future/then.c functions functions/flat_map_what_others_have \
 	's/^\tm->first = m->then\.input;/\tm->first = (exs_future_unref(m->then.input), exs_future_return(NULL, NULL));/'
 mutant flat_map_cancels_the_input future/then.c functions functions/flat_map_cancelled_after \
