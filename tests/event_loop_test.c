@@ -740,6 +740,56 @@ TEST(event_loop, wait_for_what_is_queued_later)
 		wait_for_a_retry(i % 3);
 }
 
+/* A function on another thread that takes up a call of the loop, which waits there since before, once the loop's own thread sleeps. */
+struct takes_up {
+	exs_executor *loop, *ex;
+	exs_future *inner;
+	struct job inner_job, job;
+	struct sleeper sleeper;
+};
+
+static exs_future *take_up(void *ctx, exs_result in)
+{
+	struct takes_up *t = ctx;
+
+	exs_result_clear(&in);
+	wait_until(asleep, &t->sleeper);
+	return t->inner;
+}
+
+static void wait_for_the_taker(struct job *job, exs_context *ctx)
+{
+	struct takes_up *t = job->more;
+
+	(void)ctx;
+	job_init(&t->inner_job);
+	job_init(&t->job);
+	t->inner = job_submit(t->loop, &t->inner_job);
+	exs_future *f = job_submit(t->ex, &t->job);
+	sleeps_soon(&t->sleeper);
+	expect_value(f, &t->inner_job); /* which runs within */
+	CHECK(pthread_equal(t->inner_job.thread, pthread_self()));
+}
+
+TEST(event_loop, wait_for_what_another_call_takes_up_later)
+{
+	struct takes_up t = {.loop = made()};
+	struct job job;
+
+	t.ex = exs_with_flat_map(exs_thread_pool(1), take_up, NULL, &t, NULL);
+	job_init(&job);
+	job.inside = wait_for_the_taker;
+	job.more = &t;
+	exs_future *f = job_submit(t.loop, &job);
+	CHECK_INT(exs_event_loop_poll(t.loop), 1);
+	expect_value(f, &job);
+	exs_executor_free(t.ex);
+	exs_executor_free(t.loop);
+	job_fini(&t.inner_job);
+	job_fini(&t.job);
+	job_fini(&job);
+}
+
 static void wait_for_itself(struct job *job, exs_context *ctx)
 {
 	struct inner *in = job->more;

@@ -653,7 +653,7 @@ static void loop_each(exs_executor *x, exs_visit_fn *visit, void *arg)
 
 static void loop_news(exs_executor *x)
 {
-	struct loop *l = exsi_state(x);
+	struct loop *l = loop_of(x);
 
 	pthread_mutex_lock(&l->lock);
 	count_news(l);
