@@ -181,6 +181,8 @@ mutant loop_descriptor_not_cleared pools/event_loop.c event_loop event_loop/desc
 	'/^static void take_out/,/^}/s/\texsi_event_assign\(.*/\t;/'
 mutant turning_thread_not_nudged pools/event_loop.c event_loop event_loop/wait_for_what_is_queued_later \
 	's/^\t\tl->nudge->fn\(l->nudge->arg\);/\t\t;/'
+mutant news_of_a_loop_lost pools/event_loop.c event_loop event_loop/wait_for_what_another_call_takes_up_later \
+	'/^static void loop_news/,/^}/s/\tcount_news\(l\);/\t;/'
 mutant waits_for_what_runs_below pools/event_loop.c event_loop event_loop/wait_for_itself_is_told \
 	's/ \|\| exs_future_state\(f\) == EXS_STATE_RUNNING//'
 mutant callback_in_two_hands pools/event_loop.c event_loop event_loop/freed_by_an_earlier_callback_of_the_same_future \
