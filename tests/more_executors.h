@@ -30,7 +30,7 @@ void more_over_matrix(void (*test)(struct more_env *env));
 	static void suite##_##name(struct more_env *env)
 
 /* Numbers as arguments and values. */
-static inline void *number(long n)
+static inline void *num(long n)
 {
 	return (void *)(intptr_t)n;
 }

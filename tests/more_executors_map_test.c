@@ -16,7 +16,7 @@ static exs_result ten_by(long n)
 {
 	if (!n)
 		return exs_fail(exs_error_new(&test_domain, DIVISION, "ten_by: division by zero"));
-	return exs_ok(number(10 / n), NULL);
+	return exs_ok(num(10 / n), NULL);
 }
 
 static exs_result run_ten_by(void *n, exs_context *ctx)
@@ -34,7 +34,7 @@ static exs_result itself(void *n, exs_context *ctx)
 static exs_result times_ten(void *ctx, exs_result in)
 {
 	(void)ctx;
-	return exs_ok(number(10 * as_number(in)), NULL);
+	return exs_ok(num(10 * as_number(in)), NULL);
 }
 
 static void expect_division(exs_future *f)
@@ -48,7 +48,7 @@ static void submit_all(exs_executor *ex, exs_task_fn *fn, exs_future **f, const 
 {
 	CHECK(ex);
 	for (int i = 0; i < n; i++)
-		f[i] = more_submit(ex, fn, number(inputs[i]));
+		f[i] = more_submit(ex, fn, num(inputs[i]));
 }
 
 /* --- map --- */
@@ -71,7 +71,7 @@ static exs_result minus_code(void *ctx, exs_result in)
 
 	(void)ctx;
 	exs_result_clear(&in);
-	return exs_ok(number(-code), NULL);
+	return exs_ok(num(-code), NULL);
 }
 
 TEST(more_map, map_error_fn)
@@ -171,7 +171,7 @@ TEST(more_map, exception_propagate)
 {
 	exs_executor *ex = exs_with_map(exs_thread_pool(0), same, NULL, NULL, NULL);
 
-	expect_division(more_submit(ex, run_ten_by, number(0)));
+	expect_division(more_submit(ex, run_ten_by, num(0)));
 	exs_executor_free(ex);
 }
 
@@ -180,13 +180,13 @@ TEST(more_map, exception_propagate)
 static exs_result run_times_ten(void *n, exs_context *ctx)
 {
 	(void)ctx;
-	return exs_ok(number(10 * (long)(intptr_t)n), NULL);
+	return exs_ok(num(10 * (long)(intptr_t)n), NULL);
 }
 
 static exs_result run_plus_one(void *n, exs_context *ctx)
 {
 	(void)ctx;
-	return exs_ok(number((long)(intptr_t)n + 1), NULL);
+	return exs_ok(num((long)(intptr_t)n + 1), NULL);
 }
 
 static exs_future *submit_times_ten(void *ex, exs_result in)
@@ -330,7 +330,7 @@ static void expect_bound(exs_executor *ex, void *const *args, const long *values
 
 TEST(more_bind, single_bind)
 {
-	void *args[] = {number(0), number(1), number(2)};
+	void *args[] = {num(0), num(1), num(2)};
 
 	expect_bound(exs_with_bind(exs_thread_pool(0), more_twice), args, (long[]){0, 2, 4}, 3);
 }
@@ -351,7 +351,7 @@ static exs_result multiply_both(void *product, exs_context *ctx)
 	struct product *p = product;
 
 	(void)ctx;
-	return exs_ok(number(multiply(p->x, p->y)), NULL);
+	return exs_ok(num(multiply(p->x, p->y)), NULL);
 }
 
 TEST(more_bind, bind_with_partial)
@@ -367,7 +367,7 @@ static exs_result call_object(void *product, exs_context *ctx)
 	struct product *p = product;
 
 	(void)ctx;
-	return exs_ok(number(p->of(p->x, p->y)), NULL);
+	return exs_ok(num(p->of(p->x, p->y)), NULL);
 }
 
 TEST(more_bind, bind_with_callable)
@@ -385,7 +385,7 @@ static exs_executor *with_times_ten(exs_executor *ex)
 
 TEST(more_bind, bind_then_map)
 {
-	void *args[] = {number(0), number(1), number(2)};
+	void *args[] = {num(0), num(1), num(2)};
 	exs_executor *ex = exs_with_bind(with_times_ten(exs_thread_pool(0)), more_twice);
 
 	expect_bound(with_times_ten(ex), args, (long[]){0, 200, 400}, 3);
@@ -412,7 +412,7 @@ TEST(more_bind, flat_bind)
 /* Theirs can't be bound again. Ours can, as any layer can be wrapped: the outermost function counts, and alone. */
 TEST(more_bind, no_rebind)
 {
-	void *args[] = {number(1), number(2)};
+	void *args[] = {num(1), num(2)};
 	exs_executor *ex = exs_with_bind(exs_with_bind(exs_inline(), run_times_ten), more_twice);
 
 	expect_bound(ex, args, (long[]){2, 4}, 2);

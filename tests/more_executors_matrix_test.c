@@ -14,7 +14,7 @@ static exs_future **submit_thousand(struct more_env *env)
 
 	CHECK(f);
 	for (long i = 0; i < N; i++)
-		f[i] = more_submit(env->ex, more_twice, number(i));
+		f[i] = more_submit(env->ex, more_twice, num(i));
 	for (int i = 0; i < N; i++)
 		CHECK(exs_future_state(f[i]) != EXS_STATE_CANCELLED);
 	return f;
@@ -40,7 +40,7 @@ OVER_MATRIX(more_executor, future_outlive_executor)
 	exs_future *f[4];
 
 	for (long i = 0; i < 4; i++)
-		f[i] = more_submit(env->ex, more_twice, number(i + 1));
+		f[i] = more_submit(env->ex, more_twice, num(i + 1));
 	if (env->cancels)
 		CHECK_INT(exs_wait_all(f, 4, EXS_FOREVER), EXS_OK);
 	CHECK_INT(exs_shutdown(env->ex, EXS_DRAIN, EXS_FOREVER), 0);
@@ -55,7 +55,7 @@ OVER_MATRIX(more_executor, future_outlive_executor_freed_at_once)
 	exs_future *f[40];
 
 	for (long i = 0; i < 40; i++)
-		f[i] = more_submit(env->ex, more_twice, number(i));
+		f[i] = more_submit(env->ex, more_twice, num(i));
 	free_executor(env);
 	for (long i = 0; i < 40; i++) {
 		CHECK(exs_future_is_done(f[i]));
@@ -79,7 +79,7 @@ OVER_MATRIX(more_executor, submit_mixed)
 	exs_future *f[5];
 
 	for (long i = 1; i < 5; i++)
-		f[i] = more_submit(env->ex, fail_on_even, number(i));
+		f[i] = more_submit(env->ex, fail_on_even, num(i));
 	more_expect(f[1], 2);
 	more_expect(f[3], 6);
 	wait_done(f[4]);
@@ -114,11 +114,11 @@ static void broken_callback(exs_future *f, void *ctx)
 	CHECK(f == b->f && exs_future_is_done(f));
 	switch (b->number % 6) {
 	case 0: /* submits */
-		b->sub = more_submit(b->env->ex, more_twice, number(b->number));
+		b->sub = more_submit(b->env->ex, more_twice, num(b->number));
 		break;
 	case 1: /* cancels, itself and what it has just submitted */
 		CHECK_INT(exs_future_cancel(f), EXS_TOO_LATE);
-		b->sub = more_submit(b->env->ex, more_twice, number(b->number));
+		b->sub = more_submit(b->env->ex, more_twice, num(b->number));
 		exs_future_cancel(b->sub);
 		break;
 	case 2: /* adds a callback */
@@ -130,7 +130,7 @@ static void broken_callback(exs_future *f, void *ctx)
 		exs_future_unref(exs_future_ref(f));
 		break;
 	case 4: /* makes an executor, and frees it */
-		more_expect(more_submit(b->env->base, more_twice, number(1)), 2);
+		more_expect(more_submit(b->env->base, more_twice, num(1)), 2);
 		exs_executor_free(exs_with_retry(exs_inline(), NULL));
 		break;
 	default: /* fails */
@@ -213,7 +213,7 @@ static exs_result pass_gates(void *arg, exs_context *ctx)
 	sem_post(&g->gates->entered);
 	sem_take(&g->gates->first);
 	sem_take(&g->gates->second);
-	return more_twice(number(g->n), ctx);
+	return more_twice(num(g->n), ctx);
 }
 
 static void await_three(struct more_env *env, struct gates *gates, exs_future **f)
@@ -312,7 +312,7 @@ static exs_result run_quickly(void *quick, exs_context *ctx)
 	struct quick *q = quick;
 
 	CHECK(!atomic_exchange(&q->ran, true));
-	return more_twice(number(q->n), ctx);
+	return more_twice(num(q->n), ctx);
 }
 
 /* It may have been cancelled, have been asked to stop on its way, while it ran, or be done. */
@@ -389,5 +389,5 @@ OVER_MATRIX(more_executor, double_shutdown)
 OVER_MATRIX(more_executor, submit_after_shutdown)
 {
 	CHECK_INT(exs_shutdown(env->ex, EXS_CANCEL_QUEUED, EXS_FOREVER), 0);
-	expect_code(more_submit(env->ex, more_twice, number(123)), &exs_domain_exs, EXS_ESHUTDOWN);
+	expect_code(more_submit(env->ex, more_twice, num(123)), &exs_domain_exs, EXS_ESHUTDOWN);
 }

@@ -32,7 +32,7 @@ static void poll_job(struct scene *s, exs_descriptor *d)
 	enum status status = (enum status)atomic_load(&s->status[job_of(d)]);
 
 	if (status == DONE)
-		exs_yield_result(d, number(100 + job_of(d)), NULL);
+		exs_yield_result(d, num(100 + job_of(d)), NULL);
 	else if (status == FAILED)
 		exs_yield_error(d, exs_error_ref(s->error));
 }
@@ -104,7 +104,7 @@ static exs_result make_later(void *gate, exs_context *ctx)
 	struct gate *g = gate;
 
 	sem_take(&g->s->made);
-	return make_job(number(g->n), ctx);
+	return make_job(num(g->n), ctx);
 }
 
 /* n calls, not yet in the set; and let go, until a poll has seen them all and the poll thread sleeps. */

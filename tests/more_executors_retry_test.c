@@ -161,7 +161,7 @@ TEST(more_retry, order)
 static exs_result count_up(void *calls, exs_context *ctx)
 {
 	(void)ctx;
-	return exs_ok(number(++*(unsigned *)calls), NULL);
+	return exs_ok(num(++*(unsigned *)calls), NULL);
 }
 
 static bool below_three(void *ctx, const exs_attempt *attempt, double *delay, exs_error **error)

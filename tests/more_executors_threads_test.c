@@ -128,7 +128,7 @@ TEST(more_threadleak, no_leak_on_noop)
 static void discard(exs_executor *ex)
 {
 	for (int i = 0; i < N; i++)
-		exs_future_unref(more_submit(ex, more_twice, number(i)));
+		exs_future_unref(more_submit(ex, more_twice, num(i)));
 	exs_executor_free(ex);
 }
 
@@ -143,7 +143,7 @@ static exs_future **submit(exs_executor *ex)
 
 	CHECK(f);
 	for (int i = 0; i < N; i++)
-		f[i] = more_submit(ex, more_twice, number(i));
+		f[i] = more_submit(ex, more_twice, num(i));
 	return f;
 }
 
