@@ -285,6 +285,16 @@ static void expect_winner(struct race *r, exs_future *f)
 		expect_value(f, &r->jobs[WINNER]);
 }
 
+static bool others_asked(void *race)
+{
+	struct race *r = race;
+
+	for (int i = 0; i < JOBS; i++)
+		if (i != WINNER && exs_future_cause(r->f[i]) != EXS_CAUSE_SIBLING)
+			return false;
+	return true;
+}
+
 /* The winner's worker may have begun the next before it was cancelled. */
 static void cancels(function *fn, bool fails)
 {
@@ -295,6 +305,7 @@ static void cancels(function *fn, bool fails)
 	exs_future *f = fn(r.inputs, JOBS, NULL, NULL, NULL);
 	sem_post(&r.jobs[WINNER].open);
 	expect_winner(&r, f);
+	wait_until(others_asked, &r);
 	for (int i = 0; i < JOBS; i++)
 		sem_post(&r.jobs[i].open);
 	CHECK_INT(exs_wait_all(r.f, JOBS, EXS_FOREVER), EXS_OK);
