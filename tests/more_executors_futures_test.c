@@ -1,5 +1,5 @@
 /* Counterparts of more-executors' tests of its other functions on futures (futures/test_return.py, test_map.py, test_flat_map.py,
-   test_apply.py, test_zip.py, test_traverse.py, test_nocancel.py, test_proxy.py, test_checks.py). */
+   test_apply.py, test_zip.py, test_traverse.py, test_nocancel.py, test_timeout.py, test_proxy.py, test_checks.py). */
 #include "more_executors.h"
 
 #include <stdlib.h>
@@ -366,6 +366,46 @@ TEST(more_f_nocancel, nocancel)
 	exs_executor_free(pool);
 }
 
+/* --- timeout --- */
+
+/* Two run, three wait, the fourth of all can't be cancelled. Theirs goes on where a cancel is refused; ours has failed by then, and what
+   it was made of goes on. */
+TEST(more_f_timeout, timeout)
+{
+	enum { CALLS = 5, KEPT = 3 };
+	exs_clock *clock = exs_clock_manual_new();
+	exs_executor *pool = more_pool(2, clock);
+	exs_future *calls[CALLS], *f[CALLS];
+	struct job jobs[CALLS];
+
+	pool_occupy(pool, jobs, calls, CALLS, 2);
+	for (int i = 0; i < CALLS; i++) {
+		f[i] = exs_future_ref(calls[i]);
+		f[i] = exs_future_timeout(i == KEPT ? exs_future_nocancel(f[i]) : f[i], 0.02);
+	}
+	advance(clock, 0.01);
+	for (int i = 0; i < CALLS; i++)
+		CHECK(!exs_future_is_done(f[i]));
+	advance(clock, 0.01);
+	for (int i = 0; i < CALLS; i++) {
+		CHECK_INT(exs_future_state(calls[i]) == EXS_STATE_CANCELLED, i == 2 || i == 4);
+		CHECK_INT(exs_future_cause(calls[i]), i == KEPT ? EXS_CAUSE_NONE : EXS_CAUSE_TIMEOUT);
+		expect_code(f[i], &exs_domain_exs, EXS_ETIMEDOUT);
+		sem_post(&jobs[i].open);
+	}
+	for (int i = 0; i < CALLS; i++) {
+		if (i == 2 || i == 4)
+			expect_cancelled(calls[i], EXS_CAUSE_TIMEOUT);
+		else
+			expect_value(calls[i], &jobs[i]);
+	}
+	exs_executor_free(pool);
+	CHECK_INT(exs_clock_armed(clock), 0);
+	exs_clock_unref(clock);
+	for (int i = 0; i < CALLS; i++)
+		job_fini(&jobs[i]);
+}
+
 /* --- proxy: C has none, but what two of its tests show of others --- */
 
 static exs_result instead(void *value, exs_result in)
@@ -454,4 +494,9 @@ TEST(more_f_checks, apply_error)
 TEST(more_f_checks, nocancel)
 {
 	expect_einval(exs_future_nocancel(NULL), "exs_future_nocancel");
+}
+
+TEST(more_f_checks, timeout)
+{
+	expect_einval(exs_future_timeout(NULL, 123), "exs_future_timeout");
 }
