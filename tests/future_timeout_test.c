@@ -224,6 +224,32 @@ TEST(future_timeout, without_deadline)
 	later_fini(&l);
 }
 
+static void wait_with_deadline(struct job *job, exs_context *ctx)
+{
+	exs_executor *ex = job->more;
+	struct job other;
+
+	(void)ctx;
+	job_init(&other);
+	expect_value(exs_future_timeout(exs_future_timeout(job_submit(ex, &other), 1000), 2000), &other);
+	CHECK(pthread_equal(other.thread, pthread_self()));
+	job_fini(&other);
+}
+
+/* The only worker runs itself what it waits for. */
+TEST(future_timeout, wait_on_the_only_worker)
+{
+	exs_executor *ex = pool_made((exs_thread_pool_options){.workers = 1, .max_spares = EXS_NONE});
+	struct job job;
+
+	job_init(&job);
+	job.inside = wait_with_deadline;
+	job.more = ex;
+	expect_value(job_submit(ex, &job), &job);
+	job_fini(&job);
+	exs_executor_free(ex);
+}
+
 /* Asked to stop, and left behind: what it answers in the end is destroyed. */
 TEST(future_timeout, running_task_is_left_behind)
 {
@@ -351,6 +377,31 @@ TEST(future_timeout, threads_end_with_the_last)
 		CHECK_INT(exs_quiesce(EXS_FOREVER), EXS_OK);
 		CHECK_INT(harness_threads(), threads);
 		CHECK_INT(atomic_load(&values), 0);
+	}
+}
+
+/* While there is an executor the threads stay for the next; it, or exs_quiesce, ends them. */
+TEST(future_timeout, threads_stay_for_the_next)
+{
+	int threads = harness_threads();
+
+	for (int quiesce = 0; quiesce < 2; quiesce++) {
+		exs_executor *ex = exs_inline();
+		for (int i = 0; i < 3; i++) {
+			exs_future *f;
+			exs_promise *p = exs_promise_new(&f);
+			f = exs_future_timeout(f, 1000);
+			CHECK_INT(harness_threads(), threads + 1);
+			complete(p, exs_ok(NULL, NULL));
+			exs_future_unref(f);
+		}
+		if (quiesce)
+			CHECK_INT(exs_quiesce(EXS_FOREVER), EXS_OK);
+		else
+			exs_executor_free(ex);
+		CHECK_INT(harness_threads(), threads);
+		if (quiesce)
+			exs_executor_free(ex);
 	}
 }
 

@@ -842,6 +842,98 @@ static void functions(void)
 	settle(exs_future_zip((exs_future *const[]){NULL}, 1), EXS_STATE_ERROR);
 }
 
+/* It is in time, or was not made. */
+static void future_timeout(void)
+{
+	exs_future *f;
+	exs_promise *p = exs_promise_new(&f);
+
+	if (!p)
+		return;
+	f = exs_future_timeout(f, 1000);
+	exs_promise_complete(p, exs_ok(p, NULL));
+	CHECK(!f || exs_future_value(f) == p || exs_error_is(exs_future_error(f), &exs_domain_errno, EAGAIN));
+	exs_promise_free(p);
+	exs_future_unref(f);
+}
+
+/* Even without memory for the words, it is that. */
+static void time_is_up(void)
+{
+	exs_future *f;
+	exs_promise *p = exs_promise_new(&f);
+
+	f = p ? exs_future_timeout(f, 0) : NULL;
+	CHECK(!f || exs_error_code(exs_future_error(f)) == EXS_ETIMEDOUT);
+	exs_promise_free(p);
+	exs_future_unref(f);
+}
+
+static void via(void)
+{
+	exs_executor *ex = exs_thread_pool(1);
+	exs_future *f;
+	exs_promise *p = exs_promise_new(&f);
+
+	if (p && ex) {
+		f = exs_future_via(f, ex);
+		exs_promise_complete(p, exs_ok(p, NULL));
+		if (f)
+			exs_future_wait(f, EXS_FOREVER);
+		const exs_error *error = exs_future_error(f);
+		CHECK(!f || exs_future_value(f) == p || exs_error_is(error, &exs_domain_exs, EXS_ENOMEM) ||
+		      exs_error_is(error, &exs_domain_exs, EXS_ETHREAD));
+	}
+	exs_promise_free(p);
+	if (p)
+		exs_future_unref(f);
+	exs_executor_free(ex);
+}
+
+static bool at_once(void *unused, exs_result *result)
+{
+	(void)unused, (void)result;
+	return true;
+}
+
+static void until(void)
+{
+	exs_clock *clock = exs_clock_manual_new();
+	exs_until_options options = {.clock = clock, .ctx_free = count_freed};
+	exs_future *f = clock ? exs_until(at_once, give(), &options) : NULL;
+	exs_future *g = exs_until(NULL, give(), &options);
+
+	if (f)
+		CHECK_INT(exs_clock_advance(clock, 1), EXS_OK);
+	CHECK(!f || exs_future_state(f) == EXS_STATE_VALUE);
+	CHECK(!g || exs_future_state(g) == EXS_STATE_ERROR);
+	exs_future_unref(f);
+	exs_future_unref(g);
+	exs_clock_unref(clock);
+}
+
+static void tracker(void)
+{
+	exs_promise *p[SEVERAL];
+	exs_future *f[SEVERAL];
+	int n = make_promises(p, f);
+	size_t added = 0;
+	exs_tracker *t = exs_tracker_new();
+
+	for (int i = 0; t && i < n; i++)
+		added += exs_tracker_add(t, exs_future_ref(f[i])) == EXS_OK;
+	CHECK_INT(exs_tracker_count(t), added);
+	exs_future *all = exs_tracker_all(t);
+	int rc = t ? exs_tracker_wait_any(t, 1e-6) : EXS_OK;
+	CHECK(rc == EXS_ENOMEM || rc == (added ? EXS_ETIMEDOUT : EXS_OK));
+	for (int i = 0; i < n; i++)
+		exs_promise_complete(p[i], exs_ok(NULL, NULL));
+	CHECK(!all || !t || exs_future_state(all) == EXS_STATE_VALUE);
+	exs_future_unref(all);
+	exs_tracker_free(t);
+	drop_promises(p, f, n);
+}
+
 static void waits(void)
 {
 	exs_promise *p[SEVERAL];
@@ -878,6 +970,11 @@ TEST(oom, futures)
 	everything_fails(callbacks_on_a_loop, 10, 0);
 	everything_fails(set, SEVERAL + 1 + SEVERAL + 3, 0);
 	everything_fails(functions, 3 + 3 * FUNCTIONS + 5, 0);
+	everything_fails(future_timeout, 4, 1);
+	everything_fails(time_is_up, 3, 0);
+	everything_fails(via, 4, 1);
+	everything_fails(until, 4, 0);
+	everything_fails(tracker, 2 * SEVERAL + 4, 0);
 	everything_fails(waits, SEVERAL + 3, 0);
 	everything_fails(cancel_all, SEVERAL + 1, 0);
 }

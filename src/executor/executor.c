@@ -436,6 +436,7 @@ static exs_executor *layer_new(const exs_layer_ops *ops, exs_executor *inner, si
 	atomic_init(&x->children, 0);
 	join(x, inner, borrow);
 	x->end = x->off + in_words(slot_size);
+	atomic_fetch_add(&exsi_executors, 1);
 	return x;
 }
 

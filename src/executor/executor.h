@@ -55,6 +55,7 @@ struct exs_executor {
 	void *ctx;	  /* of the user's callbacks; what the executor owns beside its state */
 	exs_free_fn *ctx_free;
 	bool holds_clock;
+	bool hidden; /* no user knows of it */
 	const struct exsi_call_timers *timers; /* in the slots of its calls (call_timer.h); or NULL */
 	struct exsi_timer_kind timer_kind;
 	/* calls made for calls of this as top, or for their children, not yet ended: they look at it; keeps */
@@ -135,6 +136,13 @@ void exsi_executor_unref(exs_executor *x);
 
 /* The same without blocking: the last reference goes to a reaper. */
 void exsi_executor_unref_within(exs_executor *x);
+
+/* The same of a hidden one: the last reference is left to who frees an executor next, or to exs_quiesce; a reaper comes only if no executor
+   is left. It may be referenced again before. */
+void exsi_executor_unref_at_last(exs_executor *x);
+
+/* Layers that are not hidden. */
+extern atomic_size_t exsi_executors;
 
 /* Calls visit for each layer of x's chain from the top, and of those attached to it, until it answers true, which is the answer.
    owned: by x, if the first is. No lock is held. */

@@ -356,6 +356,7 @@ size_t exs_shutdown(exs_executor *x, exs_mode mode, double seconds)
 
 static atomic_size_t unfinished; /* handed to a reaper, or to be reaped later; or about to hand something over */
 static atomic_uint pins;
+atomic_size_t exsi_executors;
 
 void exsi_pin(void)
 {
@@ -407,6 +408,7 @@ void exsi_executor_unref(exs_executor *x)
 			x->ctx_free(x->ctx);
 		exs_clock_unref(x->clock_above);
 		exs_clock_unref(x->clock);
+		atomic_fetch_sub(&exsi_executors, !x->hidden);
 		exsi_free(x);
 		x = inner;
 	}
@@ -489,22 +491,49 @@ static void start_reaper(void)
 	pthread_mutex_unlock(&lock);
 }
 
+static void add_unreaped(exs_executor *x)
+{
+	atomic_fetch_add(&unfinished, 1);
+	x->next_unreaped = NULL;
+	pthread_mutex_lock(&lock);
+	*unreaped_end = x;
+	unreaped_end = &x->next_unreaped;
+	pthread_mutex_unlock(&lock);
+}
+
+static void call_reaper(void)
+{
+	pthread_mutex_lock(&lock);
+	bool first = unreaped && !coming;
+	coming += first;
+	pthread_mutex_unlock(&lock);
+	if (first)
+		start_reaper();
+}
+
 static void hand_to_reaper(exs_executor *x)
 {
 	if (exsi_self()->turner) {
 		reap_later(x);
 		return;
 	}
-	atomic_fetch_add(&unfinished, 1);
-	x->next_unreaped = NULL;
-	pthread_mutex_lock(&lock);
-	*unreaped_end = x;
-	unreaped_end = &x->next_unreaped;
-	bool first = !coming;
-	coming += first;
-	pthread_mutex_unlock(&lock);
-	if (first)
-		start_reaper();
+	add_unreaped(x);
+	call_reaper();
+}
+
+/* It is added, then this looks for others; who frees the last of them looks after that for what was added. */
+void exsi_executor_unref_at_last(exs_executor *x)
+{
+	unsigned refs = atomic_load(&x->refs);
+
+	while (refs > 1)
+		if (atomic_compare_exchange_weak(&x->refs, &refs, refs - 1))
+			return;
+	add_unreaped(x);
+	if (atomic_load(&exsi_executors))
+		exsi_tell_waiters();
+	else
+		call_reaper();
 }
 
 exs_executor *exsi_reapable(void)
@@ -588,6 +617,12 @@ static bool all_reaped(void *arg)
 	return atomic_load(&unfinished) == own_ends;
 }
 
+/* Under the lock: or somebody has left something to those who come by. */
+static bool reaped_or_left(void *arg)
+{
+	return all_reaped(arg) || (unreaped && !coming);
+}
+
 static bool none_to_reap(void *turner)
 {
 	return !((struct exsi_turner *)turner)->to_reap;
@@ -604,9 +639,11 @@ int exs_quiesce(double seconds)
 	uint64_t deadline = exsi_after(exsi_thread_now(), ns);
 	if (turner)
 		return turner->until(turner, none_to_reap, turner, deadline);
-	reap_leftovers();
-	if (!wait_for(all_reaped, NULL, deadline))
-		return EXS_ETIMEDOUT;
+	do {
+		reap_leftovers();
+		if (!wait_for(reaped_or_left, NULL, deadline))
+			return EXS_ETIMEDOUT;
+	} while (!all_reaped(NULL));
 	pthread_once(&reapers_once, reapers_init);
 	exsi_crew_join(&reapers);
 	return EXS_OK;

@@ -1,6 +1,8 @@
-/* The real clock's threads live while any future has a time: a hidden executor holds them, which is let go as one that was freed from one
-   of its own threads is. */
+/* The real clock's threads live while any future has a time: a hidden executor holds them. While there are others the last future leaves
+   it to them, so that a program with one timed future after the other does not start threads for each. */
 #include "executor/time.h"
+
+#include <errno.h>
 
 static bool has_clock(exs_future *f, void *clock)
 {
@@ -64,6 +66,8 @@ static exs_executor *keeper_new(void)
 
 	if (!x)
 		return NULL;
+	x->hidden = true;
+	atomic_fetch_sub(&exsi_executors, 1);
 	pthread_mutex_lock(&lock);
 	keeper = x;
 	pthread_mutex_unlock(&lock);
@@ -73,6 +77,11 @@ static exs_executor *keeper_new(void)
 bool exsi_time_begin(struct exsi_time *time, exs_clock *clock)
 {
 	*time = (struct exsi_time){.clock = clock};
+	if (exsi_forked()) {
+		exs_clock_unref(clock);
+		exsi_fail(EXS_EFORK, "%s", exs_strerror(EXS_EFORK));
+		return false;
+	}
 	if (clock != exsi_clock(NULL))
 		return true;
 	time->keeper = keeper_ref();
@@ -85,15 +94,16 @@ exs_future *exsi_failed_last(void)
 {
 	const exs_error *why = exs_last_error();
 
-	if (exs_error_is(why, &exs_domain_exs, EXS_ENOMEM))
+	if (exs_error_is(why, &exs_domain_exs, EXS_ENOMEM) || exs_error_is(why, &exs_domain_errno, ENOMEM))
 		return NULL;
-	return exsi_returned(exs_fail(exs_error_ref((exs_error *)(uintptr_t)why)));
+	return exsi_returned(exs_fail(
+		exs_error_new(exs_error_domain(why), exs_error_code(why), "%s", exs_error_message(why))));
 }
 
 void exsi_time_end(const struct exsi_time *time)
 {
 	if (time->keeper)
-		exsi_executor_unref_within(time->keeper);
+		exsi_executor_unref_at_last(time->keeper);
 }
 
 void exsi_time_fire(const struct exsi_time *time)
