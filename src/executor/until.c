@@ -140,23 +140,25 @@ static const struct exsi_source untils = {
 
 /* --- made --- */
 
-/* The options get their defaults. Answers the failure if something is wrong with the arguments, or NULL. */
-static exs_future *wrong(exs_until_fn *fn, bool known, exs_until_options *o)
+/* The options get their defaults. If something is wrong with the arguments: true, and *failed says so. */
+static bool is_wrong(exs_until_fn *fn, bool known, exs_until_options *o, exs_future **failed)
 {
 	o->first = exsi_option_seconds(o->first, 0.001);
 	o->factor = o->factor == 0 ? 1.10 : o->factor;
 	o->max = exsi_option_seconds(o->max, EXS_FOREVER);
 	if (!fn)
-		return exsi_failed("exs_until: fn is NULL");
-	if (!known)
-		return exsi_failed("exs_until: options that this library does not know");
-	if (!(o->first > 0) || isinf(o->first))
-		return exsi_failed("exs_until: first is %g: it must be more than 0, and finite", o->first);
-	if (!(o->factor >= 1) || isinf(o->factor))
-		return exsi_failed("exs_until: factor is %g: it must be 1 or more, and finite", o->factor);
-	if (!(o->max > 0))
-		return exsi_failed("exs_until: max is %g: it must be more than 0", o->max);
-	return NULL;
+		*failed = exsi_failed("exs_until: fn is NULL");
+	else if (!known)
+		*failed = exsi_failed("exs_until: options that this library does not know");
+	else if (!(o->first > 0) || isinf(o->first))
+		*failed = exsi_failed("exs_until: first is %g: it must be more than 0, and finite", o->first);
+	else if (!(o->factor >= 1) || isinf(o->factor))
+		*failed = exsi_failed("exs_until: factor is %g: it must be 1 or more, and finite", o->factor);
+	else if (!(o->max > 0))
+		*failed = exsi_failed("exs_until: max is %g: it must be more than 0", o->max);
+	else
+		return false;
+	return true;
 }
 
 /* NULL and exs_last_error on failure. */
@@ -197,12 +199,13 @@ exs_future *exs_until_sized(exs_until_fn *fn, void *ctx, const exs_until_options
 {
 	exs_until_options o;
 	bool known = exsi_options(&o, sizeof(o), options, size);
-	exs_future *f = wrong(fn, known, &o);
-	struct until *u = f ? NULL : until_new(o.clock ? exsi_clock_ref(o.clock) : exsi_clock_here());
+	exs_future *failed;
+	bool wrong = is_wrong(fn, known, &o, &failed);
+	struct until *u = wrong ? NULL : until_new(o.clock ? exsi_clock_ref(o.clock) : exsi_clock_here());
 
 	if (u)
 		return until_start(u, fn, ctx, &o);
 	if (o.ctx_free)
 		o.ctx_free(ctx);
-	return f ? f : exsi_failed_last();
+	return wrong ? failed : exsi_failed_last();
 }
