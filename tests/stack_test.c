@@ -845,12 +845,14 @@ static bool is_true(void *unused, const void *value)
 	return value;
 }
 
+static exs_executor *here; /* inline */
+
 /* One link of a chain: of f alone, or of f and another that does not decide. */
 static exs_future *link_made(exs_future *f, unsigned long i)
 {
-	exs_future *both[2] = {i % 7 > 3 ? exs_future_return(NULL, NULL) : NULL, f};
+	exs_future *both[2] = {i % 9 > 5 ? exs_future_return(NULL, NULL) : NULL, f};
 
-	switch (i % 7) {
+	switch (i % 9) {
 	case 0:
 		return exs_future_map(f, passes, NULL, NULL, NULL);
 	case 1:
@@ -860,8 +862,12 @@ static exs_future *link_made(exs_future *f, unsigned long i)
 	case 3:
 		return exs_future_recover(f, passes, NULL, NULL);
 	case 4:
-		return exs_future_or(both, 2, is_true, NULL, NULL);
+		return exs_future_timeout(f, 1000 + (double)i);
 	case 5:
+		return exs_future_via(f, here);
+	case 6:
+		return exs_future_or(both, 2, is_true, NULL, NULL);
+	case 7:
 		return exs_future_zip(both, 2);
 	default:
 		exs_future_unref(both[0]);
@@ -889,10 +895,12 @@ static unsigned long chain(unsigned long n, bool cancels)
 
 static void chains(void)
 {
+	here = exs_inline();
 	for (int cancels = 0; cancels < 2; cancels++) {
 		unsigned long n = million() / 10, tenth = chain(n / 10, cancels);
 		check_linear_in(n, cancels ? "a chain cancelled" : "a chain", tenth, chain(n, cancels));
 	}
+	exs_executor_free(here);
 }
 
 TEST(stack, functions_a_hundred_thousand_deep)
@@ -944,4 +952,45 @@ static void gathers(void)
 TEST(stack, functions_of_a_hundred_thousand)
 {
 	on_small_stack(gathers);
+}
+
+/* As many waits as members, each for another number of them. */
+static unsigned long tracked(unsigned long n)
+{
+	exs_promise **p = calloc(n, sizeof(exs_promise *));
+	exs_future **f = calloc(n, sizeof(exs_future *));
+	exs_tracker *t = exs_tracker_new();
+	unsigned long before = blocks;
+
+	CHECK(p && f);
+	for (unsigned long i = 0; i < n; i++) {
+		p[i] = exs_promise_new(&f[i]);
+		CHECK_INT(exs_tracker_add(t, f[i]), EXS_OK);
+	}
+	for (unsigned long i = 0; i < n; i++)
+		f[i] = exs_tracker_fewer(t, 1 + i);
+	for (unsigned long i = 0, at = 0; i < n; i++, at = (at + 7919) % n) {
+		exs_promise_complete(p[at], exs_ok(NULL, NULL));
+		exs_promise_free(p[at]);
+	}
+	for (unsigned long i = 0; i < n; i++) {
+		CHECK(exs_future_is_done(f[i]));
+		exs_future_unref(f[i]);
+	}
+	exs_tracker_free(t);
+	free(p);
+	free(f);
+	return blocks - before;
+}
+
+static void trackers(void)
+{
+	unsigned long n = million() / 10, tenth = tracked(n / 10);
+
+	check_linear_in(n, "tracked", tenth, tracked(n));
+}
+
+TEST(stack, a_hundred_thousand_tracked)
+{
+	on_small_stack(trackers);
 }

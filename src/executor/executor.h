@@ -55,7 +55,7 @@ struct exs_executor {
 	void *ctx;	  /* of the user's callbacks; what the executor owns beside its state */
 	exs_free_fn *ctx_free;
 	bool holds_clock;
-	bool hidden; /* no user knows of it */
+	bool hidden;			       /* no user knows of it */
 	const struct exsi_call_timers *timers; /* in the slots of its calls (call_timer.h); or NULL */
 	struct exsi_timer_kind timer_kind;
 	/* calls made for calls of this as top, or for their children, not yet ended: they look at it; keeps */

@@ -96,8 +96,8 @@ exs_future *exsi_failed_last(void)
 
 	if (exs_error_is(why, &exs_domain_exs, EXS_ENOMEM) || exs_error_is(why, &exs_domain_errno, ENOMEM))
 		return NULL;
-	return exsi_returned(exs_fail(
-		exs_error_new(exs_error_domain(why), exs_error_code(why), "%s", exs_error_message(why))));
+	return exsi_returned(
+		exs_fail(exs_error_new(exs_error_domain(why), exs_error_code(why), "%s", exs_error_message(why))));
 }
 
 void exsi_time_end(const struct exsi_time *time)

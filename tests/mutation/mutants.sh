@@ -526,3 +526,47 @@ mutant zipped_values_free_each_other future/zip.c zip zip/a_hundred_thousand_dee
 	's/^\tif \(to_free\.running\)/\tif (false)/'
 mutant zipped_values_freed_with_the_inputs future/zip.c zip zip/values_in_the_order_of_the_inputs \
 	's/^\tg->collected = NULL;//'
+
+# --- futures with a time, futures elsewhere, predicates, trackers ---
+mutant future_timeout_not_disarmed executor/future_timeout.c future_timeout future_timeout/value_in_time \
+	's/^\t\texsi_timer_disarm\(clock, \&l->timer\);/\t\t;/'
+mutant future_timeout_leaves_its_input executor/link.c future_timeout future_timeout/fails_at_the_deadline \
+	's/^\t\texsi_cancel\(input, EXSI_STOP_ALL, cause\);//'
+mutant future_timeout_though_in_time executor/future_timeout.c future_timeout future_timeout/done_in_time_and_told_later \
+	's/return !exs_future_is_done\(l->link\.input\) \&\& /return /'
+mutant future_timeout_cancel_not_passed_on executor/link.c future_timeout future_timeout/cancel_goes_to_the_input \
+	's/exsi_cancel_next\(input, cause\);/exsi_drop(input);/'
+mutant time_of_the_chain_not_seen executor/time.c future_timeout future_timeout/clock_seen_through_futures \
+	's/return exsi_find_work\(f, has_clock, \&clock\)/return has_clock(f, \&clock)/'
+mutant time_never_ends executor/time.c future_timeout future_timeout/threads_end_with_the_last \
+	's/^\t\texsi_executor_unref_at_last\(time->keeper\);/\t\t;/'
+mutant time_left_to_nobody executor/shutdown.c future_timeout future_timeout/threads_end_with_the_last \
+	's/^\tif \(atomic_load\(\&exsi_executors\)\)/\tif (true)/'
+mutant time_ends_with_each executor/shutdown.c future_timeout future_timeout/threads_stay_for_the_next \
+	's/^\tif \(atomic_load\(\&exsi_executors\)\)/\tif (false)/'
+mutant via_cancel_stays_above executor/via.c via via/cancel_goes_to_the_queued_call \
+	's/^\texsi_cancel_next\(carrier, cause\);/\texsi_drop(carrier);/'
+mutant via_waiters_not_told executor/via.c via via/wait_on_the_only_worker \
+	's/^\texsi_news_of\(carrier\);//'
+mutant via_carrier_not_seen executor/via.c via via/wait_on_the_only_worker \
+	's/of\(f\)->carrier \? of\(f\)->carrier : //'
+mutant via_has_the_outcome_of_the_carrier executor/via.c via via/shut_down_while_queued \
+	's/if \(r\.kind == EXS_KIND_VALUE\)/if (true)/'
+mutant until_stop_overlooked executor/until.c until until/cancel_during_a_check \
+	's/^\t\tif \(exsi_stop\(s\)\)/\t\tif (false)/'
+mutant until_delays_stay executor/until.c until until/default_delays \
+	's/fmin\(u->delay \* u->factor, u->max\)/u->delay/'
+mutant until_delays_without_end executor/until.c until until/delays_of_options \
+	's/fmin\(u->delay \* u->factor, u->max\)/u->delay * u->factor/'
+mutant until_leaves_what_was_set executor/until.c until until/result_of_a_check_that_fails \
+	's/^\t\texs_result_clear\(r\);/\t\t;/'
+mutant tracker_one_too_few executor/tracker.c tracker tracker/done_in_time \
+	's/t->count < of_heap\(t->fewer\.first\)->n/t->count + 1 < of_heap(t->fewer.first)->n/'
+mutant tracker_done_ones_do_not_count executor/tracker.c tracker tracker/added_while_somebody_waits \
+	'/^static void passes/,/^}/s/^\tdecide_any.*//'
+mutant tracker_moved_member_not_told executor/tracker.c tracker tracker/hundred_thousand \
+	's/^\tlast->index = m->index;//'
+mutant tracker_waiters_not_told executor/tracker.c tracker tracker/wait_on_the_only_worker \
+	's/^\texsi_news_of\(f\);//'
+mutant tracker_release_is_done executor/tracker.c tracker tracker/release \
+	's/^\tw->released = released;/\tw->released = false;/'
