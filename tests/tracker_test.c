@@ -339,8 +339,9 @@ TEST(tracker, wait_on_the_only_worker)
 	exs_future *f = job_submit(ex, &job);
 	sem_take(&n.waits);
 	wait_count(&n.jobs[1].ends, 1);
-	give_time();
-	CHECK_INT(exs_tracker_add(n.t, job_submit(ex, &n.jobs[2])), EXS_OK);
+	exs_future *queued = job_submit(ex, &n.jobs[2]);
+	give_time(); /* it sleeps, and does not know that it will wait for that */
+	CHECK_INT(exs_tracker_add(n.t, queued), EXS_OK);
 	wait_count(&n.jobs[2].ends, 1);
 	complete(p);
 	expect_value(f, &job);

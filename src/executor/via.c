@@ -104,7 +104,7 @@ static void end_cancelled(struct via *v)
 	let_carrier_go(v);
 }
 
-/* With the token. A thread that waits for f may run the carrier from now on. */
+/* With the token. The carrier is in its place before it is queued: a worker that waits for f, and is told of what is queued, finds it. */
 static void send(struct via *v, exs_future *carrier)
 {
 	exs_future *f = &v->link.future;
@@ -112,15 +112,12 @@ static void send(struct via *v, exs_future *carrier)
 
 	v->carrier = carrier;
 	exsi_nodes_unlock(f, last);
-	exsi_hold(carrier);
 	exsi_hold(f); /* the carrier's, as its argument */
 	v->carried = (struct exsi_node){.fn = carrier_done, .kind = EXSI_CONTINUATION};
 	exsi_node_add(carrier, &v->carried);
 	if (!park(f))
 		end_cancelled(v);
 	exsi_enter_call(carrier);
-	exsi_news_of(carrier);
-	exsi_drop(carrier);
 }
 
 static void input_is_done(exs_future *none, struct exsi_node *node)

@@ -546,8 +546,6 @@ mutant time_ends_with_each executor/shutdown.c future_timeout future_timeout/thr
 	's/^\tif \(atomic_load\(\&exsi_executors\)\)/\tif (false)/'
 mutant via_cancel_stays_above executor/via.c via via/cancel_goes_to_the_queued_call \
 	's/^\texsi_cancel_next\(carrier, cause\);/\texsi_drop(carrier);/'
-mutant via_waiters_not_told executor/via.c via via/wait_on_the_only_worker \
-	's/^\texsi_news_of\(carrier\);//'
 mutant via_carrier_not_seen executor/via.c via via/wait_on_the_only_worker \
 	's/of\(f\)->carrier \? of\(f\)->carrier : //'
 mutant via_has_the_outcome_of_the_carrier executor/via.c via via/shut_down_while_queued \
