@@ -45,8 +45,9 @@ static void once(int round)
 		emit("executors", "W8", OPS8, (double)(end - begin) / OPS8, ",\"variant\":\"promises\"");
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+	at_most(0, argc, argv);
 	shuffle(order, OPS8);
 	for (int round = 0; round < 3; round++)
 		once(round);

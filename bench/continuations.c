@@ -67,10 +67,11 @@ static void *chains(void *unused)
 
 int main(int argc, char **argv)
 {
-	const char *only = argc > 1 ? argv[1] : NULL;
+	const char *only = word(argc, argv, 1, "callbacks|links");
 	pthread_attr_t small;
 	pthread_t thread;
 
+	at_most(1, argc, argv);
 	for (int round = 0; round < 3 && (!only || !strcmp(only, "callbacks")); round++)
 		once(round);
 	if (only && strcmp(only, "links"))

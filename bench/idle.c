@@ -26,6 +26,7 @@ int main(int argc, char **argv)
 	long chains = number(argc, argv, 1, 1), seconds = number(argc, argv, 2, 0);
 	exs_executor **ex = malloc((size_t)chains * sizeof(*ex));
 
+	at_most(2, argc, argv);
 	for (long i = 0; i < chains; i++)
 		ex[i] = five_layers();
 	if (seconds) {

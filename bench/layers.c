@@ -38,9 +38,10 @@ static double clock_and_wheel(void)
 
 int main(int argc, char **argv)
 {
-	const char *only = argc > 1 ? argv[1] : NULL;
+	const char *only = word(argc, argv, 1, "bare|layers|floor");
 	exs_executor *bare = exs_thread_pool(WORKERS), *chain = four_layers(exs_thread_pool(WORKERS));
 
+	at_most(1, argc, argv);
 	die_unless(bare && chain, "chain");
 	for (int round = 0; round < ROUNDS; round++) {
 		if (!only || !strcmp(only, "bare"))

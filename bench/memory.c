@@ -1,7 +1,7 @@
 /* How much memory do 1,000,000 pending calls hold, their handles included, and how much of it is kept when all are done: by the
    process, and after malloc_trim? (What malloc alone kept is gone then: glibc puts small blocks into fast bins, which it empties at a
    later large allocation.)
-   Usage: memory bare|layers */
+   Usage: memory [bare|layers], bare without a name. */
 #include "ours.h"
 
 #include <malloc.h>
@@ -34,9 +34,11 @@ static double pending_kb(exs_executor *ex, exs_future **f, long before)
 
 int main(int argc, char **argv)
 {
-	bool layers = argc > 1 && !strcmp(argv[1], "layers");
+	const char *which = word(argc, argv, 1, "bare|layers");
+	bool layers = which && !strcmp(which, "layers");
 	exs_executor *ex = exs_thread_pool(WORKERS);
 
+	at_most(1, argc, argv);
 	ex = layers ? four_layers(ex) : ex;
 	die_unless(ex && !sem_init(&begun, 0, 0) && !sem_init(&gate, 0, 0), "memory");
 	long before = vm_kb("VmRSS");

@@ -5,7 +5,6 @@
 #include "bench.h"
 
 #include <executors/executors.h>
-#include <limits.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -123,7 +122,39 @@ static inline void release_all(exs_future **f, long n)
 	free(f);
 }
 
-/* A number above 0 from the command line, or the default; anything else ends the program. */
+/* --- the command line: what is wrong there ends the program, with a line that says so --- */
+
+/* Argument i of the program is not what is expected there. */
+_Noreturn static inline void refuse(char **argv, int i, const char *expected)
+{
+	fprintf(stderr, "%s: \"%s\": expected %s\n", argv[0], argv[i], expected);
+	exit(2);
+}
+
+/* There are no more arguments than so many. */
+static inline void at_most(int most, int argc, char **argv)
+{
+	if (argc > most + 1)
+		refuse(argv, most + 1, most ? "no further argument" : "no argument");
+}
+
+/* Argument i, which is one of "these|words"; NULL: it is not there. */
+static inline const char *word(int argc, char **argv, int i, const char *words)
+{
+	size_t n = argc > i ? strlen(argv[i]) : 0;
+
+	if (argc <= i)
+		return NULL;
+	for (const char *w = words; *w; w += strspn(w, "|")) {
+		size_t length = strcspn(w, "|");
+		if (length == n && !strncmp(w, argv[i], n))
+			return argv[i];
+		w += length;
+	}
+	refuse(argv, i, words);
+}
+
+/* Argument i, a number above 0, or the default. */
 static inline long number(int argc, char **argv, int i, long otherwise)
 {
 	char *end;
@@ -131,10 +162,9 @@ static inline long number(int argc, char **argv, int i, long otherwise)
 	if (argc <= i)
 		return otherwise;
 	long n = strtol(argv[i], &end, 10);
-	if (n > 0 && n <= INT_MAX && !*end)
+	if (n > 0 && n <= INT32_MAX && !*end)
 		return n;
-	fprintf(stderr, "%s: \"%s\" is no number above 0\n", argv[0], argv[i]);
-	exit(2);
+	refuse(argv, i, "a number from 1 to 2147483647");
 }
 
 #endif

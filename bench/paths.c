@@ -109,6 +109,7 @@ int main(int argc, char **argv)
 {
 	long n = number(argc, argv, 2, 1000);
 
+	at_most(2, argc, argv);
 	for (size_t i = 0; i < sizeof(paths) / sizeof(*paths); i++) {
 		if (argc < 2)
 			puts(paths[i].name);
@@ -120,5 +121,7 @@ int main(int argc, char **argv)
 		exs_executor_free(ex);
 		return 0;
 	}
-	return argc < 2 ? 0 : 2;
+	if (argc > 1)
+		refuse(argv, 1, "one of the names that it lists without arguments");
+	return 0;
 }

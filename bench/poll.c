@@ -120,11 +120,13 @@ int main(int argc, char **argv)
 	exs_poll_options options = {.interval = 3600};
 	exs_executor *ex = exs_with_poll(exs_inline(), resolve_all, NULL, &service, &options);
 	long n = number(argc, argv, 1, 1000);
+	bool count = word(argc, argv, 2, "count");
 
+	at_most(2, argc, argv);
 	die_unless(ex && !sem_init(&service.looked, 0, 0) && !sem_init(&service.go, 0, 0), "exs_with_poll");
-	if (argc > 2)
+	if (count)
 		counted(ex, &service, n);
-	for (int round = 0; round < 2 && argc <= 2; round++)
+	for (int round = 0; round < 2 && !count; round++)
 		timed(ex, &service, n, round);
 	exs_executor_free(ex);
 	return 0;

@@ -45,6 +45,7 @@ int main(int argc, char **argv)
 	long producers = number(argc, argv, 1, 4), workers = number(argc, argv, 2, WORKERS);
 	bool scaling = argc > 1;
 
+	at_most(2, argc, argv);
 	tasks = scaling ? OPS1 / 4 : OPS1;
 	ex = pool(workers);
 	die_unless(ex, "exs_thread_pool");

@@ -25,11 +25,13 @@ static void once(exs_executor *ex, long n, int round)
 
 int main(int argc, char **argv)
 {
+	long n = number(argc, argv, 1, OPS1);
 	exs_executor *ex = pool(WORKERS);
 
+	at_most(1, argc, argv);
 	die_unless(ex, "exs_thread_pool");
 	for (int round = 0; round < 3; round++)
-		once(ex, number(argc, argv, 1, OPS1), round);
+		once(ex, n, round);
 	exs_executor_free(ex);
 	return 0;
 }

@@ -37,10 +37,11 @@ static void alone(int round)
 	     (double)(t1 - t0) / OPS6, (double)(t2 - t1) / OPS6);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
 	exs_clock *clock = exsi_clock(NULL);
 
+	at_most(0, argc, argv);
 	die_unless(exsi_clock_hold(clock) == 0, "exsi_clock_hold");
 	for (int round = 0; round < 2; round++)
 		alone(round);

@@ -63,8 +63,9 @@ static void join_all(int round)
 
 int main(int argc, char **argv)
 {
-	const char *only = argc > 1 ? argv[1] : NULL;
+	const char *only = word(argc, argv, 1, "counter|join");
 
+	at_most(1, argc, argv);
 	ex = pool(WORKERS);
 	die_unless(ex, "exs_thread_pool");
 	for (int round = 0; round < 2 && (!only || !strcmp(only, "counter")); round++)
