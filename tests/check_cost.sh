@@ -6,6 +6,8 @@ cd "$(dirname "$0")/.."
 . scripts/packages.sh
 . scripts/instructions.sh
 
+[[ ${1---record} == --record ]] || { echo "$0: \"$1\": expected --record" >&2; exit 2; }
+(($# < 2)) || { echo "$0: \"$2\": expected no further argument" >&2; exit 2; }
 costs=bench/costs.txt build=build/cost
 need_packages $build_packages valgrind
 {
@@ -32,7 +34,7 @@ for name in $("$paths"); do
 	fi
 	passed=$((passed + 1))
 done
-if [[ ${1-} == --record ]]; then
+if (($#)); then
 	{ grep -v "^$compiler " $costs || true; printf '%s\n' "${measured[@]}"; } >$build/costs && mv $build/costs $costs
 fi
 echo "$passed passed, $failed failed"

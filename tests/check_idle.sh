@@ -7,6 +7,10 @@ cd "$(dirname "$0")/.."
 . scripts/packages.sh
 
 seconds=${1:-3} idle=${2-build/dev/bench/idle}
+refuse() { echo "$0: \"$1\": expected $2" >&2; exit 2; }
+[[ $seconds =~ ^[1-9][0-9]{0,5}$ ]] || refuse "$seconds" "a number of seconds, from 1 to 999999"
+(($# < 2)) || [[ -f $idle && -x $idle ]] || refuse "$idle" "a program, from here: $PWD"
+(($# < 3)) || refuse "$3" "no further argument"
 need_packages strace
 if (($# < 2)); then
 	cmake --preset dev >/dev/null
@@ -18,17 +22,25 @@ trap '[[ -z $pid ]] || kill "$pid" 2>/dev/null; wait; rm -rf "$work"' EXIT
 tracer=(strace -f -ttt -o "$work/trace") calls=null
 "${tracer[@]}" true 2>"$work/why" || { echo "without strace: $(tail -n 1 "$work/why")" >&2; tracer=(); }
 : >"$work/out"
-"${tracer[@]}" "$idle" 5 $((seconds + 10)) >"$work/out" &
+"${tracer[@]}" "$idle" 5 $((seconds + 30)) >"$work/out" &
 for ((i = 0; i < 200; i++)); do
 	read -r _ pid <"$work/out" && break
 	sleep 0.05
 done
 [[ $pid ]] || { echo "$idle did not come to rest" >&2; exit 1; }
-sleep 0.5 # let those that spin before they sleep do so
 
 # Context switches, and nanoseconds on a processor, of all threads.
 switches() { cat /proc/"$pid"/task/*/status | awk '/ctxt_switches/ { n += $2 } END { print n }'; }
 on_processor() { cat /proc/"$pid"/task/*/schedstat | awk '{ n += $1 } END { print n }'; }
+
+# Those that spin before they sleep, or wake each other, come to rest first.
+for ((i = 0, before = -1; i < 100; i++)); do
+	now=$(switches)
+	((now != before)) || grep -q $'^State:\t[^S]' /proc/"$pid"/task/*/status || break
+	before=$now
+	sleep 0.1
+done
+((i < 100)) || { echo "$idle is not at rest after 10 s: $now context switches" >&2; exit 1; }
 
 threads=$(find /proc/"$pid"/task -mindepth 1 -maxdepth 1 | wc -l)
 begin=$EPOCHREALTIME before=$(switches) ns=$(on_processor)
