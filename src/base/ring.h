@@ -3,9 +3,7 @@
 #ifndef EXSI_BASE_RING_H
 #define EXSI_BASE_RING_H
 
-#include <stdatomic.h>
-#include <stdbool.h>
-#include <stddef.h>
+#include "base/sync.h"
 
 #ifndef EXSI_RING_SIZE /* a power of two; tests have a small one */
 #define EXSI_RING_SIZE ((size_t)256)
@@ -23,13 +21,13 @@
    - Each item withdrawn makes a hole; each getter that finds no item where head has passed closes one. holes is raised first, so that
      it never falls below 0. */
 struct exsi_ring {
-	char before[64];
+	char before[EXSI_LINE];
 	atomic_size_t head;
-	char between[64];
+	char between[EXSI_LINE];
 	atomic_size_t tail;
 	_Atomic(void *) cells[EXSI_RING_SIZE];
 	atomic_size_t holes;
-	char after[64];
+	char after[EXSI_LINE];
 };
 
 /* Items in it, those just being got aside. */

@@ -381,7 +381,7 @@ void exsi_pool_each(struct exsi_pool *p, exs_visit_fn *visit, void *arg)
 	for (struct exsi_pool_run *run = p->running.next; run != &p->running; run = run->next)
 		visit(run->call, arg);
 	for (struct exsi_list *node = p->workers.next; node != &p->workers; node = node->next)
-		visit_current(EXSI_CONTAINER_OF(node, struct exsi_pool_worker, all), visit, arg);
+		visit_current(worker_in(node), visit, arg);
 }
 
 /* --- shutdown --- */
