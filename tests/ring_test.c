@@ -6,20 +6,26 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+/* An empty ring, with items that go to these places. */
+static void fill(struct exsi_ring *ring, int items[4], size_t place[4])
+{
+	for (int i = 0; i < 4; i++) {
+		CHECK(exsi_ring_has_room(ring, &place[i]));
+		exsi_ring_put(ring, place[i], &items[i], memory_order_release);
+		CHECK_INT(exsi_ring_count(ring), i + 1);
+	}
+}
+
 TEST(ring, gives_in_the_order_of_the_puts)
 {
 	static struct exsi_ring ring;
 	int items[4];
-	size_t place;
+	size_t place[4], next;
 
 	for (int round = 0; round < 3; round++) {
 		CHECK(!exsi_ring_get(&ring));
-		for (int i = 0; i < 4; i++) {
-			CHECK(exsi_ring_has_room(&ring, &place));
-			exsi_ring_put(&ring, place, &items[i], memory_order_release);
-			CHECK_INT(exsi_ring_count(&ring), i + 1);
-		}
-		CHECK(!exsi_ring_has_room(&ring, &place));
+		fill(&ring, items, place);
+		CHECK(!exsi_ring_has_room(&ring, &next));
 		for (int i = 0; i < 4; i++)
 			CHECK(exsi_ring_get(&ring) == &items[i]);
 	}
@@ -31,10 +37,7 @@ TEST(ring, what_is_withdrawn_is_not_got)
 	int items[4];
 	size_t place[4], from;
 
-	for (int i = 0; i < 4; i++) {
-		CHECK(exsi_ring_has_room(&ring, &place[i]));
-		exsi_ring_put(&ring, place[i], &items[i], memory_order_release);
-	}
+	fill(&ring, items, place);
 	CHECK(exsi_ring_withdraw(&ring, place[1], &items[1]));
 	CHECK(!exsi_ring_withdraw(&ring, place[1], &items[1]));
 	CHECK_INT(exsi_ring_count(&ring), 3);
@@ -52,14 +55,11 @@ TEST(ring, the_owner_takes_the_latest_back)
 {
 	static struct exsi_ring ring;
 	int items[4];
-	size_t place;
+	size_t place[4];
 
 	for (int round = 0; round < 3; round++) {
 		CHECK(!exsi_ring_pop(&ring));
-		for (int i = 0; i < 4; i++) {
-			CHECK(exsi_ring_has_room(&ring, &place));
-			exsi_ring_put(&ring, place, &items[i], memory_order_release);
-		}
+		fill(&ring, items, place);
 		CHECK(exsi_ring_pop(&ring) == &items[3]);
 		CHECK(exsi_ring_get(&ring) == &items[0]);
 		CHECK(exsi_ring_withdraw_item(&ring, &items[2]));
