@@ -979,6 +979,24 @@ TEST(queue, attach_refuses)
 	harness_wait_threads(threads);
 }
 
+/* As an older and a newer program have them: shorter, longer. */
+TEST(queue, statistics_of_other_versions)
+{
+	struct {
+		exs_queue_stats known;
+		size_t more;
+	} newer = {.more = 1};
+	exs_queue_stats older = {.leaving = 77};
+	exs_executor *queue = exs_queue(NULL);
+
+	CHECK_INT(exs_queue_attach(queue, exs_thread_pool(1), NULL), 1);
+	CHECK_INT(exs_queue_get_stats_sized(queue, &newer.known, sizeof(newer)), EXS_OK);
+	CHECK(newer.known.attached == 1 && !newer.more);
+	CHECK_INT(exs_queue_get_stats_sized(queue, &older, offsetof(exs_queue_stats, leaving)), EXS_OK);
+	CHECK(older.attached == 1 && older.leaving == 77);
+	exs_executor_free(queue);
+}
+
 /* What has not begun goes back, to its place; what runs ends where it is. Twice: the second number is gone. */
 TEST(queue, detach_gives_back)
 {

@@ -117,6 +117,29 @@ static bool true_already(void *unused)
 	return true;
 }
 
+/* As an older and a newer program have them: shorter, longer. */
+TEST(sim, statistics_of_other_versions)
+{
+	struct {
+		exs_sim_stats known;
+		size_t more;
+	} newer = {.more = 1};
+	exs_sim_stats older = {.calls = 77};
+	exs_sim *sim = begin(1, NULL);
+
+	exs_sim_run(sim);
+	exs_executor *ex = exs_sim_pool(sim, 1);
+	CHECK(!exs_call(ex, answer, NULL, EXS_FOREVER, NULL));
+	exs_executor_free(ex);
+	uint64_t steps = stats_of(sim).steps;
+	CHECK(steps);
+	exs_sim_get_stats_sized(sim, &newer.known, sizeof(newer));
+	CHECK(newer.known.steps == steps && !newer.more);
+	exs_sim_get_stats_sized(sim, &older, offsetof(exs_sim_stats, calls));
+	CHECK(older.steps == steps && older.calls == 77);
+	end(sim);
+}
+
 TEST(sim, that_could_not_be_made)
 {
 	exs_sim_stats stats = {.steps = 1};

@@ -79,6 +79,27 @@ TEST(thread_pool, starts_workers_when_there_is_work)
 	harness_wait_threads(before);
 }
 
+/* As an older and a newer program have them: shorter, longer. */
+TEST(thread_pool, statistics_of_other_versions)
+{
+	struct {
+		exs_thread_pool_stats known;
+		size_t more;
+	} newer = {.more = 1};
+	exs_thread_pool_stats older = {.idle = 77};
+	exs_executor *ex = exs_thread_pool(1);
+	struct job job;
+	exs_future *f;
+
+	pool_occupy(ex, &job, &f, 1, 1);
+	CHECK_INT(exs_thread_pool_get_stats_sized(ex, &newer.known, sizeof(newer)), EXS_OK);
+	CHECK(newer.known.workers == 1 && !newer.more);
+	CHECK_INT(exs_thread_pool_get_stats_sized(ex, &older, offsetof(exs_thread_pool_stats, idle)), EXS_OK);
+	CHECK(older.workers == 1 && older.idle == 77);
+	pool_let_go(&job, &f, 1);
+	exs_executor_free(ex);
+}
+
 TEST(thread_pool, statistics)
 {
 	exs_executor *ex = exs_with_timeout(exs_with_retry(exs_thread_pool(3), NULL), 100);

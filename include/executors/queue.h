@@ -90,8 +90,14 @@ typedef struct exs_queue_stats {
 	size_t levels[EXS_QUEUE_MAX_LEVELS]; /* of `queued`; EXS_BY_NICENESS: all in the first */
 } exs_queue_stats;
 
-/* Of the queue at the bottom of a chain. 0, or EXS_EINVAL if there is none. MT-safe. */
-EXS_API int exs_queue_get_stats(exs_executor *queue, exs_queue_stats *stats);
+/* Of the queue at the bottom of a chain. 0, or EXS_EINVAL if there is none, or stats is NULL. What
+   a newer program's struct has beyond this library's is 0; of an older program's, as much is written as it has. MT-safe. */
+EXS_API int exs_queue_get_stats_sized(exs_executor *queue, exs_queue_stats *stats, size_t size);
+
+static inline int exs_queue_get_stats(exs_executor *queue, exs_queue_stats *stats)
+{
+	return exs_queue_get_stats_sized(queue, stats, sizeof(*stats));
+}
 
 #ifdef __cplusplus
 }

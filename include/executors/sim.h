@@ -167,7 +167,15 @@ typedef struct exs_sim_stats {
 	uint64_t stuck;	   /* waits that got EXS_EDEADLK */
 	uint64_t inverted; /* of these, those that threads might have brought to an end */
 } exs_sim_stats;
-EXS_API void exs_sim_get_stats(exs_sim *sim, exs_sim_stats *stats);
+
+/* sim NULL: all 0. stats NULL is allowed. What a newer program's struct has beyond this library's is 0; of an older program's, as much
+   is written as it has. */
+EXS_API void exs_sim_get_stats_sized(exs_sim *sim, exs_sim_stats *stats, size_t size);
+
+static inline void exs_sim_get_stats(exs_sim *sim, exs_sim_stats *stats)
+{
+	exs_sim_get_stats_sized(sim, stats, sizeof(*stats));
+}
 
 #ifdef __cplusplus
 }

@@ -90,8 +90,14 @@ typedef struct exs_thread_pool_stats {
 	size_t retired; /* workers that ended because they were idle */
 } exs_thread_pool_stats;
 
-/* Statistics of the thread pool at the bottom of a chain. Answers 0, or EXS_EINVAL if there is none. MT-safe. */
-EXS_API int exs_thread_pool_get_stats(exs_executor *ex, exs_thread_pool_stats *stats);
+/* Statistics of the thread pool at the bottom of a chain. Answers 0, or EXS_EINVAL if there is none, or stats is NULL. What
+   a newer program's struct has beyond this library's is 0; of an older program's, as much is written as it has. MT-safe. */
+EXS_API int exs_thread_pool_get_stats_sized(exs_executor *ex, exs_thread_pool_stats *stats, size_t size);
+
+static inline int exs_thread_pool_get_stats(exs_executor *ex, exs_thread_pool_stats *stats)
+{
+	return exs_thread_pool_get_stats_sized(ex, stats, sizeof(*stats));
+}
 
 #ifdef __cplusplus
 }

@@ -70,6 +70,12 @@ bool exsi_options(void *dst, size_t known, const void *src, size_t size)
 	return true;
 }
 
+void exsi_fill_in(void *dst, size_t size, const void *src, size_t known)
+{
+	memset(dst, 0, size);
+	memcpy(dst, src, size < known ? size : known);
+}
+
 double exsi_option_seconds(double given, double otherwise)
 {
 	if (given == EXS_NONE)

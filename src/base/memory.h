@@ -20,6 +20,9 @@ void exsi_log(exs_log_level level, const char *executor, const char *format, ...
    that this library does not know. src NULL: all 0. */
 bool exsi_options(void *dst, size_t known, const void *src, size_t size);
 
+/* Ours (known bytes) into a struct of the caller's (size bytes): what is there that this library does not know becomes 0. */
+void exsi_fill_in(void *dst, size_t size, const void *src, size_t known);
+
 /* Seconds in an options struct: 0 is `otherwise`, EXS_NONE is 0, EXS_UNLIMITED is EXS_FOREVER. */
 double exsi_option_seconds(double given, double otherwise);
 

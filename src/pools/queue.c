@@ -825,7 +825,7 @@ int exs_queue_detach(exs_executor *queue, uint64_t number)
 	return EXS_OK;
 }
 
-int exs_queue_get_stats(exs_executor *queue, exs_queue_stats *stats)
+int exs_queue_get_stats_sized(exs_executor *queue, exs_queue_stats *stats, size_t size)
 {
 	struct queue *q = find(queue);
 
@@ -833,7 +833,7 @@ int exs_queue_get_stats(exs_executor *queue, exs_queue_stats *stats)
 		return exsi_fail(EXS_EINVAL,
 				 "exs_queue_get_stats: no queue at the bottom of the chain, or stats is NULL");
 	pthread_mutex_lock(&q->lock);
-	*stats = q->stats;
+	exsi_fill_in(stats, size, &q->stats, sizeof(q->stats));
 	pthread_mutex_unlock(&q->lock);
 	return EXS_OK;
 }

@@ -135,10 +135,12 @@ void exs_sim_note(exs_sim *sim, uint64_t value)
 		exsi_sim_event(sim, EXS_SIM_NOTE, 0, NULL, value);
 }
 
-void exs_sim_get_stats(exs_sim *sim, exs_sim_stats *stats)
+void exs_sim_get_stats_sized(exs_sim *sim, exs_sim_stats *stats, size_t size)
 {
+	static const exs_sim_stats none;
+
 	if (stats)
-		*stats = sim ? sim->stats : (exs_sim_stats){0};
+		exsi_fill_in(stats, size, sim ? &sim->stats : &none, sizeof(none));
 }
 
 exs_clock *exs_sim_clock(exs_sim *sim)

@@ -424,7 +424,7 @@ exs_executor *exs_thread_pool(unsigned workers)
 	return exs_thread_pool_with(&options);
 }
 
-int exs_thread_pool_get_stats(exs_executor *x, exs_thread_pool_stats *stats)
+int exs_thread_pool_get_stats_sized(exs_executor *x, exs_thread_pool_stats *stats, size_t size)
 {
 	if (!x || !stats || x->leaf->ops.start != pool_start)
 		return exsi_fail(
@@ -433,13 +433,14 @@ int exs_thread_pool_get_stats(exs_executor *x, exs_thread_pool_stats *stats)
 	struct exsi_pool *p = exsi_state(x->leaf);
 	exsi_pool_lock(p);
 	exsi_pool_gather(p);
-	*stats = p->stats;
-	stats->queued = exsi_pool_queued(p);
+	exs_thread_pool_stats now = p->stats;
+	now.queued = exsi_pool_queued(p);
 	for (struct exsi_list *node = p->workers.next; node != &p->workers; node = node->next) {
 		struct exsi_pool_worker *w = EXSI_CONTAINER_OF(node, struct exsi_pool_worker, all);
-		stats->running += atomic_load(&w->current) > EXSI_POOL_FETCHING;
-		stats->started += atomic_load(&w->started);
+		now.running += atomic_load(&w->current) > EXSI_POOL_FETCHING;
+		now.started += atomic_load(&w->started);
 	}
 	exsi_pool_unlock(p);
+	exsi_fill_in(stats, size, &now, sizeof(now));
 	return EXS_OK;
 }
