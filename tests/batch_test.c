@@ -191,6 +191,16 @@ TEST(batch, is_started_when_it_is_full)
 	CHECK_INT(s.service.items, 9); /* the last was cancelled by the release */
 }
 
+TEST(batch, an_item_of_nothing)
+{
+	struct seen seen;
+
+	seen_init(&seen);
+	CHECK(!exs_batch_arg(NULL) && !exs_batch_name(NULL) && !exs_batch_stop_requested(NULL) && !exs_batch_run(NULL));
+	CHECK(!exs_batch_yield_result(NULL, &seen, seen_free) && !exs_batch_yield_error(NULL, NULL));
+	CHECK_INT(seen.frees, 1);
+}
+
 /* Seconds count from the first of a batch. Nothing is armed while nothing is gathered. */
 TEST(batch, is_started_when_time_is_up)
 {

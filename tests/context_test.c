@@ -507,3 +507,35 @@ TEST(context, unlimited_attempts_and_no_name)
 	expect_value(exs_submit_with(ex, &task), &options);
 	exs_executor_free(ex);
 }
+
+/* --- none --- */
+
+static exs_result run_alone(void *arg, exs_context *ctx)
+{
+	struct scene *s = arg;
+
+	(void)ctx;
+	CHECK(!exs_context_stop_requested(NULL));
+	CHECK_INT(exs_context_cause(NULL), EXS_CAUSE_NONE);
+	CHECK(exs_context_time_left(NULL) == EXS_FOREVER);
+	CHECK(exs_context_attempt(NULL) == 1 && exs_context_max_attempts(NULL) == 1);
+	CHECK(!exs_context_name(NULL) && !exs_context_worker_state(NULL));
+	CHECK_INT(exs_context_on_cancel(NULL, handler, s), EXS_OK);
+	CHECK_INT(exs_context_on_cancel(NULL, NULL, s), EXS_EINVAL);
+	exs_context_off_cancel(NULL, handler, s);
+	exs_context_off_cancel(NULL, NULL, s);
+	CHECK_INT(exs_context_sleep(NULL, 1e-4), EXS_OK);
+	CHECK_INT(exs_context_sleep(NULL, -1), EXS_EINVAL);
+	return exs_ok(s, NULL);
+}
+
+TEST(context, of_nothing)
+{
+	struct scene s = {.calls = 0};
+	exs_executor *ex = exs_thread_pool(1);
+
+	CHECK(run_alone(&s, NULL).value == &s);
+	expect_value(exs_submit(ex, run_alone, &s), &s); /* on a worker, too */
+	CHECK_INT(s.calls, 0);
+	exs_executor_free(ex);
+}

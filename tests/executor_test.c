@@ -328,6 +328,8 @@ TEST(executor, layers_with_nonsense)
 	CHECK(!exs_layer_new(&pass_ops, NULL, SIZE_MAX, 0));
 	CHECK_INT(exs_error_code(exs_last_error()), EXS_ENOMEM);
 	CHECK(!exs_layer_new(&pass_ops, NULL, SIZE_MAX - 8, 0));
+	CHECK(!exs_layer_state(NULL) && !exs_layer_delegate(NULL));
+	exs_layer_set_attempts(NULL, 3);
 }
 
 /* A leaf has nothing below it. */

@@ -295,6 +295,17 @@ static exs_error *yield_nothing(struct scene *s, exs_descriptor **d, size_t n, d
 	return NULL;
 }
 
+TEST(poll, a_descriptor_of_nothing)
+{
+	struct seen seen;
+
+	seen_init(&seen);
+	CHECK(!exs_descriptor_value(NULL) && !exs_descriptor_name(NULL));
+	CHECK(!exs_yield_result(NULL, &seen, seen_free) && !exs_yield_error(NULL, NULL));
+	CHECK_INT(seen.frees, 1);
+	exs_refuse(NULL);
+}
+
 TEST(poll, yields_of_nothing)
 {
 	struct scene s;

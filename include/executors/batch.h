@@ -9,7 +9,8 @@
 extern "C" {
 #endif
 
-/* One gathered call, as start_many sees it: valid until start_many returns; its argument and name until it has its outcome. */
+/* One gathered call, as start_many sees it: valid until start_many returns; its argument and name until it has its outcome. NULL has
+   neither argument nor name, is not to stop, and what is yielded to it is ignored. */
 typedef struct exs_batch_item exs_batch_item;
 
 EXS_API void *exs_batch_arg(exs_batch_item *item);	  /* the task's argument */

@@ -1,4 +1,5 @@
-/* What a running task can ask of its surroundings. A context is valid until the task returns. */
+/* What a running task can ask of its surroundings. A context is valid until the task returns. NULL is one that nobody asks to stop,
+   without deadline, name and worker, of the only attempt: so that a task's function can be called without an executor, too. */
 #ifndef EXECUTORS_CONTEXT_H
 #define EXECUTORS_CONTEXT_H
 
@@ -31,8 +32,8 @@ EXS_API const char *exs_context_name(exs_context *ctx);
 EXS_API void *exs_context_worker_state(exs_context *ctx);
 
 /* Calls fn(arg) once when the task is asked to stop, on the asking thread (for a timeout: on the library's callback thread), at
-   once on this thread if it has been. Gone when the task returns, which waits for a handler under way. Answers 0 or
-   EXS_ENOMEM. Any thread. */
+   once on this thread if it has been. Gone when the task returns, which waits for a handler under way. Answers 0, EXS_ENOMEM or
+   EXS_EINVAL (fn NULL). Any thread. */
 EXS_API int exs_context_on_cancel(exs_context *ctx, exs_free_fn *fn, void *arg);
 
 /* Takes that back; if the handler is running on another thread, waits until it has ended. Unknown pairs are ignored. */

@@ -87,11 +87,11 @@ EXS_API exs_step exs_pass_cancel(exs_executor *ex, exs_future *call, void *slot,
 EXS_API exs_executor *exs_layer_new(const exs_layer_ops *ops, exs_executor *delegate, size_t state_size,
 				    size_t slot_size);
 
-EXS_API void *exs_layer_state(exs_executor *ex);
-EXS_API exs_executor *exs_layer_delegate(exs_executor *ex); /* NULL for a leaf */
+EXS_API void *exs_layer_state(exs_executor *ex);	    /* NULL for NULL */
+EXS_API exs_executor *exs_layer_delegate(exs_executor *ex); /* NULL for a leaf, and for NULL */
 
 /* For a layer that may start its delegate up to `max` times for one call (EXS_UNLIMITED): attempts are counted and shown by
-   exs_future_explain. To be called before the layer is wrapped or used; exs_call_restarting before each further start. */
+   exs_future_explain. To be called before the layer is wrapped or used; exs_call_restarting before each further start. ex NULL is allowed. */
 EXS_API void exs_layer_set_attempts(exs_executor *ex, unsigned max);
 EXS_API void exs_call_restarting(exs_future *call);
 

@@ -9,7 +9,8 @@
 extern "C" {
 #endif
 
-/* One pending future, as the poll and cancel functions see it: valid until the function that was given it returns. */
+/* One pending future, as the poll and cancel functions see it: valid until the function that was given it returns. NULL has
+   neither value nor name, and what is yielded to it is ignored. */
 typedef struct exs_descriptor exs_descriptor;
 
 EXS_API void *exs_descriptor_value(exs_descriptor *d);	    /* the delegate's value; borrowed */

@@ -4,18 +4,19 @@
 
 void *exs_batch_arg(exs_batch_item *item)
 {
-	return item->arg;
+	return item ? item->arg : NULL;
 }
 
 const char *exs_batch_name(exs_batch_item *item)
 {
-	return item->name;
+	return item ? item->name : NULL;
 }
 
 bool exs_batch_stop_requested(exs_batch_item *item)
 {
+	if (!item)
+		return false;
 	struct exsi_hand *hand = item->item.hand;
-
 	pthread_mutex_lock(&hand->lock);
 	bool stopped = item->stopped;
 	pthread_mutex_unlock(&hand->lock);
@@ -33,9 +34,9 @@ static void send_up(exs_executor *x, exs_future *f, exs_result r)
 
 static bool yield(exs_batch_item *item, exs_result r)
 {
-	exs_executor *x = item->item.hand->x;
+	exs_executor *x = item ? item->item.hand->x : NULL;
 	bool counts;
-	exs_future *f = exsi_hand_yield(&item->item, r, &counts);
+	exs_future *f = exsi_hand_yield(item ? &item->item : NULL, r, &counts);
 
 	if (f)
 		send_up(x, f, r);
@@ -56,10 +57,12 @@ bool exs_batch_yield_error(exs_batch_item *item, exs_error *error)
 
 bool exs_batch_run(exs_batch_item *item)
 {
-	struct exsi_hand *hand = item->item.hand;
-	exs_executor *x = hand->x;
 	exs_result r = exs_cancelled();
 
+	if (!item)
+		return false;
+	struct exsi_hand *hand = item->item.hand;
+	exs_executor *x = hand->x;
 	pthread_mutex_lock(&hand->lock);
 	struct exsi_held *held = item->item.held;
 	bool stopped = item->stopped, begins = held && !held->yielded && !stopped;

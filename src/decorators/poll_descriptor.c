@@ -46,18 +46,18 @@ exs_descriptor *exsi_descriptors_add(struct exsi_descriptors *set, struct exsi_p
 
 void *exs_descriptor_value(exs_descriptor *d)
 {
-	return d->value;
+	return d ? d->value : NULL;
 }
 
 const char *exs_descriptor_name(exs_descriptor *d)
 {
-	return d->name;
+	return d ? d->name : NULL;
 }
 
 static bool yield(exs_descriptor *d, exs_result r)
 {
 	bool counts;
-	exs_future *f = exsi_hand_yield(&d->item, r, &counts);
+	exs_future *f = exsi_hand_yield(d ? &d->item : NULL, r, &counts);
 
 	if (f)
 		exs_call_resume(f, d->item.hand->x, EXS_UP, &r);
@@ -78,7 +78,8 @@ bool exs_yield_error(exs_descriptor *d, exs_error *error)
 
 void exs_refuse(exs_descriptor *d)
 {
-	d->refused = true;
+	if (d)
+		d->refused = true;
 }
 
 void exsi_poll_leave(exs_executor *x, struct exsi_held *held)

@@ -490,12 +490,12 @@ exs_executor *exsi_hold_clock(exs_executor *x)
 
 void *exs_layer_state(exs_executor *x)
 {
-	return exsi_state(x);
+	return x ? exsi_state(x) : NULL;
 }
 
 exs_executor *exs_layer_delegate(exs_executor *x)
 {
-	return x->inner;
+	return x ? x->inner : NULL;
 }
 
 unsigned exsi_times(unsigned a, unsigned b)
@@ -506,6 +506,8 @@ unsigned exsi_times(unsigned a, unsigned b)
 
 void exs_layer_set_attempts(exs_executor *x, unsigned max)
 {
+	if (!x)
+		return;
 	if (!x->story) {
 		x->story = (uint32_t)sizeof(exs_future) + x->end;
 		x->end += (uint32_t)sizeof(struct exsi_story);

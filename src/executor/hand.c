@@ -34,15 +34,18 @@ exs_future *exsi_hand_settle(struct exsi_hand *hand, struct exsi_held *held, exs
 
 exs_future *exsi_hand_yield(struct exsi_item *item, exs_result r, bool *counts)
 {
-	struct exsi_hand *hand = item->hand;
+	struct exsi_hand *hand = item ? item->hand : NULL;
 	exs_future *f = NULL;
 
-	pthread_mutex_lock(&hand->lock);
-	struct exsi_held *held = item->held;
-	*counts = held && !held->yielded;
-	if (*counts)
-		f = exsi_hand_settle(hand, held, r);
-	pthread_mutex_unlock(&hand->lock);
+	*counts = false;
+	if (hand) {
+		pthread_mutex_lock(&hand->lock);
+		struct exsi_held *held = item->held;
+		*counts = held && !held->yielded;
+		if (*counts)
+			f = exsi_hand_settle(hand, held, r);
+		pthread_mutex_unlock(&hand->lock);
+	}
 	if (!*counts)
 		exs_result_clear(&r);
 	return f;

@@ -83,7 +83,7 @@ exs_future *exsi_hand_settle(struct exsi_hand *hand, struct exsi_held *held, exs
 
 /* --- without it --- */
 
-/* The function yields r (taken over); as settle. *counts: it is the outcome, unless a canceller that is at work decides otherwise. */
+/* The function yields r (taken over) to item, which may be NULL; as settle. *counts: it is the outcome, unless a canceller that is at work decides otherwise. */
 exs_future *exsi_hand_yield(struct exsi_item *item, exs_result r, bool *counts);
 
 #endif

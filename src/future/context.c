@@ -13,17 +13,17 @@ static exs_future *of(exs_context *ctx)
 
 bool exs_context_stop_requested(exs_context *ctx)
 {
-	return exsi_stop(atomic_load(&of(ctx)->state)) != 0;
+	return ctx && exsi_stop(atomic_load(&of(ctx)->state)) != 0;
 }
 
 exs_cause exs_context_cause(exs_context *ctx)
 {
-	return exsi_cause(atomic_load(&of(ctx)->state));
+	return ctx ? exsi_cause(atomic_load(&of(ctx)->state)) : EXS_CAUSE_NONE;
 }
 
 double exs_context_time_left(exs_context *ctx)
 {
-	return of(ctx)->source->time_left(of(ctx));
+	return ctx ? of(ctx)->source->time_left(of(ctx)) : EXS_FOREVER;
 }
 
 static exs_future *parent(exs_future *f)
@@ -74,7 +74,7 @@ void *exs_context_worker_state(exs_context *ctx)
 {
 	struct exsi_worker *worker = exsi_self()->worker;
 
-	return worker && worker->state ? worker->state(worker, of(ctx)) : NULL;
+	return ctx && worker && worker->state ? worker->state(worker, of(ctx)) : NULL;
 }
 
 /* --- on_cancel --- */
@@ -190,11 +190,15 @@ void exsi_hooks_end(exs_future *f)
 int exs_context_on_cancel(exs_context *ctx, exs_free_fn *fn, void *arg)
 {
 	exs_future *f = of(ctx);
-	struct hook *h = fn ? exsi_alloc(sizeof(*h)) : NULL;
+	struct hook *h;
 
+	if (!fn)
+		return exsi_fail(EXS_EINVAL, "exs_context_on_cancel: fn is NULL");
+	if (!f)
+		return EXS_OK; /* it is never asked to stop */
+	h = exsi_alloc(sizeof(*h));
 	if (!h)
-		return fn ? exsi_fail(EXS_ENOMEM, "exs_context_on_cancel: out of memory")
-			  : exsi_fail(EXS_EINVAL, "exs_context_on_cancel: fn is NULL");
+		return exsi_fail(EXS_ENOMEM, "exs_context_on_cancel: out of memory");
 	*h = (struct hook){.node = {.fn = hook_never, .kind = EXSI_HOOK}, .fn = fn, .arg = arg};
 	atomic_init(&h->state, WAITING);
 	atomic_init(&h->refs, 1);
@@ -207,7 +211,7 @@ int exs_context_on_cancel(exs_context *ctx, exs_free_fn *fn, void *arg)
 
 void exs_context_off_cancel(exs_context *ctx, exs_free_fn *fn, void *arg)
 {
-	struct hook *h = fn ? take_hook(of(ctx), fn, arg) : NULL;
+	struct hook *h = ctx && fn ? take_hook(of(ctx), fn, arg) : NULL;
 
 	if (h)
 		end_hook(h);
