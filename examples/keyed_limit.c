@@ -140,10 +140,18 @@ static const exs_layer_ops limit_ops = {
 
 exs_executor *with_keyed_limit(exs_executor *ex, unsigned limit, key_fn *key)
 {
-	ex = ex ? exs_layer_new(&limit_ops, ex, sizeof(struct limiter), sizeof(struct slot)) : NULL;
 	if (!ex)
 		return NULL;
-	*(struct limiter *)exs_layer_state(ex) = (struct limiter){.limit = limit ? limit : 1, .key = key};
+	if (!limit || !key) {
+		exs_set_last_error(&exs_domain_exs, EXS_EINVAL, "with_keyed_limit: %s",
+				   key ? "limit is 0: at least 1" : "key is NULL");
+		exs_executor_free(ex);
+		return NULL;
+	}
+	ex = exs_layer_new(&limit_ops, ex, sizeof(struct limiter), sizeof(struct slot));
+	if (!ex)
+		return NULL;
+	*(struct limiter *)exs_layer_state(ex) = (struct limiter){.limit = limit, .key = key};
 	pthread_mutex_init(&((struct limiter *)exs_layer_state(ex))->lock, NULL);
 	return ex;
 }

@@ -7,7 +7,7 @@
 /* The key of a task, from its argument. Any thread. */
 typedef uint64_t key_fn(void *arg);
 
-/* Takes over ex, also on failure (NULL, exs_last_error). Calls over the limit of their key wait, first come first served. */
+/* Takes over ex, also on failure (NULL, exs_last_error); limit 0 and key NULL are EXS_EINVAL. Calls over the limit of their key wait, first come first served. */
 exs_executor *with_keyed_limit(exs_executor *ex, unsigned limit, key_fn *key);
 
 #endif

@@ -44,5 +44,7 @@ int main(void)
 	printf("sum of %d results: %zu\n", REQUESTS, (size_t)sum);
 	exs_set_free(set);
 	exs_executor_free(ex);
+	if (!with_keyed_limit(exs_inline(), 0, host_of))
+		printf("%s\n", exs_error_message(exs_last_error()));
 	return 0;
 }
