@@ -31,6 +31,21 @@ TEST(error, of_no_domain)
 	CHECK(exs_error_is(exs_last_error(), &exs_domain_exs, EXS_EINVAL));
 }
 
+TEST(error, without_a_message)
+{
+	const char *volatile none = NULL;
+	exs_error *e = exs_error_new(&test_domain, 7, none, 0);
+	exs_error *later = exs_error_new_retry_after(&test_domain, 7, 1, none, 0);
+
+	CHECK(exs_error_is(e, &test_domain, 7) && exs_error_is(later, &test_domain, 7));
+	CHECK_STR(exs_error_message(e), "");
+	CHECK_STR(exs_error_message(later), "");
+	exs_error_unref(e);
+	exs_error_unref(later);
+	exs_set_last_error(&test_domain, 7, none, 0);
+	CHECK_STR(exs_error_message(exs_last_error()), "");
+}
+
 TEST(error, long_messages_are_whole)
 {
 	char text[5000];

@@ -40,7 +40,7 @@ EXS_API extern const exs_domain exs_domain_exs;	  /* codes: exs_code */
 EXS_API extern const exs_domain exs_domain_errno; /* codes: errno */
 
 /* New error with one reference, the caller's; the message is formatted as by printf. Never NULL: when memory is short it
-   answers the immortal out-of-memory error. domain NULL: EXS_EINVAL, with the message. MT-safe, does not block. */
+   answers the immortal out-of-memory error. domain NULL: EXS_EINVAL, with the message; format NULL: "". MT-safe, does not block. */
 EXS_API exs_error *exs_error_new(const exs_domain *domain, int code, const char *format, ...)
 #if defined(__GNUC__)
 	__attribute__((format(printf, 3, 4)))

@@ -101,6 +101,7 @@ static exs_error *new_error(const exs_domain *domain, int code, double retry_aft
 	va_list again;
 
 	check_domain(&domain, &code);
+	format = format ? format : "";
 	va_copy(again, ap);
 	int n = vsnprintf(NULL, 0, format, again);
 	va_end(again);
@@ -269,7 +270,7 @@ const exs_error *exs_last_error(void)
 static void remember(const exs_domain *domain, int code, const char *format, va_list ap)
 {
 	check_domain(&domain, &code);
-	vsnprintf(last_text, sizeof(last_text), format, ap);
+	vsnprintf(last_text, sizeof(last_text), format ? format : "", ap);
 	last.domain = domain;
 	last.code = code;
 	last.retry_after = -1;
