@@ -881,8 +881,8 @@ TEST(poll, timeouts_and_siblings_ask_on_the_poll_thread)
 		scene_init(&s);
 		s.ex = exs_with_timeout(s.ex, 3);
 		s.gated = true;
-		s.f[0] = exs_scope_submit_with(
-			scope, s.ex, &((exs_task){.fn = job_run, .arg = &s.jobs[0], .arg_free = job_free_arg}));
+		s.f[0] = exs_scope_submit_with(scope, s.ex,
+					       &(exs_task){.fn = job_run, .arg = &s.jobs[0], .arg_free = job_free_arg});
 		await_poll(&s);
 		end_poll(&s, false);
 		wait_next(s.clock, 3);

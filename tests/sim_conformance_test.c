@@ -263,7 +263,7 @@ static exs_future *same_later(void *ctx, exs_result in)
 	exs_result *box = malloc(sizeof(*box));
 	CHECK(box);
 	*box = in;
-	return exs_submit_with(w.elsewhere, &((exs_task){.fn = pass_on, .arg = box, .arg_free = box_free}));
+	return exs_submit_with(w.elsewhere, &(exs_task){.fn = pass_on, .arg = box, .arg_free = box_free});
 }
 
 static exs_executor *add_flat_map(struct chain *c, exs_executor *ex)

@@ -637,7 +637,7 @@ static exs_future *same_later(void *ctx, exs_result in)
 	struct box *box = malloc(sizeof(*box));
 	CHECK(box);
 	box->r = in;
-	f = exs_submit_with(w.elsewhere, &((exs_task){.fn = pass_on, .arg = box, .arg_free = box_free}));
+	f = exs_submit_with(w.elsewhere, &(exs_task){.fn = pass_on, .arg = box, .arg_free = box_free});
 	CHECK(f);
 	return f;
 }

@@ -15,12 +15,20 @@ extern "C" {
 EXS_API exs_future *exs_submit(exs_executor *ex, exs_task_fn *fn, void *arg);
 
 /* The same with options. A timeout or retry for which the chain has no layer is an error EXS_EINVAL. */
-#define exs_submit_with(ex, task) exs_submit_with_sized((ex), (task), sizeof(*(task)))
 EXS_API exs_future *exs_submit_with_sized(exs_executor *ex, const exs_task *task, size_t size);
 
+static inline exs_future *exs_submit_with(exs_executor *ex, const exs_task *task)
+{
+	return exs_submit_with_sized(ex, task, sizeof(*task));
+}
+
 /* The same, but never blocks: where exs_submit would, the future fails with EXS_EREJECTED. */
-#define exs_try_submit(ex, task) exs_try_submit_sized((ex), (task), sizeof(*(task)))
 EXS_API exs_future *exs_try_submit_sized(exs_executor *ex, const exs_task *task, size_t size);
+
+static inline exs_future *exs_try_submit(exs_executor *ex, const exs_task *task)
+{
+	return exs_try_submit_sized(ex, task, sizeof(*task));
+}
 
 /* Submits, waits up to `seconds`, and moves the result out to the caller. When time is up the call is cancelled and the answer
    is EXS_ETIMEDOUT: a task that runs then may still read arg. Answers 0, EXS_ETIMEDOUT, EXS_ENOMEM, EXS_EINVAL (seconds: nothing is

@@ -41,16 +41,24 @@ typedef struct exs_scope_options {
 /* New scope, to be ended by exs_scope_close. NULL and exs_last_error on failure; every function here takes NULL, and the
    close of it is an error. */
 EXS_API exs_scope *exs_scope_new(void);
-#define exs_scope_new_with(options) exs_scope_new_sized((options), sizeof(*(options)))
 EXS_API exs_scope *exs_scope_new_sized(const exs_scope_options *options, size_t size);
+
+static inline exs_scope *exs_scope_new_with(const exs_scope_options *options)
+{
+	return exs_scope_new_sized(options, sizeof(*options));
+}
 
 /* As exs_submit and exs_submit_with; the call is a member of the scope. NULL only when memory is short, and arg_free has run.
    Costs no allocation of its own. In a scope that has failed or was cancelled the task does not run: the future is
    cancelled, its cause the scope's. MT-safe until the close begins (which waits for submits under way); after that only tasks
    and callbacks of members may submit, for others it is an error EXS_EALREADY. The future may outlive the scope. */
 EXS_API exs_future *exs_scope_submit(exs_scope *scope, exs_executor *ex, exs_task_fn *fn, void *arg);
-#define exs_scope_submit_with(scope, ex, task) exs_scope_submit_with_sized((scope), (ex), (task), sizeof(*(task)))
 EXS_API exs_future *exs_scope_submit_with_sized(exs_scope *scope, exs_executor *ex, const exs_task *task, size_t size);
+
+static inline exs_future *exs_scope_submit_with(exs_scope *scope, exs_executor *ex, const exs_task *task)
+{
+	return exs_scope_submit_with_sized(scope, ex, task, sizeof(*task));
+}
 
 /* Cancels all members (EXS_CAUSE_USER) and all later submits. May run user code, as exs_future_cancel_all. MT-safe; it must begin
    before the close has returned. */

@@ -68,8 +68,12 @@ typedef struct exs_thread_pool_options {
    exs_try_submit neither waits nor runs the task: it is rejected where exs_submit would do either; it drops the oldest. A dropped
    call fails like any other: a retry above runs it again. NULL and exs_last_error on failure. MT-safe. */
 EXS_API exs_executor *exs_thread_pool(unsigned workers);
-#define exs_thread_pool_with(options) exs_thread_pool_sized((options), sizeof(*(options)))
 EXS_API exs_executor *exs_thread_pool_sized(const exs_thread_pool_options *options, size_t size);
+
+static inline exs_executor *exs_thread_pool_with(const exs_thread_pool_options *options)
+{
+	return exs_thread_pool_sized(options, sizeof(*options));
+}
 
 /* The process's own pool, as exs_thread_pool(0) makes it, shared by all who ask: answers a borrow of it, to be wrapped and freed as
    any other executor. It is made for the first, and ends with its threads when the last is freed; the next makes a new one. NULL
