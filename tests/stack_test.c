@@ -994,3 +994,87 @@ TEST(stack, a_hundred_thousand_tracked)
 {
 	on_small_stack(trackers);
 }
+
+/* --- many that a task waits for, and does itself --- */
+
+/* The calls of a pool with this one worker, which waits for them; before them in the list stands one that ends with the last of them. */
+struct own_calls {
+	exs_executor *ex;
+	exs_promise *first;
+	unsigned long n, left, work;
+	bool in_set;
+};
+
+static exs_result one_less(void *arg, exs_context *ctx)
+{
+	struct own_calls *own = arg;
+
+	(void)ctx;
+	if (!--own->left)
+		CHECK_INT(exs_promise_complete(own->first, exs_ok(NULL, NULL)), EXS_OK);
+	return exs_ok(NULL, NULL);
+}
+
+static void read_all(exs_future **f, unsigned long n)
+{
+	exs_set *set = exs_set_new();
+	exs_future *next;
+
+	for (unsigned long i = 0; i <= n; i++)
+		CHECK_INT(exs_set_add(set, exs_future_ref(f[i])), EXS_OK);
+	for (unsigned long i = 0; i <= n; i++) {
+		CHECK_INT(exs_set_next(set, &next, EXS_FOREVER), EXS_ITEM);
+		exs_future_unref(next);
+	}
+	exs_set_free(set);
+}
+
+static exs_result wait_for_own(void *arg, exs_context *ctx)
+{
+	struct own_calls *own = arg;
+	exs_future **f = calloc(own->n + 1, sizeof(exs_future *));
+	unsigned long before = blocks;
+	size_t first;
+
+	(void)ctx;
+	own->first = exs_promise_new(&f[0]);
+	own->left = own->n;
+	for (unsigned long i = 1; i <= own->n; i++)
+		f[i] = exs_submit(own->ex, one_less, own);
+	if (own->in_set)
+		read_all(f, own->n);
+	else
+		CHECK_INT(exs_wait_first_error(f, own->n + 1, EXS_FOREVER, &first), EXS_OK);
+	own->work = blocks - before;
+	for (unsigned long i = 0; i <= own->n; i++)
+		exs_future_unref(f[i]);
+	exs_promise_free(own->first);
+	free(f);
+	return exs_ok(NULL, NULL);
+}
+
+static unsigned long waited_for(unsigned long n, bool in_set)
+{
+	exs_thread_pool_options options = {.workers = 1, .max_spares = EXS_NONE};
+	struct own_calls own = {.ex = exs_thread_pool_with(&options), .n = n, .in_set = in_set};
+
+	CHECK_INT(exs_call(own.ex, wait_for_own, &own, EXS_FOREVER, NULL), EXS_OK);
+	exs_executor_free(own.ex);
+	return own.work;
+}
+
+enum { OWN = 20000 };
+
+TEST(stack, a_task_waits_for_an_error_of_many)
+{
+	unsigned long tenth = waited_for(OWN / 10, false);
+
+	check_linear_in(OWN, "waited for", tenth, waited_for(OWN, false));
+}
+
+TEST(stack, a_task_reads_a_set_of_many)
+{
+	unsigned long tenth = waited_for(OWN / 10, true);
+
+	check_linear_in(OWN, "read in a task", tenth, waited_for(OWN, true));
+}

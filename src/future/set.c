@@ -37,6 +37,7 @@ struct exs_set {
 	uint32_t *table; /* 2 * room places, open addressing by the future's address: 0, or an index + 1 */
 	size_t room, used, count;
 	uint64_t moved;			       /* times that members got other indices */
+	size_t helped;			       /* the index of the member that a reader helped last, or about */
 	struct exsi_inbox_node *ready, *ahead; /* ahead: some members after ready, or NULL */
 	int failed;			       /* a code to be told once */
 	uint64_t deadline;
@@ -131,6 +132,7 @@ static void compact(exs_set *set)
 	memset(set->table, 0, 2 * set->room * sizeof(*set->table));
 	set->used = 0;
 	set->moved++;
+	set->helped = 0;
 	for (size_t i = 0; i < n; i++) {
 		struct member *m = set->members[i];
 		if (m)
@@ -365,11 +367,20 @@ static int take(exs_set *set, exs_future **future, uint64_t *deadline)
 	return status;
 }
 
-/* A walk over the members that leaves the lock between any two. It begins anew when they have been moved. */
+/* A walk once round the members that leaves the lock between any two. It begins anew when they have been moved. */
 struct walk {
-	size_t next;
+	size_t next, left;
 	uint64_t moved;
 };
+
+/* Where a member was helped last: so what has been read meanwhile is not passed again each time. */
+static void walk_begin(exs_set *set, struct walk *walk)
+{
+	pthread_mutex_lock(&set->lock);
+	tidy(set);
+	*walk = (struct walk){set->helped, set->used, set->moved};
+	pthread_mutex_unlock(&set->lock);
+}
 
 /* The next member's future, with a reference; NULL at the end. */
 static exs_future *walk_on(exs_set *set, struct walk *walk)
@@ -377,16 +388,24 @@ static exs_future *walk_on(exs_set *set, struct walk *walk)
 	exs_future *f = NULL;
 
 	pthread_mutex_lock(&set->lock);
-	if (!walk->next)
-		tidy(set);
 	if (walk->moved != set->moved)
-		*walk = (struct walk){0, set->moved};
-	while (!f && walk->next < set->used) {
+		*walk = (struct walk){0, set->used, set->moved};
+	for (; !f && walk->left; walk->left--) {
+		if (walk->next >= set->used)
+			walk->next = 0;
 		const struct member *m = set->members[walk->next++];
 		f = m ? exs_future_ref(m->future) : NULL;
 	}
 	pthread_mutex_unlock(&set->lock);
 	return f;
+}
+
+static void walk_end(exs_set *set, const struct walk *walk)
+{
+	pthread_mutex_lock(&set->lock);
+	if (walk->moved == set->moved)
+		set->helped = walk->next;
+	pthread_mutex_unlock(&set->lock);
 }
 
 enum { FEW_LOOKS = 16 };
@@ -396,10 +415,12 @@ static bool help(exs_set *set, uint64_t deadline, bool *concerned)
 {
 	bool without_limit = deadline == EXSI_NEVER, can = exsi_can_help(without_limit);
 	size_t looks = exsi_must_help() ? SIZE_MAX : FEW_LOOKS; /* what is no duty is not to take long */
-	struct walk walk = {0, 0};
+	struct walk walk;
 	bool helped = false;
 
 	*concerned = false;
+	if (can)
+		walk_begin(set, &walk);
 	while (can && !helped && looks--) {
 		exs_future *f = walk_on(set, &walk);
 		if (!f)
@@ -408,6 +429,8 @@ static bool help(exs_set *set, uint64_t deadline, bool *concerned)
 		*concerned = *concerned || (!helped && exsi_concerns(f));
 		exs_future_unref(f);
 	}
+	if (helped)
+		walk_end(set, &walk);
 	return helped;
 }
 

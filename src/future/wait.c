@@ -190,6 +190,7 @@ struct waiter {
 	atomic_size_t first; /* n: none */
 	atomic_size_t left;  /* not yet done */
 	size_t n;
+	size_t helped; /* the one that its thread helped last */
 	bool only_errors;
 	struct watch watches[];
 };
@@ -246,6 +247,7 @@ static struct waiter *waiter_new(size_t n, bool only_errors)
 	atomic_init(&w->first, n);
 	atomic_init(&w->left, n);
 	w->n = n;
+	w->helped = 0;
 	w->only_errors = only_errors;
 	return w;
 }
@@ -270,14 +272,17 @@ static void unwatch_all(struct waiter *w, exs_future *const *futures, size_t wat
 	waiter_unref(w, removed + 1);
 }
 
-/* Does work of the futures on this thread; false: nobody needs help. */
-static bool help_any(exs_future *const *futures, size_t n, uint64_t deadline)
+/* Does work of the futures on this thread; false: nobody needs help. It goes on where it was: many that are done are not passed again
+   for each that is not. */
+static bool help_any(struct waiter *w, exs_future *const *futures, uint64_t deadline)
 {
 	bool can = exsi_can_help(deadline == EXSI_NEVER);
 
-	for (size_t i = 0; can && i < n; i++)
-		if (help(futures[i], deadline))
+	for (size_t i = 0; can && i < w->n; i++) {
+		if (!is_done(futures[w->helped]) && help(futures[w->helped], deadline))
 			return true;
+		w->helped = w->helped + 1 < w->n ? w->helped + 1 : 0;
+	}
 	return false;
 }
 
@@ -306,7 +311,7 @@ static int help_or_sleep_any(struct waiter *w, exs_future *const *futures, uint6
 	bool concerned = false;
 
 	exsi_drain();
-	while (!is_decided(w) && help_any(futures, w->n, deadline))
+	while (!is_decided(w) && help_any(w, futures, deadline))
 		;
 	if (is_decided(w))
 		return EXS_OK;
