@@ -730,3 +730,52 @@ TEST(thread_pool_workers, options_with_nonsense)
 		CHECK_INT(seen.frees, 1);
 	}
 }
+
+/* --- stacks --- */
+
+enum { SMALL_STACK = 512 * 1024, LEVELS = 40 };
+
+struct levels {
+	exs_executor *ex;
+	int left;
+};
+
+/* Needs some of its stack, and the next level: together they need more than there is. */
+static exs_result nest_run(void *arg, exs_context *ctx)
+{
+	struct levels *nest = arg;
+	volatile char needed[SMALL_STACK / 16];
+
+	(void)ctx;
+	for (size_t i = 0; i < sizeof(needed); i += 1024)
+		needed[i] = 1;
+	if (!nest->left--)
+		return exs_ok(nest, NULL);
+	exs_future *next = exs_submit(nest->ex, nest_run, nest);
+	CHECK_INT(exs_future_wait(next, EXS_FOREVER), EXS_OK);
+	void *value = exs_future_value(next);
+	exs_future_unref(next);
+	return exs_ok(needed[1024] ? value : NULL, NULL);
+}
+
+static void nests_in(exs_thread_pool_options options)
+{
+	struct levels nest = {.ex = pool_made(options), .left = LEVELS};
+	exs_future *f = exs_submit(nest.ex, nest_run, &nest);
+
+	while (exs_future_wait(f, 1000)) /* with a limit: this thread does not run it */
+		;
+	expect_value(f, &nest);
+	exs_executor_free(nest.ex);
+}
+
+TEST(thread_pool_workers, waits_in_each_other_fit_the_stack)
+{
+	exs_thread_pool_options options = {.workers = 1, .stack_size = SMALL_STACK};
+
+	nests_in(options);
+	options.waiters_run = true;
+	nests_in(options);
+	options.order = EXS_ANY_ORDER;
+	nests_in(options);
+}

@@ -251,6 +251,24 @@ static void crew_leave(struct exsi_crew *crew)
 		pthread_join(before, NULL);
 }
 
+/* Of this thread, as it begins; it grows downwards. */
+static uintptr_t half_stack(void)
+{
+	uintptr_t half = 0;
+#ifdef __linux__
+	pthread_attr_t attr;
+	void *end;
+	size_t size;
+
+	if (pthread_getattr_np(pthread_self(), &attr))
+		return 0;
+	if (!pthread_attr_getstack(&attr, &end, &size))
+		half = (uintptr_t)end + ((uintptr_t)__builtin_frame_address(0) - (uintptr_t)end) / 2;
+	pthread_attr_destroy(&attr);
+#endif
+	return half;
+}
+
 static void *crew_main(void *arg)
 {
 	struct recruit r = *(struct recruit *)arg;
@@ -259,6 +277,7 @@ static void *crew_main(void *arg)
 #ifdef __linux__
 	pthread_setname_np(pthread_self(), r.name);
 #endif
+	exsi_thread.half_stack = half_stack();
 	r.fn(r.arg);
 	crew_leave(r.crew);
 	return NULL;
@@ -331,6 +350,11 @@ void exsi_crew_join(struct exsi_crew *crew)
 }
 
 /* --- what a thread may be given --- */
+
+bool exsi_has_stack(void)
+{
+	return (uintptr_t)__builtin_frame_address(0) > exsi_thread.half_stack;
+}
 
 size_t exsi_stack_min(void)
 {

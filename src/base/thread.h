@@ -25,6 +25,9 @@ int exsi_crew_start(struct exsi_crew *crew, const char *name, size_t stack_size,
 /* The smallest stack in bytes that a thread may have. */
 size_t exsi_stack_min(void);
 
+/* Is half of the calling thread's stack left? true where that is not known: if it is no library thread, or not on Linux. */
+bool exsi_has_stack(void);
+
 /* Processors of this machine, numbered from 0; 0: a thread can't be bound to any here. */
 unsigned exsi_processors(void);
 
@@ -114,6 +117,7 @@ struct exsi_self {
 	unsigned blocks;	   /* that it is in the middle of */
 	unsigned stripe;	   /* + 1; 0: none yet */
 	struct exsi_patience patience;
+	uintptr_t half_stack; /* the address at which half of a library thread's stack is used; 0: not known */
 	bool lent;
 	bool (*hurry)(exs_future *future); /* may start what future waits for in a queue; or NULL */
 };

@@ -96,7 +96,7 @@ static bool run_awaited(exs_future *f)
 	static _Thread_local unsigned nested;
 
 	nested++;
-	bool ran = nested <= MAX_NESTED && exsi_find_work(f, run_here, NULL);
+	bool ran = nested <= MAX_NESTED && exsi_has_stack() && exsi_find_work(f, run_here, NULL);
 	nested--;
 	return ran;
 }

@@ -475,7 +475,7 @@ static bool worker_help(struct exsi_worker *w, exs_future *f)
 	struct help help = {.pool = me->pool};
 
 	me->heard = atomic_load(&me->pool->news);
-	if (me->depth >= MAX_HELP || !exsi_find_work(f, help_with, &help))
+	if (me->depth >= MAX_HELP || !exsi_has_stack() || !exsi_find_work(f, help_with, &help))
 		return false;
 	me->depth++;
 	run_call(me->pool, &help.run);
