@@ -1697,3 +1697,28 @@ TEST(scope, simulated)
 	for (unsigned long round = 0; round < harness_rounds(200); round++)
 		simulate(seed + round);
 }
+
+static exs_result answer_arg(void *arg, exs_context *ctx)
+{
+	(void)ctx;
+	return exs_ok(arg, NULL);
+}
+
+/* As soon as it is done; the scope hears of that a moment later. */
+TEST(scope, member_whose_value_is_taken)
+{
+	exs_executor *ex = exs_thread_pool(2);
+
+	for (unsigned round = harness_rounds(5000); round--;) {
+		exs_scope *scope = exs_scope_new();
+		exs_future *f = exs_scope_submit(scope, ex, answer_arg, scope);
+		exs_result r;
+		while (!exs_future_is_done(f))
+			sched_yield();
+		CHECK_INT(exs_future_take(f, &r), EXS_OK);
+		CHECK(r.value == scope);
+		exs_future_unref(f);
+		CHECK(!exs_scope_close(scope));
+	}
+	exs_executor_free(ex);
+}

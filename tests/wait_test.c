@@ -256,3 +256,31 @@ TEST(wait, deadlock_is_answered)
 	exs_clock_unref(clock);
 	job_fini(&job);
 }
+
+static void *complete_it(void *p)
+{
+	exs_promise_complete(p, exs_ok(p, NULL));
+	exs_promise_free(p);
+	return NULL;
+}
+
+/* Its completing thread may still be about to tell a wait that has ended with the other. */
+TEST(wait, taken_while_it_is_watched)
+{
+	for (unsigned round = harness_rounds(1000); round--;) {
+		exs_future *f[2];
+		pthread_t threads[2];
+		for (int i = 0; i < 2; i++)
+			CHECK(!pthread_create(&threads[i], NULL, complete_it, exs_promise_new(&f[i])));
+		exs_wait_first_error(f, 2, 1e-6 * round, NULL); /* in time or not */
+		for (int i = 0; i < 2; i++) {
+			exs_result r;
+			while (!exs_future_is_done(f[i]))
+				sched_yield();
+			CHECK_INT(exs_future_take(f[i], &r), EXS_OK);
+			exs_future_unref(f[i]);
+		}
+		for (int i = 0; i < 2; i++)
+			pthread_join(threads[i], NULL);
+	}
+}

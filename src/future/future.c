@@ -649,22 +649,25 @@ void *exs_future_value(exs_future *f)
 
 exs_error *exs_future_error(exs_future *f)
 {
-	if (!f || !exs_future_is_done(f))
-		return NULL;
-	exs_result r = exs_future_result(f);
-	return r.kind == EXS_KIND_ERROR ? r.error : NULL;
+	exs_state state = f ? exs_future_state(f) : EXS_STATE_PENDING;
+
+	if (state != EXS_STATE_ERROR)
+		return NULL; /* the value may just be taken (exsi_take) */
+	return exs_future_result(f).error;
 }
 
 int exsi_take(exs_future *f, exs_result *result)
 {
-	/* A sole reference stays sole: nobody else can add one. */
+	/* A sole reference stays sole: nobody else can add one. But the completing thread may look what kind it is: that stays. */
 	if (!exs_future_is_done(f) || (atomic_load(&f->refs) & EXSI_USER_REFS) != 1 || f->story == EXSI_KEEPS)
 		return EXS_EBUSY;
 	*result = exs_future_result(f);
 	if (result->kind == EXS_KIND_ERROR)
 		exs_error_ref(result->error);
-	else if (result->kind == EXS_KIND_VALUE)
-		f->result = exs_ok(NULL, NULL);
+	if (result->kind == EXS_KIND_VALUE) {
+		f->result.value = NULL;
+		f->result.destroy = NULL;
+	}
 	return EXS_OK;
 }
 
