@@ -55,7 +55,8 @@ typedef struct exs_thread_pool_options {
 	exs_pool_order order;
 	/* A thread that waits without a limit of time (exs_future_wait, exs_wait_*, exs_set_next) for a call that no worker has begun runs
 	   it itself, and so need not wait for another thread: on its own stack, without a worker's state. A worker of the pool does
-	   so anyway, the library's callback thread never. */
+	   so anyway, the library's callback thread never. Such a thread must hold no lock that the task takes; and what would end its
+	   wait meanwhile (a timeout in mode EXS_ABANDON, another future of exs_wait_any) it notices when the task has returned. */
 	bool waiters_run;
 } exs_thread_pool_options;
 

@@ -30,8 +30,16 @@ mutant late_result_leaked future/future.c shutdown shutdown/forced_future_is_don
 	's/^\t\t\texs_result_clear\(r\);//'
 mutant errors_do_not_decide future/wait.c wait wait/what_decides \
 	's/exs_future_state\(f\) == EXS_STATE_ERROR/false/'
+mutant futures_passed_again_for_each_that_is_helped future/wait.c stack stack/a_task_waits_for_an_error_of_many \
+	's/^\tbool can = exsi_can_help\(deadline == EXSI_NEVER\);/&\n\tw->helped = 0;/'
+mutant stack_used_up base/thread.c thread_pool_workers thread_pool_workers/waits_in_each_other_fit_the_stack \
+	's/ > exsi_thread\.half_stack;/ > 0;/'
+mutant statistics_beyond_ours_left base/memory.c thread_pool thread_pool/statistics_of_other_versions \
+	'/^void exsi_fill_in/,/^}/s/^\tmemset.*//'
 
 # --- as_completed ---
+mutant members_passed_again_for_each_that_is_helped future/set.c stack stack/a_task_reads_a_set_of_many \
+	's/^\t\tset->helped = walk->next;//'
 mutant set_loses_its_wake future/set.c set set/deadline_reaches_a_sleeping_reader \
 	'/exs_set_deadline\(exs_set/,/^}/s/^\texsi_unpark\(&set->changes, INT_MAX\);//'
 mutant set_loses_a_members_wake future/set.c stress stress/random_schedules \
