@@ -1385,7 +1385,7 @@ static exs_executor *some_executor(uint64_t *random)
 static void *attach_and_detach(void *arg)
 {
 	struct storm *s = arg;
-	uint64_t random = storm_seed(s), numbers[EXECUTORS] = {0};
+	uint64_t random = storm_seed(s), attached[EXECUTORS] = {0};
 	unsigned series[] = {0, 1};
 
 	for (unsigned n = 0; n < EACH && !atomic_load(&s->over); n++) {
@@ -1395,9 +1395,9 @@ static void *attach_and_detach(void *arg)
 			options.series = &series[harness_below(&random, 2)];
 			options.n_series = 1;
 		}
-		if (numbers[i])
-			CHECK_INT(exs_queue_detach(s->ex, numbers[i]), EXS_OK);
-		numbers[i] = harness_below(&random, 3) ? exs_queue_attach(s->ex, some_executor(&random), &options) : 0;
+		if (attached[i])
+			CHECK_INT(exs_queue_detach(s->ex, attached[i]), EXS_OK);
+		attached[i] = harness_below(&random, 3) ? exs_queue_attach(s->ex, some_executor(&random), &options) : 0;
 		stats_of(s->ex);
 	}
 	return NULL;
