@@ -1,19 +1,21 @@
 #!/usr/bin/env bash
 # Builds the library and runs its tests; the last line counts them, the exit status is 0 only if none failed.
-#   --preset NAME   a preset of CMakePresets.json: dev (default), release, asan, tsan, clang, portable
+#   --preset NAME   a preset of CMakePresets.json: dev (default), release, asan, tsan, clang, portable, coverage
 #   --filter REGEX  only test programs whose name matches, e.g. retry (ctest -R)
+#   --without REGEX  all but those (ctest -E)
 #   --label NAME    only those with this label: valgrind, soak, planted ...; otherwise all but these three
 #   --soak          the long runs, EXS_TEST_SOAK (50) times the ordinary rounds; writes tests/soak-results.txt
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/packages.sh
 
-preset=dev filter=. label='' soak=''
+preset=dev filter=. without='^$' label='' soak=''
 while (($#)); do
 	case $1 in
 	--soak) soak=1 label=soak ;;
 	--preset) preset=${2:?} && shift ;;
 	--filter) filter=${2:?} && shift ;;
+	--without) without=${2:?} && shift ;;
 	--label) label=${2:?} && shift ;;
 	*) sed -n '2,/^[^#]/s/^# \?//p' "$0" >&2; exit 2 ;;
 	esac
@@ -40,7 +42,7 @@ select=(-LE '^(valgrind|soak|planted)$')
 rm -f "$log"
 status=0
 # More at a time than there are processors: many wait for most of their time.
-"${run[@]}" ctest --test-dir "$build" -j "$((2 * $(nproc)))" --no-tests=error --output-on-failure -R "$filter" "${select[@]}" ||
+"${run[@]}" ctest --test-dir "$build" -j "$((2 * $(nproc)))" --no-tests=error --output-on-failure -R "$filter" -E "$without" "${select[@]}" ||
 	status=$?
 
 # One line for each program: name, seconds, passed, failed. A program that failed and counts no failure failed as one; one
