@@ -290,7 +290,7 @@ static exs_result fork_in_task(void *ex, exs_context *ctx)
 		exs_future *f = exs_submit(ex, fork_in_task, ex);
 		bool refused = exs_error_is(exs_future_error(f), &exs_domain_exs, EXS_EFORK);
 		exs_executor_free(ex);
-		_exit(refused ? 0 : 1);
+		harness_end_child(refused ? 0 : 1);
 	}
 	CHECK(pid > 0);
 	CHECK_INT(waitpid(pid, &status, 0), pid);
@@ -334,7 +334,7 @@ TEST(cf_thread_pool, hang_global_shutdown_lock)
 		CHECK(pid >= 0);
 		if (!pid) {
 			exs_executor *ex = exs_thread_pool(1);
-			_exit(!ex && exs_error_is(exs_last_error(), &exs_domain_exs, EXS_EFORK) ? 0 : 1);
+			harness_end_child(!ex && exs_error_is(exs_last_error(), &exs_domain_exs, EXS_EFORK) ? 0 : 1);
 		}
 		CHECK_INT(waitpid(pid, &status, 0), pid);
 		CHECK_INT(status, 0);
@@ -655,7 +655,7 @@ static void check_thread_names(const char *option, const char *prefix)
 	struct job jobs[WORKERS];
 	exs_future *f[WORKERS];
 	char names[WORKERS][16];
-	unsigned numbers = 0, number;
+	unsigned have = 0, number;
 
 	for (int i = 0; i < WORKERS; i++) {
 		job_init(&jobs[i]);
@@ -671,9 +671,9 @@ static void check_thread_names(const char *option, const char *prefix)
 		CHECK(!strncmp(names[i], prefix, strlen(prefix)));
 		CHECK_INT(sscanf(names[i] + strlen(prefix), "-%u", &number), 1);
 		CHECK(number >= 1 && number <= WORKERS);
-		numbers |= 1u << number;
+		have |= 1u << number;
 	}
-	CHECK_INT(numbers, (2u << WORKERS) - 2);
+	CHECK_INT(have, (2u << WORKERS) - 2);
 	exs_executor_free(ex);
 }
 

@@ -17,7 +17,7 @@ struct fixed {
 	exs_error *error;
 };
 
-static exs_result number(intptr_t n)
+static exs_result integer(intptr_t n)
 {
 	return exs_ok((void *)n, NULL);
 }
@@ -32,7 +32,7 @@ static void fixed_init(struct fixed *s)
 	CHECK(exs_promise_start(s->p[RUNNING]));
 	CHECK_INT(exs_future_cancel(s->f[CANCELLED]), EXS_CANCELLED);
 	CHECK_INT(exs_promise_complete(s->p[FAILED], exs_fail(exs_error_ref(s->error))), EXS_OK);
-	CHECK_INT(exs_promise_complete(s->p[VALUE], number(42)), EXS_OK);
+	CHECK_INT(exs_promise_complete(s->p[VALUE], integer(42)), EXS_OK);
 }
 
 static void fixed_end(struct fixed *s)
@@ -132,7 +132,7 @@ TEST(cf_future, done_callback_with_result)
 	exs_future *f;
 	exs_promise *p = noted(&note, &f);
 
-	CHECK_INT(exs_promise_complete(p, number(5)), EXS_OK);
+	CHECK_INT(exs_promise_complete(p, integer(5)), EXS_OK);
 	check_note(&note, EXS_STATE_VALUE, 5, NULL);
 	exs_promise_free(p);
 	exs_future_unref(f);
@@ -172,7 +172,7 @@ static void misbehave(exs_future *f, void *ctx)
 
 	note->calls++;
 	if (note->promise)
-		CHECK_INT(exs_promise_complete(note->promise, number(6)), EXS_EALREADY);
+		CHECK_INT(exs_promise_complete(note->promise, integer(6)), EXS_EALREADY);
 	CHECK_INT(exs_future_cancel(f), EXS_TOO_LATE);
 	CHECK_INT(exs_future_take(f, &r), EXS_EBUSY);
 	CHECK_INT(exs_future_take(NULL, &r), EXS_EINVAL);
@@ -190,7 +190,7 @@ TEST(cf_future, done_callback_raises)
 	CHECK_INT(exs_future_on_done(f, misbehave, &raising, count_free), EXS_OK);
 	note = (struct note){.frees = 0};
 	CHECK_INT(exs_future_on_done(f, take_note, &note, count_free), EXS_OK);
-	CHECK_INT(exs_promise_complete(p, number(5)), EXS_OK);
+	CHECK_INT(exs_promise_complete(p, integer(5)), EXS_OK);
 	CHECK_INT(raising.calls, 1);
 	CHECK_INT(raising.frees, 1);
 	check_note(&note, EXS_STATE_VALUE, 5, NULL); /* the next one runs, and sees what it would have seen */
@@ -394,7 +394,7 @@ static exs_result result_for_waiter(exs_result with)
 
 TEST(cf_future, result_with_success)
 {
-	exs_result r = result_for_waiter(number(42));
+	exs_result r = result_for_waiter(integer(42));
 
 	CHECK(r.kind == EXS_KIND_VALUE && (intptr_t)r.value == 42);
 }
@@ -476,7 +476,7 @@ TEST(cf_future, get_snapshot)
 		threads[i] = thread_start(look_at_it, &s);
 	while (!atomic_load(&s.begun))
 		let_others_go_on();
-	CHECK_INT(exs_promise_complete(p, number(100)), EXS_OK);
+	CHECK_INT(exs_promise_complete(p, integer(100)), EXS_OK);
 	for (int i = 0; i < 4; i++)
 		thread_join(threads[i]);
 	exs_promise_free(p);

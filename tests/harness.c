@@ -23,6 +23,9 @@ int __lsan_do_recoverable_leak_check(void) __attribute__((weak));
 /* A sanitizer's: calls fn before it ends the process. */
 void __sanitizer_set_death_callback(void (*fn)(void)) __attribute__((weak));
 
+/* gcov's; present where branches are counted. */
+void __gcov_dump(void) __attribute__((weak));
+
 struct harness_test *harness_tests;
 void (*harness_on_fail)(void);
 
@@ -59,6 +62,13 @@ static _Noreturn void end_failed(void)
 	say_how_to_replay();
 	fflush(NULL);
 	abort();
+}
+
+_Noreturn void harness_end_child(int status)
+{
+	if (__gcov_dump)
+		__gcov_dump();
+	_exit(status);
 }
 
 _Noreturn void harness_fail(const char *file, int line, const char *what)

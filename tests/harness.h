@@ -42,6 +42,9 @@ bool harness_observing(void);
 long harness_futures(void);
 long harness_undone(void);
 
+/* The end of a forked child: without what follows a process, but with what it counted (tests/check_coverage.sh). */
+_Noreturn void harness_end_child(int status);
+
 /* The seed of this process: EXS_TEST_SEED, or one of its own. The first call prints it. */
 uint64_t harness_seed(void);
 

@@ -119,7 +119,7 @@ TEST(thread_pool_default, forked_child_is_told)
 		job_init(&job);
 		expect_code(job_submit(ex, &job), &exs_domain_exs, EXS_EFORK);
 		exs_executor_free(ex);
-		_exit(0);
+		harness_end_child(0);
 	}
 	CHECK_INT(waitpid(pid, &status, 0), pid);
 	CHECK_INT(status, 0);
