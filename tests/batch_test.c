@@ -11,7 +11,7 @@
 enum { N = 16 };
 
 /* Orders: what start_many does with an item, by the place of its job; zero is: yield the job's value. */
-enum order { YIELD, FAIL, LEAVE, RUN, YIELD_TWICE };
+enum order { YIELD, FAIL, LEAVE, RUN, YIELD_TWICE, FAIL_WITH_NOTHING };
 
 struct service {
 	struct scene *scene;
@@ -52,6 +52,9 @@ static void deal_with(struct service *s, exs_batch_item *item)
 		break;
 	case FAIL:
 		CHECK(exs_batch_yield_error(item, exs_error_ref(s->error)));
+		break;
+	case FAIL_WITH_NOTHING:
+		CHECK(exs_batch_yield_error(item, NULL));
 		break;
 	case RUN:
 		exs_batch_run(item);
@@ -355,6 +358,39 @@ TEST(batch, runs_functions_of_the_calls)
 	CHECK_INT(s.jobs[0].starts, 2);
 	CHECK_INT(max_attempts, 2);
 	CHECK_INT(s.service.calls, 2);
+	scene_end(&s);
+}
+
+TEST(batch, fails_with_nothing)
+{
+	struct scene s;
+
+	scene_init(&s, 1, 10);
+	s.service.orders[0] = FAIL_WITH_NOTHING;
+	submit(&s, 1);
+	expect_code(exs_future_ref(s.f[0]), &exs_domain_exs, EXS_EINVAL);
+	CHECK(strstr(exs_error_message(exs_future_error(s.f[0])), "error is NULL"));
+	scene_end(&s);
+}
+
+static exs_result make_good(void *ctx, exs_result error)
+{
+	exs_result_clear(&error);
+	return exs_ok(ctx, NULL);
+}
+
+/* A value that a layer below makes of the error of all is the outcome of none. */
+TEST(batch, error_of_all_made_good_below)
+{
+	struct scene s;
+	exs_executor *ex = pool_of(&s, 1);
+
+	s.ex = batch(&s, exs_with_map(ex, NULL, make_good, &s, NULL), 2, 10);
+	s.service.orders[0] = LEAVE;
+	s.service.failures = 1;
+	submit(&s, 2);
+	expect_code(exs_future_ref(s.f[0]), &exs_domain_exs, EXS_EINVAL);
+	expect_values(&s, 1, 1);
 	scene_end(&s);
 }
 

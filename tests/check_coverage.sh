@@ -3,7 +3,7 @@
 # all tests but those that fail each allocation in turn, so that a branch for a failed allocation counts as not taken. Nothing is
 # left out of the count; what is not taken, and why, stands in tests/coverage-notes.md. At least 90 %, and the README's figure is
 # that to the rounding. The last line counts the tests, and this check as one more.
-#   --list  the lines with branches that are not taken, of the run before this, which is not repeated
+#   --list  the lines with branches that are not taken, and how often each is, of the run before this, which is not repeated
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/packages.sh
@@ -18,10 +18,10 @@ import json, sys
 for f in json.load(sys.stdin)["files"]:
     source = open(f["file"]).read().splitlines()
     for line in f["lines"]:
-        missed = sum(b["count"] == 0 for b in line["branches"])
-        if missed:
+        counts = [b["count"] for b in line["branches"]]
+        if 0 in counts:
             n = line["line_number"]
-            print("%s:%d: %d of %d: %s" % (f["file"], n, missed, len(line["branches"]), source[n - 1].strip()))'
+            print("%s:%d: %s: %s" % (f["file"], n, counts, source[n - 1].strip()))'
 	exit
 fi
 

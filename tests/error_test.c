@@ -101,7 +101,7 @@ TEST(error, references_from_many_threads)
 
 TEST(error, codes_have_texts)
 {
-	for (int code = EXS_OK; code <= EXS_ECANCELLED; code++) {
+	for (int code = EXS_OK; code <= EXS_EALL; code++) {
 		CHECK(strlen(exs_strerror(code)) > 4);
 		CHECK_STR(exs_domain_exs.describe(code), exs_strerror(code));
 		for (int other = EXS_OK; other < code; other++)

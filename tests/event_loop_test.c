@@ -898,6 +898,60 @@ TEST(event_loop, turned_inside_a_task)
 	}
 }
 
+/* What the loop's task waits for comes to the worker only when a backoff is over: that is the one on whose stack all this is. */
+TEST(event_loop, turned_inside_a_task_until_a_backoff_is_over)
+{
+	exs_thread_pool_options options = {.workers = 1, .max_spares = EXS_NONE};
+
+	for (int how = 0; how < 3; how++) {
+		exs_clock *clock = exs_clock_manual_new();
+		exs_executor *ex = exs_with_retry(exs_with_clock(exs_thread_pool_with(&options), clock), NULL);
+		struct outer o = {.outer = ex, .loop = made(), .in = {.ex = ex, .how = how, .rc = -1}};
+		struct job job;
+		job_init(&job);
+		job_init(&o.job);
+		job_init(&o.in.job);
+		o.in.job.failures = 1;
+		o.in.job.error = exs_error_new(&test_domain, 1, "not yet");
+		job.inside = turn_within;
+		job.more = &o;
+		o.job.inside = submit_and_wait;
+		o.job.more = &o.in;
+		exs_future *f = job_submit(ex, &job);
+		CHECK_INT(exs_clock_wait_armed(clock, 1, EXS_FOREVER), EXS_OK);
+		wait_until(asleep, &o.in.sleeper);
+		advance(clock, 1);
+		expect_value(f, &job);
+		CHECK_INT(o.in.rc, EXS_OK);
+		CHECK_INT(o.in.job.starts, 2);
+		expect_value(o.in.f, &o.in.job);
+		exs_executor_free(o.loop);
+		exs_executor_free(ex);
+		exs_clock_unref(clock);
+		exs_error_unref(o.in.job.error);
+		job_fini(&o.in.job);
+		job_fini(&o.job);
+		job_fini(&job);
+	}
+}
+
+static exs_result ask_for_state(void *arg, exs_context *ctx)
+{
+	(void)arg;
+	return exs_ok(exs_context_worker_state(ctx), NULL);
+}
+
+/* Its tasks run on no worker of a pool. */
+TEST(event_loop, no_worker_state)
+{
+	exs_executor *loop = made();
+	exs_future *f = exs_submit(loop, ask_for_state, NULL);
+
+	CHECK_INT(exs_event_loop_poll(loop), 1);
+	expect_value(f, NULL);
+	exs_executor_free(loop);
+}
+
 /* --- shutdown on the loop's own thread --- */
 
 enum { QUEUED = 3 };

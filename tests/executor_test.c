@@ -325,6 +325,8 @@ TEST(executor, layers_with_nonsense)
 	rejects(NULL, 0);
 	rejects(&pass_ops, (size_t)2 << 20);
 	rejects(&pass_ops, SIZE_MAX - 8);
+	CHECK(!exs_layer_new(&pass_ops, exs_layer_new(&pass_ops, hand(NULL), 0, (size_t)1 << 19), 0, (size_t)1 << 19));
+	CHECK_INT(exs_error_code(exs_last_error()), EXS_EINVAL); /* together */
 	CHECK(!exs_layer_new(&pass_ops, NULL, SIZE_MAX, 0));
 	CHECK_INT(exs_error_code(exs_last_error()), EXS_ENOMEM);
 	CHECK(!exs_layer_new(&pass_ops, NULL, SIZE_MAX - 8, 0));

@@ -131,12 +131,14 @@ TEST(flat_bind, under_retry_and_abandon)
 {
 	exs_retry_options options = {.sleep = EXS_NONE, .max_attempts = 4};
 
-	for (int i = 0; i < 4; i++) {
+	for (int i = 0; i < 8; i++) {
 		struct job job;
 		struct plan plan = {
 			.on = exs_inline(), .job = &job, .error = exs_error_new(&test_domain, 1, "no"), .failures = 3};
 		exs_executor *ex = exs_thread_pool(1);
 		job_init(&job);
+		if (i & 4)
+			ex = exs_with_timeout_mode(ex, 100, EXS_ABANDON);
 		if (i & 1)
 			ex = exs_with_timeout_mode(ex, 100, EXS_ABANDON);
 		ex = bound(ex);
@@ -150,6 +152,27 @@ TEST(flat_bind, under_retry_and_abandon)
 		exs_error_unref(plan.error);
 		job_fini(&job);
 	}
+}
+
+static exs_result instead(void *value, exs_result future)
+{
+	exs_result_clear(&future);
+	return exs_ok(value, NULL);
+}
+
+/* A layer below sees the future as the value; what it puts in its place is the call's. */
+TEST(flat_bind, future_replaced_below)
+{
+	struct job job;
+	struct plan plan = {.on = exs_inline(), .job = &job};
+	exs_executor *ex = bound(exs_with_map(exs_inline(), instead, NULL, &plan, NULL));
+
+	job_init(&job);
+	expect_value(exs_submit_bound(ex, &plan), &plan);
+	exs_executor_free(ex);
+	exs_executor_free(plan.on);
+	job_fini(&job); /* it has run, nobody has its value */
+	CHECK_INT(job.ends, 1);
 }
 
 /* A stop request that came while fn ran goes to what it answers. */

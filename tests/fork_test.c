@@ -84,6 +84,7 @@ static void check_scopes(struct scene *s)
 	expect_code(exs_scope_submit_with(s->scope, s->ex, &task), &exs_domain_exs, EXS_EFORK);
 	CHECK_INT(job.freed, 1);
 	CHECK(!exs_scope_alloc(s->scope, 1) && failed_so(EXS_EFORK));
+	CHECK(!exs_scope_error(s->scope) && !exs_scope_owns(s->scope, s));
 	exs_scope_cancel(s->scope);
 	exs_error *error = exs_scope_close(s->scope);
 	CHECK(exs_error_is(error, &exs_domain_exs, EXS_EFORK));

@@ -749,3 +749,47 @@ TEST(functions, complete_and_cancel)
 		CHECK_INT(atomic_load(&numbers), 0);
 	}
 }
+
+static exs_future *same_future(void *unused, exs_result in)
+{
+	(void)unused;
+	exs_result_clear(&in);
+	return number_returned(0);
+}
+
+static void count_ensured(void *seen, const exs_result *outcome)
+{
+	CHECK_INT(outcome->kind, EXS_KIND_CANCELLED);
+	atomic_fetch_add(&((struct seen *)seen)->calls, 1);
+}
+
+/* Several of a kind at once, with and without others between. */
+TEST(functions, cancelled_together)
+{
+	enum { KINDS = 3, EACH = 4 };
+	exs_promise *p[KINDS * EACH];
+	exs_future *f[KINDS * EACH], *in;
+	struct seen seen;
+
+	for (int apart = 0; apart < 2; apart++) {
+		seen_init(&seen);
+		for (int i = 0; i < KINDS * EACH; i++) {
+			int kind = apart ? i % KINDS : i / EACH;
+			p[i] = promise_made(&in);
+			if (kind == 0)
+				f[i] = exs_future_map(in, same, NULL, NULL, NULL);
+			else if (kind == 1)
+				f[i] = exs_future_flat_map(in, same_future, NULL, &seen, seen_free);
+			else
+				f[i] = exs_future_ensure(in, count_ensured, &seen, seen_free);
+		}
+		CHECK_INT(exs_future_cancel_all(f, KINDS * EACH), KINDS * EACH);
+		for (int i = 0; i < KINDS * EACH; i++) {
+			CHECK_INT(exs_promise_complete(p[i], exs_ok(NULL, NULL)), EXS_EALREADY);
+			exs_promise_free(p[i]);
+			expect_cancelled(f[i], EXS_CAUSE_USER);
+		}
+		CHECK_INT(seen.frees, 2 * EACH);
+		CHECK_INT(seen.calls, EACH); /* an ensure's function runs whatever the outcome */
+	}
+}

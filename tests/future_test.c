@@ -528,3 +528,42 @@ TEST(future, explains_calls)
 	exs_error_unref(e);
 	exs_clock_unref(clock);
 }
+
+static void count_nothing(exs_future *f, void *ctx)
+{
+	(void)f, (void)ctx;
+	CHECK(false);
+}
+
+/* NULL counts as done with an error, a promise NULL as one that has been kept. */
+TEST(future, nothing_at_all)
+{
+	exs_result r = exs_future_result(NULL);
+
+	CHECK_INT(exs_future_state(NULL), EXS_STATE_ERROR);
+	CHECK(exs_future_is_done(NULL));
+	CHECK_INT(exs_future_cause(NULL), EXS_CAUSE_NONE);
+	CHECK(r.kind == EXS_KIND_ERROR && exs_error_is(r.error, &exs_domain_exs, EXS_EINVAL));
+	CHECK(!exs_future_value(NULL));
+	CHECK_INT(exs_future_on_done(NULL, count_nothing, NULL, NULL), EXS_EINVAL);
+	CHECK(!exs_promise_start(NULL));
+	CHECK(!exs_promise_stop_requested(NULL));
+	exs_promise_free(NULL);
+}
+
+/* Work that was asked to stop does not begin again. */
+TEST(future, started_again_after_a_stop_request)
+{
+	exs_future *f;
+	exs_promise *p = promise(&f);
+
+	CHECK(exs_promise_start(p));
+	CHECK(exs_promise_start(p));
+	CHECK_INT(exs_future_cancel(f), EXS_STOP_REQUESTED);
+	CHECK(!exs_promise_start(p));
+	CHECK(exs_promise_stop_requested(p));
+	CHECK_INT(exs_promise_complete(p, exs_ok(NULL, NULL)), EXS_OK);
+	CHECK(!exs_promise_start(p));
+	exs_promise_free(p);
+	exs_future_unref(f);
+}

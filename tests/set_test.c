@@ -539,6 +539,34 @@ TEST(set, cancel)
 		job_fini(&jobs[i]);
 }
 
+/* Also when some have been read, which leaves gaps. */
+TEST(set, cancel_of_those_not_yet_read)
+{
+	exs_set *set = exs_set_new();
+	exs_promise *p[8];
+	exs_future *f[8];
+
+	for (int i = 0; i < 8; i++) {
+		f[i] = made(&p[i]);
+		CHECK_INT(exs_set_add(set, exs_future_ref(f[i])), EXS_OK);
+	}
+	for (int i = 1; i < 8; i += 3) {
+		complete(p[i]);
+		next_is(set, f[i], 0);
+	}
+	CHECK_INT(exs_set_cancel(set), 5);
+	for (int i = 0; i < 8; i++) {
+		CHECK_INT(exs_future_state(f[i]), i % 3 == 1 ? EXS_STATE_VALUE : EXS_STATE_CANCELLED);
+		if (i % 3 != 1) {
+			next_is(set, f[i], 0);
+			exs_promise_free(p[i]);
+		}
+		exs_future_unref(f[i]);
+	}
+	next_says(set, EXS_EMPTY, 0);
+	exs_set_free(set);
+}
+
 struct sequence {
 	int *next;
 	int number;

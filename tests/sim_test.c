@@ -107,8 +107,32 @@ TEST(sim, options_and_misuse)
 	CHECK(!exs_sim_pool(NULL, 1));
 	CHECK_STR(exs_sim_kind_name(EXS_SIM_STUCK), "stuck");
 	CHECK_STR(exs_sim_kind_name((exs_sim_kind)99), "unknown");
+	CHECK_STR(exs_sim_kind_name((exs_sim_kind)0), "unknown");
 	end(sim);
 	CHECK_INT(exs_sim_free(NULL), EXS_OK);
+	struct {
+		exs_sim_options known;
+		int unknown;
+	} newer = {.unknown = 1};
+	CHECK(!exs_sim_new_sized(1, &newer.known, sizeof(newer)));
+	CHECK(exs_error_is(exs_last_error(), &exs_domain_exs, EXS_EINVAL));
+}
+
+static exs_result simulate(void *arg, exs_context *ctx)
+{
+	(void)ctx;
+	CHECK(!exs_sim_new(1, NULL));
+	CHECK(exs_error_is(exs_last_error(), &exs_domain_exs, EXS_EBUSY));
+	return exs_ok(arg, NULL);
+}
+
+/* Where a pool would not notice that its worker waits. */
+TEST(sim, not_on_a_worker)
+{
+	exs_executor *ex = exs_thread_pool(1);
+
+	expect_value(exs_submit(ex, simulate, ex), ex);
+	exs_executor_free(ex);
 }
 
 static bool true_already(void *unused)
@@ -867,17 +891,26 @@ static exs_result free_the_simulation(void *arg, exs_context *ctx)
 	return exs_ok(NULL, NULL);
 }
 
+static void *free_it_elsewhere(void *rc)
+{
+	*(int *)rc = exs_sim_free(to_free);
+	return NULL;
+}
+
 TEST(sim, its_end)
 {
 	exs_sim *sim = to_free = begin(1, NULL);
 	exs_executor *ex = exs_sim_pool(sim, 1), *late = exs_with_retry(exs_sim_pool(sim, 1), NULL);
 	int rc = 0;
 
-	exs_future_unref(exs_submit(ex, free_the_simulation, &rc));
+	expect_value(exs_submit(ex, free_the_simulation, &rc), NULL);
+	CHECK_INT(rc, EXS_EBUSY); /* within a step */
+	pthread_t thread = thread_start(free_it_elsewhere, &rc);
+	thread_join(thread);
+	CHECK_INT(rc, EXS_EBUSY);
 	exs_future *f = exs_submit(late, answer, "ran");
-	exs_executor_free(ex); /* cancels it, or not */
+	exs_executor_free(ex);
 	end(sim);
-	CHECK(rc == EXS_OK || rc == EXS_EBUSY);
 	expect_value(f, "ran"); /* exs_sim_free runs what is left */
 	expect_code(exs_submit(late, answer, NULL), &exs_domain_exs, EXS_ESHUTDOWN);
 	exs_executor_free(late);

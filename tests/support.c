@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 
 /* --- the simulation --- */
@@ -118,6 +119,28 @@ bool thread_sleeps(int tid)
 		sscanf(strrchr(text, ')'), ") %c", &state);
 	fclose(file);
 	return state == 'S';
+}
+
+void refuse_threads(bool refuse)
+{
+	static size_t usual;
+	pthread_attr_t attr;
+
+	CHECK(!pthread_getattr_default_np(&attr));
+	if (refuse)
+		CHECK(!pthread_attr_getstacksize(&attr, &usual));
+	CHECK(!pthread_attr_setstacksize(&attr, refuse ? (size_t)1 << 50 : usual));
+	CHECK(!pthread_setattr_default_np(&attr));
+	pthread_attr_destroy(&attr);
+}
+
+void refuse_descriptors(bool refuse)
+{
+	static struct rlimit usual;
+
+	if (refuse)
+		CHECK(!getrlimit(RLIMIT_NOFILE, &usual));
+	CHECK(!setrlimit(RLIMIT_NOFILE, &(struct rlimit){refuse ? 0 : usual.rlim_cur, usual.rlim_max}));
 }
 
 static exs_result run_beside(void *beside, exs_context *ctx)

@@ -45,6 +45,10 @@ void let_others_go_on(void);
 /* Simulation: as far as they can, without time for timers. Any call that waits in a pool may be the next, not just the first. */
 void let_all_go_on(void);
 
+/* Until it is taken back the system makes no thread that has not a stack of a given size; no descriptor. */
+void refuse_threads(bool refuse);
+void refuse_descriptors(bool refuse);
+
 /* The domain of the tests' own errors. */
 extern const exs_domain test_domain;
 

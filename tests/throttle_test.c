@@ -971,6 +971,15 @@ TEST(throttle, bad_options)
 	CHECK_INT(c.asked, 0);
 }
 
+TEST(throttle, nobody_waits_where_there_is_none)
+{
+	exs_executor *ex = exs_with_retry(exs_inline(), NULL);
+
+	CHECK_INT(exs_throttle_waiting(ex), 0);
+	CHECK_INT(exs_throttle_waiting(NULL), 0);
+	exs_executor_free(ex);
+}
+
 TEST(throttle, described)
 {
 	struct counter c = {.count = 7};
