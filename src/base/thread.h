@@ -52,8 +52,8 @@ struct exsi_worker {
 	bool (*help)(struct exsi_worker *worker, exs_future *future);
 	/* Could future need a thread of this worker's kind? */
 	bool (*concerns)(struct exsi_worker *worker, exs_future *future);
-	/* This thread is about to block; concerned: on a future of that sort. 0, EXS_EDEADLK, or (only with a nudge) EXSI_AGAIN: help
-	   may find now what it did not find before. From 0 to unblock the worker may call the nudge, when help may find more. */
+	/* This thread is about to block; concerned: on a future of that sort. 0, EXS_EDEADLK (only if concerned), or EXSI_AGAIN (only with
+	   a nudge): help may find now what it did not find before. From 0 to unblock the worker may call the nudge, when help may find more. */
 	int (*block)(struct exsi_worker *worker, bool concerned, const struct exsi_nudge *nudge);
 	void (*unblock)(struct exsi_worker *worker);
 	/* No other thread can do what this one does: is that something of the scope's? NULL: there are others. */
@@ -156,7 +156,7 @@ static inline void exsi_frame_pop(struct exsi_frame *frame)
 	exsi_self()->frame = frame->prev;
 }
 
-/* Before and after anything that may block for long on this thread. */
+/* Before and after anything that may block for long on this thread. Neither concerned nor with a nudge: it is never refused. */
 int exsi_block(bool concerned, const struct exsi_nudge *nudge); /* nudge may be NULL */
 bool exsi_concerns(exs_future *future);
 /* Around a wait, from before its first look for what it could help with: a worker is then one of those that news could be for. */

@@ -667,8 +667,7 @@ exs_future *exsi_submit_relayed(exs_executor *x, const exs_task *task, exs_entry
 
 	if (!f)
 		return NULL;
-	if (init)
-		init(exsi_slot(f, x), init_arg);
+	init(exsi_slot(f, x), init_arg);
 	enter(f, x, entry);
 	return f;
 }

@@ -477,10 +477,9 @@ exs_executor *exsi_own(exs_executor *x, void *ctx, exs_free_fn *ctx_free)
 exs_executor *exsi_hold_clock(exs_executor *x)
 {
 	char what[64];
-	int rc = x ? exsi_clock_hold(x->clock) : 0;
+	int rc = exsi_clock_hold(x->clock);
 
-	if (x)
-		x->holds_clock = !rc;
+	x->holds_clock = !rc;
 	if (!rc)
 		return x;
 	snprintf(what, sizeof(what), "%s: no timer thread", x->ops.type);

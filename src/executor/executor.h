@@ -212,7 +212,7 @@ void exsi_arg_share(exs_future *f, struct exsi_shared_arg *shared);
 bool exsi_arg_is_shared(exs_future *f);
 void exsi_arg_drop(void *shared);
 
-/* A call on a relay; init gets its slot before it starts (or is NULL). The executor may be closing: what is below refuses it then.
+/* A call on a relay; init gets its slot before it starts. The executor may be closing: what is below refuses it then.
    NULL: no memory, and nothing was taken. */
 exs_future *exsi_submit_relayed(exs_executor *x, const exs_task *task, exs_entry entry,
 				void (*init)(void *slot, void *), void *init_arg);

@@ -124,10 +124,9 @@ static bool block_for(bool (*done)(void *), exs_executor *x, uint64_t deadline)
 	if (done(x))
 		return true;
 	exsi_drain();
-	int rc = exsi_block(false, NULL); /* a refusal changes nothing: the wait must be */
+	exsi_block(false, NULL);
 	bool ok = x->leaf->turn ? exsi_wait_turning(x->leaf, done, x, deadline) : wait_for(done, x, deadline);
-	if (!rc)
-		exsi_unblock();
+	exsi_unblock();
 	return ok;
 }
 
@@ -149,13 +148,12 @@ bool exsi_block_while(exs_executor *x, atomic_uint *at, unsigned value)
 	bool turns = exsi_self()->turner;
 
 	exsi_drain();
-	int rc = exsi_block(false, NULL); /* as in block_for */
+	exsi_block(false, NULL);
 	if (x->leaf->turn || turns)
 		exsi_wait_turning(x->leaf, has_changed, &word, EXSI_NEVER); /* nobody else may run what it waits for */
 	while (!turns && !has_changed(&word))
 		exsi_park(at, value, EXSI_NEVER);
-	if (!rc)
-		exsi_unblock();
+	exsi_unblock();
 	return has_changed(&word);
 }
 

@@ -470,10 +470,9 @@ static bool block_for_work(struct loop *l, uint64_t deadline)
 	exsi_drain();
 	if (wait_for_work(l, 0))
 		return true;
-	int rc = exsi_block(false, NULL); /* a refusal changes nothing */
+	exsi_block(false, NULL);
 	bool work = wait_for_work(l, deadline);
-	if (!rc)
-		exsi_unblock();
+	exsi_unblock();
 	return work;
 }
 

@@ -48,7 +48,7 @@ static exs_error *wait_for_room(struct exsi_pool *p, exs_future *f, uint64_t dea
 
 	exsi_pool_unlock(p);
 	exsi_continue();
-	int rc = exsi_block(false, NULL); /* does first what was put off */
+	exsi_block(false, NULL); /* does first what was put off */
 	exsi_pool_lock(p);
 	p->submitters++;
 	while (full(p) && in_time && !exsi_is_closing(p->x, f))
@@ -56,8 +56,7 @@ static exs_error *wait_for_room(struct exsi_pool *p, exs_future *f, uint64_t dea
 	p->submitters--;
 	bool closed = exsi_is_closing(p->x, f);
 	exsi_pool_unlock(p);
-	if (!rc)
-		exsi_unblock();
+	exsi_unblock();
 	exsi_pool_lock(p);
 	if (closed)
 		return exsi_error(EXS_ESHUTDOWN);
