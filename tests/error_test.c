@@ -188,3 +188,25 @@ TEST(result, clear_destroys_once)
 	exs_result_clear(&r);
 	CHECK(r.kind == EXS_KIND_VALUE);
 }
+
+TEST(error, none_at_all)
+{
+	exs_result_clear(NULL);
+	CHECK(exs_error_domain(NULL) == &exs_domain_exs);
+	CHECK_INT(exs_error_code(NULL), EXS_OK);
+	CHECK_STR(exs_error_message(NULL), exs_strerror(EXS_OK));
+	CHECK(exs_error_retry_after(NULL) < 0);
+	CHECK(!exs_error_is(NULL, &exs_domain_exs, EXS_OK));
+	CHECK(!exs_error_ref(NULL));
+	exs_error_unref(NULL);
+}
+
+/* A message that can't be formatted costs it, as a lack of memory does. */
+TEST(error, message_that_is_no_text)
+{
+	static const wchar_t no_text[] = {0x10ffff, 0};
+	exs_error *error = exs_error_new(&exs_domain_errno, 5, "%ls", no_text);
+
+	CHECK(exs_error_is(error, &exs_domain_exs, EXS_ENOMEM));
+	exs_error_unref(error);
+}

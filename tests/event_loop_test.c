@@ -1213,3 +1213,14 @@ TEST(event_loop, describes_itself)
 	CHECK_STR(text, "timeout(2s) > event_loop");
 	exs_executor_free(ex);
 }
+
+/* Without a function that frees it the context is not touched. */
+TEST(event_loop, nonsense_with_a_context_of_ones_own)
+{
+	exs_executor *ex = made();
+	int own = 0;
+
+	CHECK_INT(exs_event_loop_on_done(ex, NULL, storm_callback, &own, NULL), EXS_EINVAL);
+	CHECK_INT(own, 0);
+	exs_executor_free(ex);
+}

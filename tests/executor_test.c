@@ -456,3 +456,65 @@ TEST(executor, layers_that_share)
 	exs_executor_free(two);
 	exs_executor_free(pool);
 }
+
+/* A layer that starts its delegate again and did not say so beforehand. */
+static exs_step again_done(exs_executor *ex, exs_future *call, void *slot, exs_result *result)
+{
+	bool *been = slot;
+
+	(void)ex;
+	if (*been)
+		return EXS_UP;
+	*been = true;
+	exs_result_clear(result);
+	exs_call_restarting(call);
+	return EXS_DOWN;
+}
+
+static exs_step again_start(exs_executor *ex, exs_future *call, void *slot, exs_result *result)
+{
+	(void)ex, (void)call, (void)result;
+	*(bool *)slot = false;
+	return EXS_DOWN;
+}
+
+static int describe_badly(exs_executor *ex, char *buf, size_t size)
+{
+	(void)ex, (void)buf, (void)size;
+	return -1;
+}
+
+static const exs_layer_ops again_ops = {.size = sizeof(exs_layer_ops),
+					.type = "again",
+					.start = again_start,
+					.done = again_done,
+					.cancel = exs_pass_cancel,
+					.describe = describe_badly};
+
+static exs_result count_starts(void *arg, exs_context *ctx)
+{
+	++*(unsigned *)arg;
+	CHECK_INT(exs_context_attempt(ctx), 1);
+	CHECK_INT(exs_context_max_attempts(ctx), 1);
+	return exs_ok(NULL, NULL);
+}
+
+TEST(executor, layer_that_restarts_without_a_word)
+{
+	for (int with_none = 0; with_none < 2; with_none++) {
+		exs_executor *ex = exs_layer_new(&again_ops, exs_inline(), 0, sizeof(bool));
+		unsigned starts = 0;
+		char text[32];
+		if (with_none) {
+			exs_executor_free(ex);
+			ex = exs_layer_new(&pass_ops, exs_inline(), 0, 0);
+			exs_layer_set_attempts(ex, 0); /* is one */
+		} else {
+			exs_describe(ex, text, sizeof(text));
+			CHECK_STR(text, "again > inline");
+		}
+		expect_value(exs_submit(ex, count_starts, &starts), NULL);
+		CHECK_INT(starts, with_none ? 1 : 2);
+		exs_executor_free(ex);
+	}
+}

@@ -793,3 +793,57 @@ TEST(functions, cancelled_together)
 		CHECK_INT(seen.calls, EACH); /* an ensure's function runs whatever the outcome */
 	}
 }
+
+static exs_result answer_cancelled(void *unused, exs_result in)
+{
+	(void)unused;
+	exs_result_clear(&in);
+	return exs_cancelled();
+}
+
+static void explained(exs_future *f, const char *expected)
+{
+	char text[64];
+
+	exs_future_explain(f, text, sizeof(text));
+	CHECK_STR(text, expected);
+}
+
+/* By the function, not by whoever cancelled the input. */
+TEST(functions, map_answers_cancelled)
+{
+	exs_future *f = exs_future_map(number_returned(1), answer_cancelled, NULL, NULL, NULL);
+
+	explained(f, "task: cancelled by the task");
+	expect_cancelled(f, EXS_CAUSE_NONE);
+}
+
+TEST(functions, explained_while_it_keeps_its_input)
+{
+	exs_future *f = number_returned(1), *g = exs_future_map(exs_future_ref(f), same, NULL, NULL, NULL);
+
+	explained(g, "task: done");
+	exs_future_unref(f);
+	CHECK_INT(number_of(g), 1);
+	exs_future_unref(g);
+}
+
+/* Without a function that frees it a context is not touched. */
+TEST(functions, of_nothing_with_a_context_of_ones_own)
+{
+	int own = 0;
+	exs_future *none[] = {NULL}, *wrong[] = {
+		exs_future_map(NULL, same, NULL, &own, NULL),
+		exs_future_flat_map(NULL, same_future, NULL, &own, NULL),
+		exs_future_recover(NULL, same, &own, NULL),
+		exs_future_ensure(NULL, count_ensured, &own, NULL),
+		exs_future_ensure(number_returned(1), NULL, &own, NULL),
+		exs_future_or(none, 1, NULL, &own, NULL),
+		exs_future_and(none, 0, NULL, &own, NULL),
+	};
+
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(*wrong); i++)
+		expect_code(wrong[i], &exs_domain_exs, EXS_EINVAL);
+	CHECK_INT(own, 0);
+	CHECK_INT(atomic_load(&numbers), 0);
+}

@@ -558,6 +558,34 @@ static void note_max(struct job *job, exs_context *ctx)
 }
 
 /* Only the outermost layer's is replaced, also where a timeout in ABANDON mode lies between. */
+/* The caller's options, and the codes they point to, may be gone once the submit has returned. */
+TEST(retry, own_policy_is_copied)
+{
+	struct scene s;
+	exs_retry_code codes[] = {{&test_domain, 1}, {&test_domain, 503}};
+	exs_retry_options own = {.codes = codes, .n_codes = 2}, too_many = {.codes = codes, .n_codes = EXS_UNLIMITED};
+
+	scene_init(&s, NULL);
+	s.job.failures = 2;
+	exs_task task = {.fn = job_run, .arg = &s.job, .arg_free = job_free_arg, .name = "x", .retry = &own};
+	exs_future *f = exs_submit_with(s.ex, &task);
+	CHECK_INT(exs_clock_armed(s.clock), 1);
+	memset(codes, 0, sizeof(codes));
+	own = (exs_retry_options){.max_attempts = 1};
+	advance(s.clock, 1);
+	advance(s.clock, 2);
+	expect_value(f, &s.job);
+	CHECK_INT(s.job.starts, 3); /* the default */
+	scene_end(&s);
+	job_init(&s.job);
+	exs_executor *ex = exs_with_retry(exs_inline(), NULL);
+	task.retry = &too_many; /* for which there is no room */
+	CHECK(!exs_submit_with(ex, &task));
+	CHECK_INT(s.job.freed, 1);
+	exs_executor_free(ex);
+	job_fini(&s.job);
+}
+
 TEST(retry, own_policy_is_for_the_outermost_layer)
 {
 	exs_retry_options two = {.max_attempts = 2, .sleep = EXS_NONE}, own = {.max_attempts = 4, .sleep = EXS_NONE};

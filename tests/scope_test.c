@@ -1217,6 +1217,62 @@ TEST(scope, close_on_a_poll_thread)
 	exs_executor_free(ex);
 }
 
+/* On the poll thread itself, a scope whose members need it: when they have not come to its set yet, and when they have. */
+struct own_scope {
+	exs_executor *ex;
+	exs_scope *scope;
+	struct job jobs[2];
+	exs_future *f[2];
+	unsigned refused;
+};
+
+static exs_error *close_own_scope(void *ctx, exs_descriptor **d, size_t n, double *delay)
+{
+	struct own_scope *o = ctx;
+
+	*delay = EXS_FOREVER;
+	for (int i = 0; i < 2 && !o->scope; i++) {
+		job_init(&o->jobs[i]);
+		o->jobs[i].gated = true;
+	}
+	if (!o->scope) {
+		o->scope = exs_scope_new();
+		for (int i = 0; i < 2; i++)
+			o->f[i] = put(o->scope, o->ex, &o->jobs[i]);
+	}
+	if (n != 2) /* the starter alone, or all three */
+		close_within(o->scope), o->refused++;
+	for (int i = 0; i < 2 && n == 1; i++)
+		sem_post(&o->jobs[i].open);
+	for (size_t i = 0; i < n && n == 3; i++)
+		exs_yield_result(d[i], NULL, NULL);
+	return NULL;
+}
+
+static exs_result start_nothing(void *arg, exs_context *ctx)
+{
+	(void)arg, (void)ctx;
+	return exs_ok(NULL, NULL);
+}
+
+TEST(scope, close_in_a_poll_function_of_its_members)
+{
+	struct own_scope o = {.refused = 0};
+
+	log_begin(EXS_LOG_WARNING);
+	o.ex = exs_with_poll(exs_thread_pool(2), close_own_scope, NULL, &o, NULL);
+	expect_value(exs_submit(o.ex, start_nothing, NULL), NULL);
+	for (int i = 0; i < 2; i++)
+		expect_value(o.f[i], NULL);
+	CHECK_INT(o.refused, 2);
+	CHECK_INT(log_lines("a member needs this very thread"), 1);
+	close_well(o.scope);
+	exs_executor_free(o.ex);
+	for (int i = 0; i < 2; i++)
+		job_fini(&o.jobs[i]);
+	log_end();
+}
+
 /* The member is done, but in the batch that the poll function is still at; what it yields for another has a callback that closes. */
 struct batch {
 	exs_future *member;

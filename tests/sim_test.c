@@ -110,6 +110,12 @@ TEST(sim, options_and_misuse)
 	CHECK_STR(exs_sim_kind_name((exs_sim_kind)0), "unknown");
 	end(sim);
 	CHECK_INT(exs_sim_free(NULL), EXS_OK);
+	sim = begin(1, &(exs_sim_options){.delay = 1, .max_delay = 1e-12, .max_steps = SIZE_MAX});
+	exs_executor *ex = exs_sim_pool(sim, 1);
+	for (int i = 0; i < 3; i++)
+		expect_value(exs_submit(ex, answer, ex), ex);
+	exs_executor_free(ex);
+	end(sim);
 	struct {
 		exs_sim_options known;
 		int unknown;

@@ -206,7 +206,7 @@ TEST(wait, many_waits_that_time_out)
 
 struct stuck {
 	exs_executor *ex;
-	exs_future *backoff; /* needs the only worker, but has not come to its queue */
+	exs_future *backoff[2]; /* need the only worker, but have not come to its queue */
 	int rc[KINDS];
 	exs_set_status status;
 	int set_code;
@@ -219,11 +219,12 @@ static exs_result wait_stuck(void *arg, exs_context *ctx)
 	exs_future *f;
 
 	(void)ctx;
-	s->rc[ONE] = exs_future_wait(s->backoff, EXS_FOREVER);
-	s->rc[ANY] = exs_wait_any(&s->backoff, 1, EXS_FOREVER, NULL);
-	s->rc[ALL] = exs_wait_all(&s->backoff, 1, EXS_FOREVER);
-	s->rc[ERROR] = exs_wait_first_error(&s->backoff, 1, EXS_FOREVER, NULL);
-	CHECK_INT(exs_set_add(set, exs_future_ref(s->backoff)), EXS_OK);
+	s->rc[ONE] = exs_future_wait(s->backoff[0], EXS_FOREVER);
+	s->rc[ANY] = exs_wait_any(s->backoff, 2, EXS_FOREVER, NULL);
+	s->rc[ALL] = exs_wait_all(s->backoff, 2, EXS_FOREVER);
+	s->rc[ERROR] = exs_wait_first_error(s->backoff, 2, EXS_FOREVER, NULL);
+	for (int i = 0; i < 2; i++)
+		CHECK_INT(exs_set_add(set, exs_future_ref(s->backoff[i])), EXS_OK);
 	s->status = exs_set_next(set, &f, EXS_FOREVER);
 	s->set_code = exs_error_code(exs_last_error());
 	exs_set_free(set);
@@ -237,24 +238,29 @@ TEST(wait, deadlock_is_answered)
 	exs_clock *clock = exs_clock_manual_new();
 	exs_executor *ex = exs_with_retry(exs_with_clock(exs_thread_pool_with(&options), clock), NULL);
 	struct stuck s = {.ex = ex};
-	struct job job;
+	struct job jobs[2];
 
-	job_init(&job);
-	job.failures = 1;
-	job.error = exs_error_new(&test_domain, 1, "no");
-	s.backoff = job_submit(ex, &job);
-	CHECK_INT(exs_clock_wait_armed(clock, 1, EXS_FOREVER), EXS_OK);
+	for (int i = 0; i < 2; i++) {
+		job_init(&jobs[i]);
+		jobs[i].failures = 1;
+		jobs[i].error = exs_error_new(&test_domain, 1, "no");
+		s.backoff[i] = job_submit(ex, &jobs[i]);
+	}
+	CHECK_INT(exs_clock_wait_armed(clock, 2, EXS_FOREVER), EXS_OK);
 	expect_value(exs_submit(ex, wait_stuck, &s), &s);
 	for (int i = 0; i < KINDS; i++)
 		CHECK_INT(s.rc[i], EXS_EDEADLK);
 	CHECK_INT(s.status, EXS_FAILED);
 	CHECK_INT(s.set_code, EXS_EDEADLK);
 	advance(clock, 1);
-	expect_value(s.backoff, &job); /* it did not suffer */
+	for (int i = 0; i < 2; i++)
+		expect_value(s.backoff[i], &jobs[i]); /* they did not suffer */
 	exs_executor_free(ex);
-	exs_error_unref(job.error);
 	exs_clock_unref(clock);
-	job_fini(&job);
+	for (int i = 0; i < 2; i++) {
+		exs_error_unref(jobs[i].error);
+		job_fini(&jobs[i]);
+	}
 }
 
 static void *complete_it(void *p)

@@ -464,11 +464,17 @@ void exsi_arg_drop(void *arg)
 /* --- submit --- */
 
 /* The options at the end of the block, with what they point to: the retry options, the member, the name. */
+/* Of more than there may be none is copied: the layer refuses them unseen. */
+static size_t codes_size(const exs_retry_options *o)
+{
+	return o && o->codes && o->n_codes <= EXS_UNLIMITED ? o->n_codes * sizeof(*o->codes) : 0;
+}
+
 static size_t extra_size(const exs_task *t, const exs_scope *scope)
 {
 	if (!t->name && !t->priority && t->timeout == 0 && !t->retry && !t->series && !t->place && !scope)
 		return 0;
-	return sizeof(struct exsi_extra) + (t->retry ? sizeof(*t->retry) : 0) +
+	return sizeof(struct exsi_extra) + (t->retry ? sizeof(*t->retry) : 0) + codes_size(t->retry) +
 	       (scope ? sizeof(struct exsi_member) : 0) + (t->name ? strlen(t->name) + 1 : 0);
 }
 
@@ -485,6 +491,10 @@ static void put_extra(exs_future *f, size_t at, const exs_task *t, exs_scope *sc
 		*retry = *t->retry;
 		e->retry = retry;
 		rest = retry + 1;
+		size_t codes = codes_size(retry);
+		if (codes)
+			retry->codes = memcpy(rest, retry->codes, codes);
+		rest = (char *)rest + codes;
 	}
 	if (scope) {
 		e->member = rest;
