@@ -833,14 +833,14 @@ TEST(functions, of_nothing_with_a_context_of_ones_own)
 {
 	int own = 0;
 	exs_future *none[] = {NULL}, *wrong[] = {
-		exs_future_map(NULL, same, NULL, &own, NULL),
-		exs_future_flat_map(NULL, same_future, NULL, &own, NULL),
-		exs_future_recover(NULL, same, &own, NULL),
-		exs_future_ensure(NULL, count_ensured, &own, NULL),
-		exs_future_ensure(number_returned(1), NULL, &own, NULL),
-		exs_future_or(none, 1, NULL, &own, NULL),
-		exs_future_and(none, 0, NULL, &own, NULL),
-	};
+					     exs_future_map(NULL, same, NULL, &own, NULL),
+					     exs_future_flat_map(NULL, same_future, NULL, &own, NULL),
+					     exs_future_recover(NULL, same, &own, NULL),
+					     exs_future_ensure(NULL, count_ensured, &own, NULL),
+					     exs_future_ensure(number_returned(1), NULL, &own, NULL),
+					     exs_future_or(none, 1, NULL, &own, NULL),
+					     exs_future_and(none, 0, NULL, &own, NULL),
+				     };
 
 	for (size_t i = 0; i < sizeof(wrong) / sizeof(*wrong); i++)
 		expect_code(wrong[i], &exs_domain_exs, EXS_EINVAL);

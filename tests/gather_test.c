@@ -544,6 +544,58 @@ TEST(gather, wait_inside_a_task)
 	exs_executor_free(ex);
 }
 
+enum { DEEP = 40 };
+
+struct deep {
+	exs_executor *ex;
+	exs_promise *p[DEEP];
+};
+
+static void complete_all(exs_future *f, void *arg)
+{
+	struct deep *d = arg;
+
+	(void)f;
+	for (int i = 0; i < DEEP; i++)
+		promise_done(d->p[i], exs_ok(NULL, NULL));
+}
+
+/* What it needs is the first input of the first of the first; on the way are many others. */
+static void wait_for_the_deepest(struct job *job, exs_context *ctx)
+{
+	struct deep *d = job->more;
+	struct job needed;
+	exs_future *both[2];
+
+	(void)ctx;
+	job_init(&needed);
+	exs_future *f = job_submit(d->ex, &needed), *needed_f = exs_future_ref(f);
+	for (int i = 0; i < DEEP; i++) {
+		both[0] = f;
+		d->p[i] = promise_made(&both[1]);
+		f = exs_future_zip(both, 2);
+	}
+	CHECK_INT(exs_future_on_done(needed_f, complete_all, d, NULL), EXS_OK);
+	CHECK_INT(exs_future_wait(f, EXS_FOREVER), EXS_OK);
+	CHECK_INT(exs_future_state(f), EXS_STATE_VALUE);
+	exs_future_unref(f);
+	exs_future_unref(needed_f);
+	job_fini(&needed);
+}
+
+TEST(gather, wait_inside_a_task_for_what_is_deep)
+{
+	struct deep d = {.ex = pool_made((exs_thread_pool_options){.workers = 1, .max_spares = EXS_NONE})};
+	struct job job;
+
+	job_init(&job);
+	job.inside = wait_for_the_deepest;
+	job.more = &d;
+	expect_value(job_submit(d.ex, &job), &job);
+	exs_executor_free(d.ex);
+	job_fini(&job);
+}
+
 TEST(gather, wait_inside_a_task_of_the_loop)
 {
 	exs_executor *ex = exs_event_loop();

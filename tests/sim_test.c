@@ -458,6 +458,38 @@ static exs_result have_children(void *arg, exs_context *ctx)
 	return exs_ok(NULL, NULL);
 }
 
+struct chain {
+	exs_executor *ex;
+	unsigned depth, told;
+};
+
+static exs_result next_of_chain(void *arg, exs_context *ctx)
+{
+	struct chain *c = arg;
+
+	(void)ctx;
+	if (++c->depth == 300)
+		return exs_ok(NULL, NULL);
+	exs_future *f = exs_submit(c->ex, next_of_chain, c);
+	c->told += exs_future_wait(f, EXS_FOREVER) == EXS_EDEADLK;
+	exs_future_unref(f);
+	return exs_ok(NULL, NULL);
+}
+
+/* Each waits for the next, on top of it: there is an end to that, and what is told so runs later. */
+TEST(sim, nested_waits_are_bounded_in_depth)
+{
+	exs_sim *sim = begin(1, NULL);
+	struct chain c = {.ex = exs_sim_pool(sim, 0)};
+
+	expect_value(exs_submit(c.ex, next_of_chain, &c), NULL);
+	CHECK_INT(exs_sim_run(sim), EXS_OK);
+	CHECK_INT(c.depth, 300);
+	CHECK(c.told > 0);
+	exs_executor_free(c.ex);
+	end(sim);
+}
+
 TEST(sim, a_task_runs_what_it_waits_for)
 {
 	for (uint64_t seed = 1; seed <= 50; seed++) {

@@ -676,6 +676,79 @@ TEST(thread_pool, waiter_runs_what_has_not_begun)
 	job_fini(&nest.job);
 }
 
+/* Each waits for the next. */
+struct chain {
+	exs_executor *ex;
+	unsigned last;
+	atomic_uint depth, told;
+};
+
+static exs_result next_of_chain(void *arg, exs_context *ctx)
+{
+	struct chain *c = arg;
+
+	(void)ctx;
+	if (atomic_fetch_add(&c->depth, 1) + 1 == c->last)
+		return exs_ok(NULL, NULL);
+	exs_future *f = exs_submit(c->ex, next_of_chain, c);
+	if (exs_future_wait(f, EXS_FOREVER) == EXS_EDEADLK)
+		atomic_fetch_add(&c->told, 1);
+	exs_future_unref(f);
+	return exs_ok(NULL, NULL);
+}
+
+/* On one worker the stack is bounded; what is told so runs later. */
+TEST(thread_pool, nested_waits_are_bounded_in_depth)
+{
+	struct chain c = {.last = 1000};
+
+	c.ex = pool_made((exs_thread_pool_options){.workers = 1, .max_spares = EXS_NONE});
+	expect_value(exs_submit(c.ex, next_of_chain, &c), NULL);
+	wait_count(&c.depth, 1000);
+	CHECK(c.told > 0);
+	exs_executor_free(c.ex);
+}
+
+/* So is that of a thread that runs what it waits for: the pool does the rest. */
+TEST(thread_pool, nested_waits_of_a_waiter_that_runs)
+{
+	struct chain c = {.last = 400};
+
+	c.ex = pool_made((exs_thread_pool_options){.workers = 1, .waiters_run = true});
+	expect_value(exs_submit(c.ex, next_of_chain, &c), NULL);
+	CHECK_INT(c.depth, 400);
+	CHECK_INT(c.told, 0);
+	exs_executor_free(c.ex);
+}
+
+static void shut_down_other(struct job *job, exs_context *ctx)
+{
+	(void)ctx;
+	CHECK_INT(exs_shutdown(job->more, EXS_DRAIN, EXS_FOREVER), 0);
+}
+
+/* Its wait is for nothing of its own: it is no deadlock that nobody else is there. */
+TEST(thread_pool, only_worker_shuts_down_another_pool)
+{
+	exs_executor *ex = pool_made((exs_thread_pool_options){.workers = 1, .max_spares = EXS_NONE});
+	exs_executor *other = exs_thread_pool(1);
+	struct job job, running;
+	exs_future *f;
+
+	pool_occupy(other, &running, &f, 1, 1);
+	job_init(&job);
+	job.inside = shut_down_other;
+	job.more = other;
+	exs_future *g = job_submit(ex, &job);
+	while (pool_stats(ex).waiting != 1)
+		sched_yield();
+	pool_let_go(&running, &f, 1);
+	expect_value(g, &job);
+	exs_executor_free(ex);
+	exs_executor_free(other);
+	job_fini(&job);
+}
+
 /* A chain of n tasks, each of which waits for a promise: spares stand in, up to their number. Answers workers then. */
 static size_t spares(exs_executor *ex, unsigned n, unsigned running)
 {

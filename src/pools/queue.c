@@ -89,7 +89,7 @@ static void sort_in(struct worker *w)
 
 static bool is_qualified(const struct worker *w, unsigned series)
 {
-	for (unsigned i = 0; i < w->n_series && !w->all; i++)
+	for (unsigned i = 0; i < w->n_series; i++)
 		if (w->series[i] == series)
 			return true;
 	return w->all;

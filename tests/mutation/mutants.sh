@@ -215,6 +215,8 @@ mutant asked_about_after_a_cancel decorators/retry.c retry retry/cancel_while_an
 	's/\|\| exs_call_stopped\(f, x\)\)$/)/'
 mutant plain_success_not_asked_about decorators/retry.c retry retry/policy_retries_a_success_of_a_plain_submit \
 	's/ && !all->policy && / \&\& /'
+mutant own_codes_not_copied executor/call.c retry retry/own_policy_is_copied \
+	's/retry->codes = memcpy\(rest, retry->codes, codes\);/(void)0;/'
 mutant jitter_feeds_back decorators/retry_policy.c retry retry/jitter_leaves_the_series_alone \
 	's/\*delay = with_jitter\(o, \*backoff\);/*delay = *backoff = with_jitter(o, *backoff);/'
 mutant backoff_stays_the_same decorators/retry_policy.c retry retry/backs_off_exponentially \
