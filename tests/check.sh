@@ -3,7 +3,7 @@
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 passed=0 failed=0
-for check in layers source headers symbols readme more_executors parity format tidy; do
+for check in layers source headers symbols readme parity format tidy; do
 	if output=$(tests/check_$check.sh 2>&1); then
 		echo "check_$check: ok"
 		passed=$((passed + 1))
