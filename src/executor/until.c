@@ -63,6 +63,11 @@ static bool expire(struct exsi_timer *timer)
 	return true;
 }
 
+static double least(double a, double b)
+{
+	return a < b ? a : b;
+}
+
 /* false: a stop was asked for. Once it is armed it may be gone. */
 static bool arm(struct until *u)
 {
@@ -70,7 +75,7 @@ static bool arm(struct until *u)
 	uint64_t ns = 0;
 
 	exsi_duration(u->delay, &ns);
-	u->delay = fmin(u->delay * u->factor, u->max);
+	u->delay = least(u->delay * u->factor, u->max);
 	return exsi_timer_arm(clock, &u->timer, exsi_after(exsi_clock_ns(clock), ns), park);
 }
 
@@ -187,7 +192,7 @@ static exs_future *until_start(struct until *u, exs_until_fn *fn, void *ctx, con
 	u->future.fn = (exs_task_fn *)(void (*)(void))fn;
 	u->future.arg = ctx;
 	u->future.arg_free = o->ctx_free;
-	u->delay = fmin(o->first, o->max);
+	u->delay = least(o->first, o->max);
 	u->factor = o->factor;
 	u->max = o->max;
 	arm(u);
