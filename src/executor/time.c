@@ -62,8 +62,9 @@ static exs_executor *keeper_ref(void)
 /* Of several made at once the last is found by those who come; the others live as long as who made them has a time. */
 static exs_executor *keeper_new(void)
 {
-	exs_executor *x = exsi_hold_clock(exs_layer_new(&keeper_ops, NULL, 0, 0));
+	exs_executor *x = exs_layer_new(&keeper_ops, NULL, 0, 0);
 
+	x = x ? exsi_hold_clock(x) : NULL;
 	if (!x)
 		return NULL;
 	x->hidden = true;
