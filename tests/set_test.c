@@ -655,3 +655,45 @@ TEST(set, read_inside_a_task)
 		job_fini(&jobs[i]);
 	job_fini(&gate);
 }
+
+/* The only worker sleeps on the set when what is queued behind it becomes a member. */
+static void read_two(struct job *job, exs_context *ctx)
+{
+	exs_set *set = job->more;
+	exs_future *f;
+
+	(void)ctx;
+	for (int i = 0; i < 2; i++) {
+		CHECK_INT(exs_set_next(set, &f, EXS_FOREVER), EXS_ITEM);
+		exs_future_unref(f);
+	}
+}
+
+TEST(set, a_worker_that_sleeps_on_it_is_told_of_a_member)
+{
+	exs_executor *ex = pool_made((exs_thread_pool_options){.workers = 1, .max_spares = EXS_NONE});
+	exs_set *set = exs_set_new();
+	struct job reader, queued;
+	exs_future *f;
+	exs_promise *p = promise_made(&f);
+
+	exs_set_add(set, f);
+	job_init(&reader);
+	job_init(&queued);
+	reader.gated = true;
+	reader.inside = read_two;
+	reader.more = set;
+	exs_future *reading = job_submit(ex, &reader);
+	sem_take(&reader.entered);
+	f = job_submit(ex, &queued);
+	sem_post(&reader.open);
+	give_time(); /* it sleeps, and does not know that it will wait for that */
+	CHECK_INT(exs_set_add(set, f), EXS_OK);
+	wait_count(&queued.ends, 1);
+	promise_done(p, exs_ok(NULL, NULL));
+	expect_value(reading, &reader);
+	exs_set_free(set);
+	job_fini(&reader);
+	job_fini(&queued);
+	exs_executor_free(ex);
+}

@@ -327,8 +327,15 @@ int exs_set_add(exs_set *set, exs_future *f)
 		exs_future_unref(f);
 		return rc ? add_failed(set, EXS_ENOMEM) : EXS_OK;
 	}
+	bool looked_for = exsi_anyone_looks_out(); /* by who sees it among the members, or is told */
+	if (looked_for)
+		exsi_hold(f);
 	if (!exsi_node_add(f, &m->node))
 		fired(f, &m->node);
+	if (!looked_for)
+		return EXS_OK;
+	exsi_news_of(f);
+	exsi_drop(f);
 	return EXS_OK;
 }
 

@@ -493,6 +493,9 @@ mutant no_room_for_the_rest executor/scope.c oom oom/scopes \
 mutant arena_counts_too_little executor/scope.c scope scope/arena \
 	's/^\tc->used \+= size;/\tc->used += size - ALIGN * (size > ALIGN);/'
 
+mutant a_new_member_is_no_news future/set.c set set/a_worker_that_sleeps_on_it_is_told_of_a_member \
+	's/^\texsi_news_of\(f\);//'
+
 # --- functions on futures ---
 mutant mapped_value_of_others_destroyed future/functions.c functions functions/map_what_others_have \
 	's/^\tr\.destroy = NULL;//'
