@@ -41,6 +41,12 @@ typedef void exs_log_fn(void *ctx, exs_log_level level, const char *executor, co
    MT-safe against logging: a line under way may still reach the old hook after the return. */
 EXS_API void exs_set_log(exs_log_fn *fn, void *ctx, exs_log_level level);
 
+/* Takes a piece of text, not terminated. false: no more of it. */
+typedef bool exs_write_fn(void *ctx, const char *text, size_t length);
+
+/* An exs_write_fn that writes to ctx, a FILE *. */
+EXS_API bool exs_write_file(void *file, const char *text, size_t length);
+
 typedef struct exs_allocator {
 	void *(*alloc)(size_t size); /* NULL: out of memory */
 	void (*free)(void *ptr);     /* never called with NULL */

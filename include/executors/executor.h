@@ -58,7 +58,7 @@ EXS_API void exs_executor_free(exs_executor *ex);
 EXS_API exs_executor *exs_borrow(exs_executor *ex);
 
 /* Names an executor, copied (longer than 31 bytes is cut). Layers wrapped around it later inherit the name; it shows in
-   thread names (15 bytes), log lines. Answers ex; to be called before the first submit. NULL in gives NULL out. */
+   thread names (15 bytes), log lines and metrics. Answers ex; to be called before the first submit. NULL in gives NULL out. */
 EXS_API exs_executor *exs_with_name(exs_executor *ex, const char *name);
 EXS_API const char *exs_executor_name(exs_executor *ex);
 

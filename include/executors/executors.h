@@ -9,8 +9,10 @@
 #include <executors/cancel_on_shutdown.h>
 #include <executors/clock.h>
 #include <executors/context.h>
+#include <executors/dump.h>
 #include <executors/error.h>
 #include <executors/event_loop.h>
+#include <executors/events.h>
 #include <executors/executor.h>
 #include <executors/flat_bind.h>
 #include <executors/flat_map.h>
@@ -19,6 +21,7 @@
 #include <executors/inline.h>
 #include <executors/layer.h>
 #include <executors/map.h>
+#include <executors/metrics.h>
 #include <executors/poll.h>
 #include <executors/queue.h>
 #include <executors/result.h>

@@ -70,7 +70,7 @@ typedef struct exs_task {
 	void *arg;
 	exs_free_fn
 		*arg_free; /* runs once, after the last attempt that could read arg, also when the submit is refused */
-	const char *name;  /* copied; for exs_future_explain, logs and the task's context */
+	const char *name;  /* copied; for exs_future_explain, logs, metrics, events, dumps and the task's context */
 	int priority;	   /* for executors that order their queue; 0 is the middle, smaller is more urgent */
 	double timeout;	   /* seconds; instead of the outermost timeout layer's own */
 	const exs_retry_options *retry; /* instead of the outermost retry layer's own; copied */

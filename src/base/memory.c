@@ -85,6 +85,11 @@ double exsi_option_seconds(double given, double otherwise)
 	return given == 0 ? otherwise : given;
 }
 
+bool exs_write_file(void *file, const char *text, size_t length)
+{
+	return fwrite(text, 1, length, file) == length;
+}
+
 /* log_lock guards the three words of the hook. */
 static pthread_mutex_t log_lock = PTHREAD_MUTEX_INITIALIZER;
 static exs_log_fn *log_fn;

@@ -2,16 +2,17 @@
 #include "base/memory.h"
 #include "decorators/poll.h"
 
-static bool ask_one(struct exsi_poll *p, void *value)
+static bool ask_one(struct exsi_poll *p, const exs_descriptor *d)
 {
 	exs_error *error = NULL;
 
 	if (!p->cancel_fn)
 		return true;
-	bool yes = p->cancel_fn(p->ctx, value, &error);
+	bool yes = p->cancel_fn(p->ctx, d->value, &error);
 	if (!error)
 		return yes;
-	exsi_log(EXS_LOG_ERROR, p->hand.x->name, "poll: the cancel function failed: %s", exs_error_message(error));
+	exsi_log(EXS_LOG_ERROR, p->hand.x->name, "poll: %.128s%sthe cancel function failed: %s", d->name ? d->name : "",
+		 d->name ? ": " : "", exs_error_message(error));
 	exs_error_unref(error);
 	return false;
 }
@@ -23,7 +24,7 @@ static void ask(struct exsi_poll *p, struct exsi_descriptors *set)
 		return;
 	}
 	for (size_t i = 0; i < set->n; i++)
-		set->d[i].refused = !ask_one(p, set->d[i].value);
+		set->d[i].refused = !ask_one(p, &set->d[i]);
 }
 
 /* With the token: the call leaves, unless that was refused. */

@@ -1,6 +1,7 @@
 /* Poll: what its thread does, and when. */
 #include "base/memory.h"
 #include "decorators/poll.h"
+#include "executor/watch.h"
 
 /* --- the batch --- */
 
@@ -91,8 +92,10 @@ static void poll(struct exsi_poll *p)
 	exsi_servant_come(&p->servant);
 	gather(p);
 	double delay = interval(p);
+	uint64_t begun = exsi_watch_poll_begins(p->hand.x);
 	exs_error *error = p->poll_fn(p->ctx, p->batch.list, p->batch.n, &delay);
 	bool failed = error;
+	exsi_watch_poll_ends(p->hand.x, begun, p->batch.n, failed);
 	if (failed)
 		exsi_log(EXS_LOG_WARNING, p->hand.x->name, "poll: %s", exs_error_message(error));
 	scatter(p, error);

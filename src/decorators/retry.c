@@ -103,7 +103,7 @@ static exs_step retry_cancel(exs_executor *x, exs_future *f, void *slot, exs_cau
 	struct wait *w = exsi_shared(f, x);
 
 	(void)slot, (void)cause, (void)r;
-	exsi_timer_disarm(x->clock, &w->timer);
+	exsi_call_timer_disarm(f, x);
 	exs_result_clear(&w->last);
 	return EXS_UP;
 }

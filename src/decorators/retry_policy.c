@@ -86,7 +86,8 @@ static bool ask_policy(const exs_retry_options *o, const exs_attempt *a, const c
 		error = exs_error_new(&exs_domain_exs, EXS_EINVAL, "the delay is %g seconds", *delay);
 	if (!error)
 		return again;
-	exsi_log(EXS_LOG_ERROR, name, "retry: the policy failed: %s: no retry", exs_error_message(error));
+	exsi_log(EXS_LOG_ERROR, name, "retry: %.128s%sthe policy failed: %s: no retry", a->name ? a->name : "",
+		 a->name ? ": " : "", exs_error_message(error));
 	exs_error_unref(error);
 	return false;
 }

@@ -218,6 +218,7 @@ exs_executor *exsi_line_init(exs_executor *x, uint64_t ns, void (*tick)(exs_exec
 
 	exsi_layer_share(x, sizeof(struct exsi_line_slot));
 	line->x = x;
+	atomic_store(&x->waiting, &line->waiting);
 	line->open = !ns && line->limit == EXS_UNLIMITED;
 	pthread_mutex_init(&line->lock, NULL);
 	exsi_list_init(&line->queue);

@@ -1,6 +1,7 @@
 /* Timeout: the time a call has, whatever becomes of it then. The modes: timeout_wait.c, timeout_abandon.c. */
 #include "decorators/timeout.h"
 #include "base/memory.h"
+#include "executor/metrics.h"
 
 #include <stdio.h>
 
@@ -46,6 +47,7 @@ exs_result exsi_timed_out(exs_executor *x, exs_future *f)
 	const struct exsi_timeout *t = exsi_state(x);
 	uint64_t ns = time_of(x, f);
 
+	exsi_metrics_count(x, EXSI_TIMEOUTS, 1);
 	return exs_fail(ns == t->ns ? exs_error_ref(t->error) : error_of(ns));
 }
 

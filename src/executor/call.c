@@ -1,6 +1,7 @@
 /* The call: one block per submit, driven through its layers by one loop. */
 #include "base/memory.h"
 #include "executor/child.h"
+#include "executor/watch.h"
 
 #include <executors/scope.h>
 #include <limits.h>
@@ -96,41 +97,72 @@ static void finish(exs_future *f, exs_executor *top, exs_result *r, struct exsi_
 		exsi_scope_leave(scope);
 }
 
-static exs_step step_down(exs_executor **x, exs_future *f, exs_result *r)
+static inline exs_step start(exs_future *f, exs_executor *x, exs_executor *from, exs_result *r, struct exsi_watch *w)
 {
-	if (!(*x)->inner) {
-		*r = exs_fail(
-			exs_error_new(&exs_domain_exs, EXS_EINVAL, "%s: a leaf can't answer EXS_DOWN", (*x)->ops.type));
-		return EXS_UP;
-	}
-	*x = (*x)->inner;
-	return (*x)->ops.start(*x, f, exsi_slot(f, *x), r);
+	if (w)
+		exsi_watch_starts(f, w, x, from);
+	return x->ops.start(x, f, exsi_slot(f, x), r);
 }
 
-/* x's hook, or who resumes from x, said step; enter: x has yet to be started. */
-static void drive_one(exs_future *f, exs_executor *x, exs_step step, exs_result *r, bool enter)
+static inline exs_step step_down(exs_executor **x, exs_future *f, exs_result *r, struct exsi_watch *w)
+{
+	exs_executor *from = *x;
+
+	if (!from->inner) {
+		*r = exs_fail(
+			exs_error_new(&exs_domain_exs, EXS_EINVAL, "%s: a leaf can't answer EXS_DOWN", from->ops.type));
+		return EXS_UP;
+	}
+	*x = from->inner;
+	return start(f, *x, from, r, w);
+}
+
+/* x's hook, or who resumes from x, said step; enter: x has yet to be started. w: what watches f, or NULL: so compilers make two of it. */
+static inline void drive_through(exs_future *f, exs_executor *x, exs_step step, exs_result *r, bool enter,
+				 struct exsi_watch *w)
 {
 	exs_executor *top = exsi_top(f);
 	struct exsi_frame frame;
 
 	push_frame(&frame, f);
 	if (enter)
-		step = x->ops.start(x, f, exsi_slot(f, x), r);
+		step = start(f, x, NULL, r, w);
 	else if (me.entering == f) /* it had been held, and goes on while its submit is still below on the stack */
 		me.entering = NULL;
 	while (step != EXS_HELD) {
 		if (step == EXS_DOWN) {
-			step = step_down(&x, f, r);
+			step = step_down(&x, f, r, w);
 			continue;
 		}
+		if (w)
+			exsi_watch_leaves(f, w, x, r);
 		x = up(top, x);
 		if (!x) {
+			if (w)
+				exsi_watch_ends(f, w, r);
 			finish(f, top, r, &frame);
 			return;
 		}
+		if (w)
+			exsi_watch_returns(w, x);
 		step = x->ops.done(x, f, exsi_slot(f, x), r);
 	}
 	exsi_frame_pop(&frame);
+}
+
+__attribute__((noinline)) static void drive_watched(exs_future *f, exs_executor *x, exs_step step, exs_result *r,
+						    bool enter)
+{
+	drive_through(f, x, step, r, enter, exsi_watch(f));
+}
+
+__attribute__((noinline)) static void drive_one(exs_future *f, exs_executor *x, exs_step step, exs_result *r,
+						bool enter)
+{
+	if (exsi_is_watched(f))
+		drive_watched(f, x, step, r, enter);
+	else
+		drive_through(f, x, step, r, enter, NULL);
 }
 
 /* Takes up the calls that were let go. Bounded in depth; what is left over the outer drivers take. */
@@ -326,8 +358,22 @@ bool exs_call_stopped(exs_future *f, exs_executor *x)
 
 void exs_call_restarting(exs_future *f)
 {
+	struct exsi_watch *w = exsi_watch(f);
+
 	if (f->story)
 		atomic_fetch_add(&exsi_story(f)->attempt, 1);
+	if (w)
+		w->restarting = true;
+}
+
+__attribute__((noinline)) static void run_watched(exs_future *f, void *arg, exs_result *r)
+{
+	struct exsi_watch *w = exsi_watch(f);
+	uint64_t begun = exsi_watch_run_begins(f, w);
+
+	*r = f->fn(arg, exs_call_context(f));
+	exsi_check_result(r, "the task");
+	exsi_watch_run_ends(f, w, begun, r);
 }
 
 void exs_call_run(exs_future *f, exs_result *r)
@@ -340,7 +386,10 @@ void exs_call_run(exs_future *f, exs_result *r)
 		atomic_fetch_or(&f->state, EXSI_RUNNING | EXSI_BEGUN);
 	push_frame(&frame, f);
 	exsi_run_begin(&run, f);
-	*r = f->fn(arg, (exs_context *)(void *)f);
+	if (exsi_is_watched(f))
+		run_watched(f, arg, r);
+	else
+		*r = f->fn(arg, (exs_context *)(void *)f);
 	exsi_run_end(&run);
 	exsi_frame_pop(&frame);
 	exsi_check_result(r, "the task");
@@ -470,7 +519,7 @@ static size_t codes_size(const exs_retry_options *o)
 	return o && o->codes && o->n_codes <= EXS_UNLIMITED ? o->n_codes * sizeof(*o->codes) : 0;
 }
 
-static size_t extra_size(const exs_task *t, const exs_scope *scope)
+static inline size_t extra_size(const exs_task *t, const exs_scope *scope)
 {
 	if (!t->name && !t->priority && t->timeout == 0 && !t->retry && !t->series && !t->place && !scope)
 		return 0;
@@ -478,7 +527,7 @@ static size_t extra_size(const exs_task *t, const exs_scope *scope)
 	       (scope ? sizeof(struct exsi_member) : 0) + (t->name ? strlen(t->name) + 1 : 0);
 }
 
-static void put_extra(exs_future *f, size_t at, const exs_task *t, exs_scope *scope)
+static inline void put_extra(exs_future *f, size_t at, const exs_task *t, exs_scope *scope)
 {
 	struct exsi_extra *e = (struct exsi_extra *)(void *)((char *)f + at);
 	void *rest = e + 1;
@@ -528,11 +577,26 @@ static exs_future *new_plain(exs_executor *x, exs_task_fn *fn, void *arg, exs_fr
 	return f;
 }
 
-static exs_future *new_call(exs_executor *x, const exs_task *t, exs_scope *scope)
+/* What watches it stands before its options, of which there are some then, if only by name. */
+__attribute__((noinline)) static exs_future *new_watched(exs_executor *x, const exs_task *t, exs_scope *scope)
 {
+	size_t watch = exsi_watch_size(x), extra = extra_size(t, scope);
+	size_t all = watch + (extra ? extra : sizeof(struct exsi_extra));
+	exs_future *f = all > INT_MAX ? NULL : new_plain(x, t->fn, t->arg, t->arg_free, all);
+
+	if (!f)
+		return NULL;
+	put_extra(f, sizeof(*f) + x->end + watch, t, scope);
+	exsi_watch_init(f, sizeof(*f) + x->end);
+	return f;
+}
+
+static inline exs_future *new_call(exs_executor *x, const exs_task *t, exs_scope *scope)
+{
+	if (exsi_watches() && !exsi_forked())
+		return new_watched(x, t, scope);
 	size_t extra = extra_size(t, scope);
 	exs_future *f = extra > INT_MAX ? NULL : new_plain(x, t->fn, t->arg, t->arg_free, extra);
-
 	if (f && extra)
 		put_extra(f, sizeof(*f) + x->end, t, scope);
 	return f;
@@ -590,9 +654,15 @@ static void enter(exs_future *f, exs_executor *x, exs_entry entry)
 
 static void refuse(exs_future *f, exs_executor *x, exs_result r)
 {
+	struct exsi_watch *w = exsi_watch(f);
 	struct exsi_frame frame;
 
 	push_frame(&frame, f);
+	if (w) {
+		exsi_watch_starts(f, w, x, NULL);
+		exsi_watch_leaves(f, w, x, &r);
+		exsi_watch_ends(f, w, &r);
+	}
 	finish(f, x, &r, &frame);
 }
 
@@ -603,6 +673,17 @@ static exs_future *enter_unless(exs_error *error, exs_future *f, exs_executor *x
 	else
 		enter(f, x, entry);
 	return f;
+}
+
+/* Tells who watches of a new call. */
+static void announce(exs_future *f)
+{
+	struct exsi_frame frame;
+
+	exsi_future_made(f);
+	push_frame(&frame, f);
+	exsi_watch_submitted(f, exsi_watch(f));
+	exsi_frame_pop(&frame);
 }
 
 exs_future *exsi_submit_failed(const exs_task *t, exs_error *error)
@@ -620,7 +701,10 @@ exs_future *exsi_submit(exs_executor *x, const exs_task *t, exs_entry entry, con
 			t->arg_free(t->arg);
 		return exsi_fail_null(EXS_ENOMEM, out_of_memory);
 	}
-	if (scope && !exsi_scope_join(f)) {
+	bool joined = !scope || exsi_scope_join(f);
+	if (exsi_is_watched(f))
+		announce(f);
+	if (!joined) {
 		refuse(f, x, exs_cancelled());
 		return f;
 	}
@@ -646,6 +730,8 @@ exs_future *exs_submit(exs_executor *x, exs_task_fn *fn, void *arg)
 {
 	if (!x)
 		return exsi_submit_failed(&(exs_task){.fn = fn}, no_executor());
+	if (exsi_watches())
+		return exsi_submit(x, &(exs_task){.fn = fn, .arg = arg}, EXS_ENTRY_SUBMIT, NULL, NULL);
 	exs_future *f = new_plain(x, fn, arg, NULL, 0);
 	if (!f)
 		return exsi_fail_null(EXS_ENOMEM, out_of_memory);
@@ -691,6 +777,8 @@ exs_future *exsi_new_child(exs_executor *x, exs_task_fn *fn, struct exsi_shared_
 
 void exsi_enter_child(exs_future *child, exs_entry entry)
 {
+	if (child->extra)
+		exsi_future_made(child);
 	enter(child, exsi_top(child), entry);
 }
 

@@ -41,6 +41,8 @@ static void fire(struct exsi_timer *timer)
 	exs_executor *x = executor_of(timer);
 	exs_future *f = call_of(x, timer);
 
+	if (x->timers->shared)
+		atomic_fetch_sub(&x->timed, 1);
 	x->timers->fire(x, f, exsi_slot(f, x));
 }
 
@@ -48,6 +50,8 @@ void exsi_call_timers_init(exs_executor *x, const struct exsi_call_timers *timer
 {
 	x->timers = timers;
 	x->timer_kind = (struct exsi_timer_kind){.expire = expire, .fire = fire};
+	if (timers->shared)
+		atomic_store(&x->waiting, &x->timed);
 }
 
 bool exsi_call_park_until(exs_future *f, exs_executor *x, uint64_t at)
@@ -55,7 +59,19 @@ bool exsi_call_park_until(exs_future *f, exs_executor *x, uint64_t at)
 	struct exsi_timer *timer = timer_of(x, f);
 
 	*timer = exsi_call_timer(x, at);
-	return exsi_timer_arm(x->clock, timer, at, park);
+	if (!x->timers->shared)
+		return exsi_timer_arm(x->clock, timer, at, park);
+	atomic_fetch_add(&x->timed, 1); /* before it can fire */
+	bool armed = exsi_timer_arm(x->clock, timer, at, park);
+	if (!armed)
+		atomic_fetch_sub(&x->timed, 1);
+	return armed;
+}
+
+void exsi_call_timer_disarm(exs_future *f, exs_executor *x)
+{
+	exsi_timer_disarm(x->clock, timer_of(x, f));
+	atomic_fetch_sub(&x->timed, 1);
 }
 
 struct each {

@@ -27,6 +27,9 @@ static inline struct exsi_timer exsi_call_timer(const exs_executor *x, uint64_t 
 /* Arms the timer in the call's slot and parks the call. false: neither. */
 bool exsi_call_park_until(exs_future *call, exs_executor *x, uint64_t at);
 
+/* For the cancel hook of a layer whose timer is in what it shares: the call is no longer to be waited for. */
+void exsi_call_timer_disarm(exs_future *call, exs_executor *x);
+
 /* Hooks for the operations table. each: for layers whose calls are parked while their timer is armed. deadline: the timer's. */
 void exsi_call_timer_each(exs_executor *x, exs_visit_fn *visit, void *arg);
 double exsi_call_timer_deadline(exs_executor *x, exs_future *call, void *slot);

@@ -1,6 +1,7 @@
 /* Executors as objects: made, wrapped, named, described. */
 #include "executor/executor.h"
 #include "base/memory.h"
+#include "executor/metrics.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -406,6 +407,8 @@ static uint32_t in_words(size_t size)
 	return (uint32_t)(size + 7) / 8 * 8;
 }
 
+const char exsi_relay_type[] = "relay";
+
 static exs_executor *layer_new(const exs_layer_ops *ops, exs_executor *inner, size_t state_size, size_t slot_size,
 			       bool borrow)
 {
@@ -437,6 +440,7 @@ static exs_executor *layer_new(const exs_layer_ops *ops, exs_executor *inner, si
 	join(x, inner, borrow);
 	x->end = x->off + in_words(slot_size);
 	atomic_fetch_add(&exsi_executors, 1);
+	exsi_metrics_made(x);
 	return x;
 }
 
@@ -512,6 +516,7 @@ void exs_layer_set_attempts(exs_executor *x, unsigned max)
 		x->end += (uint32_t)sizeof(struct exsi_story);
 	}
 	x->max_attempts = exsi_times(max, x->max_attempts);
+	x->counts_starts = true;
 }
 
 void exsi_call_set_attempts(exs_future *f, exs_executor *x, unsigned max)
@@ -606,7 +611,7 @@ exs_executor *exs_with_clock(exs_executor *x, exs_clock *clock)
 exs_executor *exs_with_name(exs_executor *x, const char *name)
 {
 	if (x)
-		snprintf(x->name, sizeof(x->name), "%s", name ? name : "");
+		exsi_metrics_name(x, name ? name : "");
 	return x;
 }
 

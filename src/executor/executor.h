@@ -2,6 +2,7 @@
 #ifndef EXSI_EXECUTOR_EXECUTOR_H
 #define EXSI_EXECUTOR_EXECUTOR_H
 
+#include "base/list.h"
 #include "base/timer.h"
 #include "future/future.h"
 
@@ -58,6 +59,13 @@ struct exs_executor {
 	bool hidden;			       /* no user knows of it */
 	const struct exsi_call_timers *timers; /* in the slots of its calls (call_timer.h); or NULL */
 	struct exsi_timer_kind timer_kind;
+	atomic_size_t timed; /* calls that are parked here until their timer fires, if what it shares holds the timer */
+	/* Metrics (metrics.h). waiting: how many wait here now, in a backoff or in line; or NULL. */
+	atomic_size_t *_Atomic waiting;
+	struct exsi_series *_Atomic series; /* NULL: none yet */
+	struct exsi_list living;
+	bool counts_as_open;
+	bool counts_starts; /* it may start its delegate more than once for a call */
 	/* calls made for calls of this as top, or for their children, not yet ended: they look at it; keeps */
 	atomic_size_t children;
 	char before[EXSI_LINE];
@@ -157,6 +165,9 @@ bool exsi_inside(exs_executor *x);
 
 /* The same of when this thread began the submit that it is in. */
 bool exsi_inside_before_submit(exs_executor *x);
+
+/* The type of a relay, by its address: part of the layer above it. */
+extern const char exsi_relay_type[];
 
 /* --- calls --- */
 

@@ -119,6 +119,7 @@ static const struct exsi_source limiteds = {
 	.cancel_many = limited_cancel_many,
 	.input = exsi_input,
 	.clock = limited_clock,
+	.what = "timeout",
 };
 
 /* --- made --- */

@@ -15,6 +15,7 @@ void exsi_link_follow(struct exsi_link *link, void (*fired)(exs_future *, struct
 	exs_future *input = link->input;
 
 	link->node = (struct exsi_node){.fn = fired, .kind = EXSI_CONTINUATION};
+	exsi_future_made(&link->future);
 	if (!exsi_node_add(input, &link->node))
 		fired(input, &link->node);
 }

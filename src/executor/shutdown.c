@@ -1,6 +1,6 @@
 /* Shutdown in its three modes, free, and the release of a chain by another thread. */
 #include "base/memory.h"
-#include "executor/executor.h"
+#include "executor/metrics.h"
 #include "future/wait.h"
 
 /* --- waiting for calls to end --- */
@@ -294,6 +294,8 @@ static bool close_one(exs_executor *x, bool owned, void *arg)
 
 	while (now < mode && !atomic_compare_exchange_weak(&x->closing, &now, mode))
 		;
+	if (owned)
+		exsi_metrics_closed(x);
 	if (x->ops.closing) /* of borrowed ones too: submitters of this chain may block there */
 		x->ops.closing(x);
 	return false;
@@ -398,6 +400,7 @@ void exsi_executor_unref(exs_executor *x)
 		}
 		for (unsigned turn = 0; atomic_load(&pins); turn++) /* a later pin finds the calls done */
 			exsi_relax(turn);
+		exsi_metrics_ends(x);
 		if (x->ops.stop)
 			x->ops.stop(x);
 		if (x->holds_clock)

@@ -191,8 +191,11 @@ static bool waiter_any(exs_future *f)
 	return ((struct waiter *)(void *)f)->n != 1;
 }
 
-static const struct exsi_source waiters = {
-	.cancel = waiter_cancel, .cancel_many = waiter_cancel_many, .input = waiter_input, .any = waiter_any};
+static const struct exsi_source waiters = {.cancel = waiter_cancel,
+					   .cancel_many = waiter_cancel_many,
+					   .input = waiter_input,
+					   .any = waiter_any,
+					   .what = "tracker"};
 
 /* --- members --- */
 
@@ -388,6 +391,7 @@ static exs_future *waiter_new(exs_tracker *t, size_t n)
 	w->released = false;
 	w->node.key = SIZE_MAX - n;
 	atomic_fetch_add(&t->refs, 1);
+	exsi_future_made(&w->future);
 	pthread_mutex_lock(&t->lock);
 	w->node.order = t->order++;
 	if (n)

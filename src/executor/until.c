@@ -141,7 +141,7 @@ static exs_clock *until_clock(exs_future *f)
 }
 
 static const struct exsi_source untils = {
-	.cancel = until_cancel, .cancel_many = until_cancel_many, .clock = until_clock};
+	.cancel = until_cancel, .cancel_many = until_cancel_many, .clock = until_clock, .what = "until"};
 
 /* --- made --- */
 
@@ -195,6 +195,7 @@ static exs_future *until_start(struct until *u, exs_until_fn *fn, void *ctx, con
 	u->delay = least(o->first, o->max);
 	u->factor = o->factor;
 	u->max = o->max;
+	exsi_future_made(&u->future);
 	arm(u);
 	exs_clock_unref(clock);
 	return &u->future;

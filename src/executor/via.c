@@ -187,6 +187,7 @@ static const struct exsi_source vias = {
 	.cancel = via_cancel,
 	.cancel_many = via_cancel_many,
 	.input = via_input,
+	.what = "via",
 };
 
 /* --- made --- */

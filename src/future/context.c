@@ -65,7 +65,7 @@ unsigned exs_context_max_attempts(exs_context *ctx)
 const char *exs_context_name(exs_context *ctx)
 {
 	for (exs_future *f = of(ctx); f; f = parent(f))
-		if (exsi_extra(f))
+		if (exsi_extra(f) && exsi_extra(f)->name)
 			return exsi_extra(f)->name;
 	return NULL;
 }

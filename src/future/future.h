@@ -74,6 +74,7 @@ struct exsi_source {
 	bool (*any)(exs_future *future); /* may one of these be enough? NULL: no */
 	exs_clock *(*clock)(
 		exs_future *future); /* that its chain reads, with a reference, while it is not done; or NULL */
+	const char *what;	     /* of one that is no call: "promise", for exs_dump_alive; or NULL */
 };
 
 /* Counts the starts of a call, where the chain can start more than once; lies in the block. */
@@ -84,6 +85,7 @@ struct exsi_story {
 
 struct exs_scope;
 struct exsi_member;
+struct exsi_watch;
 
 /* Options of the call, at the end of the block, where given. */
 struct exsi_extra {
@@ -94,6 +96,7 @@ struct exsi_extra {
 	double timeout; /* 0: none */
 	const struct exs_retry_options *retry;
 	struct exsi_member *member; /* NULL: of no scope */
+	struct exsi_watch *watch;   /* NULL: nobody watches it */
 };
 
 /* 56 bytes; the slots of the layers follow. */
@@ -111,8 +114,11 @@ struct exs_future {
 		exs_result result; /* DONE and not FORCED */
 	};
 	uint32_t story; /* offset of the struct exsi_story in the block; 0: none; EXSI_KEEPS */
-	uint32_t extra; /* offset of the struct exsi_extra in the block; 0: none */
+	uint32_t
+		extra; /* offset of the struct exsi_extra in the block; 0: none; with EXSI_WATCHED if that has a watch */
 };
+
+#define EXSI_WATCHED 1u
 
 /* For a story: behind the future lies a pointer to another, of which this one keeps a user reference, as its value is that one's. */
 #define EXSI_KEEPS UINT32_MAX
@@ -124,8 +130,55 @@ static inline struct exsi_story *exsi_story(exs_future *f)
 
 static inline struct exsi_extra *exsi_extra(exs_future *f)
 {
-	return f->extra ? (struct exsi_extra *)(void *)((char *)f + f->extra) : NULL;
+	return f->extra ? (struct exsi_extra *)(void *)((char *)f + (f->extra & ~EXSI_WATCHED)) : NULL;
 }
+
+/* What is to be watched, of calls from their submit on: metrics (executor/metrics.c), events (executor/watch.c); of all futures:
+   those alive (alive.c). 0 in ordinary life. */
+enum { EXSI_WATCH_METRICS = 1, EXSI_WATCH_EVENTS = 2, EXSI_WATCH_ALIVE = 4 };
+extern atomic_uint exsi_watching __attribute__((visibility("hidden")));
+
+static inline unsigned exsi_watches(void)
+{
+	return atomic_load_explicit(&exsi_watching, memory_order_relaxed); /* sooner or later */
+}
+
+void exsi_watch_on(unsigned what, bool on);
+
+/* Is it a call that is watched? What watches it, or NULL. */
+static inline bool exsi_is_watched(exs_future *f)
+{
+	return f->extra & EXSI_WATCHED;
+}
+
+static inline struct exsi_watch *exsi_watch(exs_future *f)
+{
+	return exsi_is_watched(f) ? exsi_extra(f)->watch : NULL;
+}
+
+/* At the end of a constructor, before anybody else knows of the future and before it can be done: exs_dump_alive may find it. */
+void exsi_alive_add(exs_future *f);
+static inline void exsi_future_made(exs_future *f)
+{
+	if (exsi_watches() & EXSI_WATCH_ALIVE)
+		exsi_alive_add(f);
+}
+
+/* What is seen of one that is listed. */
+struct exsi_seen {
+	double age;
+	exs_executor *top; /* of a call: kept until the visit; NULL: it is none, or done */
+	exs_executor *at;  /* where it is parked, or NULL */
+	const char *what;  /* of another: its source's */
+	const char *state;
+	unsigned attempt, max;
+	char name[128];
+};
+
+/* For each that is listed, by and large oldest first: look, under a lock, which takes none itself; then, without the lock, visit. Answers
+   how many were not listed for want of memory. */
+size_t exsi_alive_each(void (*look)(exs_future *f, struct exsi_seen *seen),
+		       void (*visit)(struct exsi_seen *seen, void *arg), void *arg);
 
 /* Tests look on through this: done = 0 made, 1 completed, 2 freed. NULL in ordinary life. */
 extern void (*exsi_observer)(exs_future *future, int done);

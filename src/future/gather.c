@@ -201,7 +201,12 @@ static bool gather_any(exs_future *f)
 }
 
 static const struct exsi_source gathers = {
-	.cancel = gather_cancel, .cancel_many = gather_cancel_many, .input = gather_input, .any = gather_any};
+	.cancel = gather_cancel,
+	.cancel_many = gather_cancel_many,
+	.input = gather_input,
+	.any = gather_any,
+	.what = "made of futures",
+};
 
 /* --- made --- */
 
@@ -268,6 +273,7 @@ exs_future *exsi_gather(const struct exsi_rule *rule, exs_future *const *futures
 	g->n = n;
 	atomic_init(&g->stage, 0);
 	atomic_init(&g->left, n);
+	exsi_future_made(&g->future);
 	add_nodes(g, futures);
 	return &g->future;
 }

@@ -72,8 +72,8 @@ static void ensure_cancel_many(exs_future **futures, size_t n, exs_cause cause)
 }
 
 static const struct exsi_source ensures = {
-	.cancel = ensure_cancel, .cancel_many = ensure_cancel_many, .input = exsi_input};
-static const struct exsi_source nocancels = {.input = exsi_input};
+	.cancel = ensure_cancel, .cancel_many = ensure_cancel_many, .input = exsi_input, .what = "ensure"};
+static const struct exsi_source nocancels = {.input = exsi_input, .what = "nocancel"};
 
 static exs_future *pass_new(exs_future *input, exs_ensure_fn *fn, void *ctx, exs_free_fn *ctx_free, const char *who)
 {
@@ -95,6 +95,7 @@ static exs_future *pass_new(exs_future *input, exs_ensure_fn *fn, void *ctx, exs
 	p->ctx = ctx;
 	p->ctx_free = ctx_free;
 	atomic_init(&p->fired, false);
+	exsi_future_made(&p->future);
 	if (!exsi_node_add(input, &p->node))
 		pass_fire(input, &p->node);
 	return &p->future;

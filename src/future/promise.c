@@ -26,7 +26,8 @@ static void promise_cancel_many(exs_future **futures, size_t n, exs_cause cause)
 		promise_cancel(futures[i], cause);
 }
 
-static const struct exsi_source promises = {.cancel = promise_cancel, .cancel_many = promise_cancel_many};
+static const struct exsi_source promises = {
+	.cancel = promise_cancel, .cancel_many = promise_cancel_many, .what = "promise"};
 
 exs_promise *exs_promise_new(exs_future **future)
 {
@@ -39,6 +40,7 @@ exs_promise *exs_promise_new(exs_future **future)
 		return exsi_fail_null(EXS_ENOMEM, "exs_promise_new: out of memory");
 	exsi_future_init(&p->future, &promises, EXSI_PARKED);
 	exsi_hold(&p->future); /* the holder's, beside the token's */
+	exsi_future_made(&p->future);
 	return p;
 }
 

@@ -113,6 +113,7 @@ static exs_future *then_begin(struct then *t, exs_future *input, void (*fn)(void
 	t->future.arg = ctx;
 	t->future.arg_free = ctx_free;
 	t->error_fn = error_fn;
+	exsi_future_made(&t->future);
 	if (!exsi_node_add(input, &t->node))
 		t->node.fn(input, &t->node);
 	return &t->future;
@@ -150,7 +151,8 @@ static void then_cancel_many(exs_future **futures, size_t n, exs_cause cause)
 		then_cancel(futures[i], cause);
 }
 
-static const struct exsi_source maps = {.cancel = then_cancel, .cancel_many = then_cancel_many, .input = exsi_input};
+static const struct exsi_source maps = {
+	.cancel = then_cancel, .cancel_many = then_cancel_many, .input = exsi_input, .what = "map"};
 
 exs_future *exs_future_map(exs_future *future, exs_map_fn *fn, exs_map_fn *error_fn, void *ctx, exs_free_fn *ctx_free)
 {
@@ -281,7 +283,7 @@ static void flat_map_cancel_many(exs_future **futures, size_t n, exs_cause cause
 }
 
 static const struct exsi_source flat_maps = {
-	.cancel = flat_map_cancel, .cancel_many = flat_map_cancel_many, .input = exsi_input};
+	.cancel = flat_map_cancel, .cancel_many = flat_map_cancel_many, .input = exsi_input, .what = "flat_map"};
 
 exs_future *exs_future_flat_map(exs_future *future, exs_flat_map_fn *fn, exs_flat_map_fn *error_fn, void *ctx,
 				exs_free_fn *ctx_free)
