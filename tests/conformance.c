@@ -102,6 +102,89 @@ static void probe(struct env *env)
 	job_fini(&job);
 }
 
+/* --- with EXS_TEST_WATCH=1: all is watched, and at the end of each chain what was counted adds up --- */
+
+static bool watched;
+static atomic_ulong events[EXS_EVENT_COMPLETED + 1];
+
+static void on_event(void *ctx, const exs_event *event)
+{
+	char text[256];
+
+	(void)ctx;
+	CHECK(event->executor && event->queue_seconds >= 0 && event->run_seconds >= 0);
+	CHECK(event->kind == EXS_EVENT_POLLED || event->future);
+	if (event->future)
+		exs_future_explain(event->future, text, sizeof(text));
+	if (event->kind == EXS_EVENT_COMPLETED)
+		CHECK(!exs_future_is_done(event->future) || exs_future_error(event->future));
+	atomic_fetch_add(&events[event->kind], 1);
+}
+
+/* Of metrics as of lines about those alive. In what is written nothing is under way any more. */
+static bool rests(void *ctx, const char *text, size_t n)
+{
+	(void)ctx;
+	for (const char *end = text + n, *line = text, *next; line < end; line = next) {
+		next = (const char *)memchr(line, '\n', (size_t)(end - line)) + 1;
+		const char *labels = memchr(line, '{', (size_t)(next - line));
+		bool gauge = labels && (!strncmp(labels - 10, "inprogress", 10) || !strncmp(labels - 5, "queue", 5));
+		if (!strncmp(line, "executors_exec_", 15))
+			gauge = gauge && !support_sim; /* that is still there */
+		if (gauge && strncmp(next - 3, " 0\n", 3) != 0)
+			fprintf(stderr, "%.*s", (int)(next - line), line);
+		CHECK(!gauge || !strncmp(next - 3, " 0\n", 3));
+	}
+	return true;
+}
+
+static bool no_lines(void *ctx, const char *text, size_t n)
+{
+	(void)ctx, (void)n;
+	CHECK_INT(strtoul(text, NULL, 10), 0);
+	CHECK(strstr(text, " not done"));
+	return true;
+}
+
+static bool any_text(void *ctx, const char *text, size_t n)
+{
+	(void)ctx;
+	CHECK(n && text[n - 1] == '\n');
+	return true;
+}
+
+static void watch_begin(void)
+{
+	watched = getenv("EXS_TEST_WATCH");
+	if (!watched)
+		return;
+	exs_metrics_enable(true);
+	exs_alive_enable(true);
+	exs_set_events(on_event, NULL);
+	for (size_t i = 0; i < sizeof(events) / sizeof(*events); i++)
+		atomic_store(&events[i], 0);
+}
+
+/* While calls may be under way, on a thread of the test's. */
+static void watch_look(void)
+{
+	if (!watched)
+		return;
+	CHECK(exs_dump_alive(any_text, NULL));
+	CHECK(exs_metrics_write(any_text, NULL));
+}
+
+static void watch_end(void)
+{
+	if (!watched)
+		return;
+	CHECK_INT(atomic_load(&events[EXS_EVENT_SUBMITTED]), atomic_load(&events[EXS_EVENT_COMPLETED]));
+	CHECK_INT(atomic_load(&events[EXS_EVENT_STARTED]), atomic_load(&events[EXS_EVENT_ATTEMPT]));
+	CHECK(atomic_load(&events[EXS_EVENT_SUBMITTED]) > 0);
+	CHECK(exs_metrics_write(rests, NULL));
+	CHECK(exs_dump_alive(no_lines, NULL));
+}
+
 /* Some of all, drawn. */
 static exs_sim_options draw_faults(void)
 {
@@ -154,6 +237,7 @@ static uint64_t over_one(const struct conformance_chain *chain, void (*test)(str
 	env.hinted = exs_error_new_retry_after(&test_domain, 2, HINT, "not now");
 	atomic_store(&chain_name, chain->name);
 	begin_clock(chain);
+	watch_begin();
 	if (chain->set_up)
 		chain->set_up();
 	env.ex = chain->make();
@@ -161,10 +245,12 @@ static uint64_t over_one(const struct conformance_chain *chain, void (*test)(str
 	if (!faulty)
 		probe(&env);
 	test(&env);
+	watch_look();
 	exs_executor_free(env.ex);
 	CHECK_INT(exs_quiesce(EXS_FOREVER), EXS_OK);
 	if (chain->tear_down)
 		chain->tear_down();
+	watch_end();
 	uint64_t digest = end_clock();
 	exs_error_unref(env.error);
 	exs_error_unref(env.hinted);

@@ -2,6 +2,8 @@
 #define _GNU_SOURCE
 #include "support.h"
 
+#include <stdio.h>
+
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -68,6 +70,8 @@ static void check_executors(struct scene *s)
 	CHECK(exs_shutdown(s->ex, EXS_CANCEL_ALL, EXS_FOREVER) >= 1 && failed_so(EXS_EFORK));
 	exs_poll_notify(s->ex);
 	CHECK(!exs_with_retry(s->ex, NULL) && failed_so(EXS_EFORK));
+	CHECK(!exs_metrics_write(exs_write_file, stdout) && failed_so(EXS_EFORK));
+	CHECK(!exs_dump_alive(exs_write_file, stdout) && failed_so(EXS_EFORK));
 	exs_executor_free(s->ex);
 	exs_future_unref(s->running);
 	exs_future_unref(s->done);
@@ -102,7 +106,7 @@ static void child(struct scene *s)
 	harness_end_child(0);
 }
 
-TEST(fork, child_is_told)
+static void fork_and_tell(void)
 {
 	struct scene s;
 	exs_future *item;
@@ -142,4 +146,25 @@ TEST(fork, child_is_told)
 	exs_set_free(s.set);
 	job_fini(&s.gate);
 	job_fini(&s.done_job);
+}
+
+TEST(fork, child_is_told)
+{
+	fork_and_tell();
+}
+
+static void ignore_event(void *ctx, const exs_event *event)
+{
+	(void)ctx, (void)event;
+}
+
+TEST(fork, child_is_told_while_all_is_watched)
+{
+	exs_metrics_enable(true);
+	exs_alive_enable(true);
+	exs_set_events(ignore_event, NULL);
+	fork_and_tell();
+	exs_metrics_enable(false);
+	exs_alive_enable(false);
+	exs_set_events(NULL, NULL);
 }

@@ -1451,3 +1451,50 @@ TEST(oom, scopes)
 	everything_fails(scope_in_a_task, 5, 1);
 	everything_fails(refused_members, 3, 0);
 }
+
+/* --- with all watched --- */
+
+static void count_event(void *ctx, const exs_event *event)
+{
+	atomic_fetch_add((atomic_long *)ctx, event->kind == EXS_EVENT_SUBMITTED);
+	atomic_fetch_sub((atomic_long *)ctx, event->kind == EXS_EVENT_COMPLETED);
+}
+
+static bool swallow(void *ctx, const char *text, size_t n)
+{
+	(void)ctx;
+	return text && n;
+}
+
+static void dump_in_between(void)
+{
+	exs_executor *ex = exs_with_timeout_mode(exs_thread_pool(1), 1000, EXS_ABANDON);
+	exs_task task = {.fn = answer_7, .name = "named"};
+	exs_future *f = ex ? exs_submit_with(ex, &task) : NULL,
+		   *g = f ? exs_future_map(f, NULL, NULL, NULL, NULL) : NULL;
+
+	CHECK(exs_dump_alive(swallow, NULL));
+	CHECK(exs_metrics_write(swallow, NULL));
+	if (g)
+		CHECK_INT(exs_future_wait(g, EXS_FOREVER), EXS_OK);
+	exs_future_unref(g);
+	exs_executor_free(ex);
+}
+
+TEST(oom, watched)
+{
+	atomic_long under_way = 0;
+
+	exs_metrics_enable(true);
+	exs_alive_enable(true);
+	exs_set_events(count_event, &under_way);
+	everything_fails(each_layer, 16, 2);
+	everything_fails(submit_inline, 8, 0);
+	everything_fails(submit_pool, 8, 1);
+	everything_fails(members, 16, 1);
+	everything_fails(dump_in_between, 8, 1);
+	CHECK_INT(atomic_load(&under_way), 0);
+	exs_metrics_enable(false);
+	exs_alive_enable(false);
+	exs_set_events(NULL, NULL);
+}

@@ -581,3 +581,19 @@ mutant tracker_waiters_not_told executor/tracker.c tracker tracker/wait_on_the_o
 	's/^\texsi_news_of\(f\);//'
 mutant tracker_release_is_done executor/tracker.c tracker tracker/release \
 	's/^\tw->released = released;/\tw->released = false;/'
+
+# --- metrics, events, what is alive ---
+mutant call_not_counted_down executor/watch.c metrics metrics/calls_by_their_outcome \
+	's/^\texsi_series_add\(s, EXSI_CALLS_ENDED, 1\);//'
+mutant restart_counted_on executor/watch.c metrics metrics/of_retries_below_layers \
+	'/^static void count_restart/,/^}/s/^\tw->restarting = false;//'
+mutant cancelled_backoff_waits_on executor/call_timer.c metrics metrics/backoffs_that_are_cancelled \
+	'/^void exsi_call_timer_disarm/,/^}/s/^\tatomic_fetch_sub\(&x->timed, 1\);//'
+mutant forced_call_counts_as_done executor/watch.c metrics metrics/of_what_a_shutdown_fails \
+	's/&& is_forced\(f\)/\&\& false/'
+mutant later_starts_end_the_queue_time executor/watch.c events events/of_attempts_with_their_times \
+	's/atomic_compare_exchange_strong\(&its->started, &never, now\)/(void)never, atomic_store(\&its->started, now)/'
+mutant child_hides_the_name future/context.c events events/of_an_abandoned_attempt \
+	's/ && exsi_extra\(f\)->name//'
+mutant abandoned_as_any_other executor/dump.c events alive/lists_what_was_abandoned \
+	's/parent && exs_future_is_done\(parent\)/false/'

@@ -44,7 +44,7 @@ sources_of() {
 	local header
 	echo "$1_test.c" harness.c plain_main.c delay.c
 	[[ ! -e tests/$1.c ]] || echo "$1.c"
-	for header in support limit stress; do
+	for header in support limit stress scrape; do
 		[[ $header == "$1" ]] || ! grep -qs "\"$header.h\"" tests/"$1"_test.c tests/"$1".h || echo "$header.c"
 	done
 }
