@@ -3,6 +3,7 @@
 build_packages="gcc libc6-dev make cmake pkg-config"
 http_packages="libcurl4-openssl-dev libjansson-dev libmicrohttpd-dev"
 loop_packages="libuv1-dev libglib2.0-dev"
+metrics_packages="python3 python3-prometheus-client"
 
 need_packages() {
 	local package status missing=() as_root=()

@@ -121,7 +121,7 @@ static exs_future *no_parent(exs_executor *relay, exs_future *f)
 
 static const exs_layer_ops relay_ops = {
 	.size = sizeof(exs_layer_ops),
-	.type = exsi_relay_type,
+	.type = exsi_hidden_type,
 	.start = relay_start,
 	.done = relay_done,
 	.cancel = exs_pass_cancel,

@@ -491,7 +491,7 @@ static void relay_stop(exs_executor *x)
 
 static const exs_layer_ops relay_layer = {
 	.size = sizeof(exs_layer_ops),
-	.type = exsi_relay_type,
+	.type = exsi_hidden_type,
 	.start = exs_pass_start,
 	.done = relay_done,
 	.cancel = exs_pass_cancel,

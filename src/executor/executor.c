@@ -407,7 +407,7 @@ static uint32_t in_words(size_t size)
 	return (uint32_t)(size + 7) / 8 * 8;
 }
 
-const char exsi_relay_type[] = "relay";
+const char exsi_hidden_type[] = "hidden";
 
 static exs_executor *layer_new(const exs_layer_ops *ops, exs_executor *inner, size_t state_size, size_t slot_size,
 			       bool borrow)

@@ -166,8 +166,8 @@ bool exsi_inside(exs_executor *x);
 /* The same of when this thread began the submit that it is in. */
 bool exsi_inside_before_submit(exs_executor *x);
 
-/* The type of a relay, by its address: part of the layer above it. */
-extern const char exsi_relay_type[];
+/* The type, by its address, of what no metrics are to show: a relay, which is part of the layer above it; a hidden one. */
+extern const char exsi_hidden_type[];
 
 /* --- calls --- */
 

@@ -255,7 +255,7 @@ uint64_t exsi_series_waiting(const struct exsi_series *s)
 
 void exsi_metrics_made(exs_executor *x)
 {
-	if (!(exsi_watches() & EXSI_WATCH_METRICS) || x->ops.type == exsi_relay_type)
+	if (!(exsi_watches() & EXSI_WATCH_METRICS) || x->ops.type == exsi_hidden_type)
 		return;
 	exsi_lock(&lock);
 	list(x);

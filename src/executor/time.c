@@ -44,7 +44,7 @@ static void keeper_stop(exs_executor *x)
 
 static const exs_layer_ops keeper_ops = {
 	.size = sizeof(exs_layer_ops),
-	.type = "time",
+	.type = exsi_hidden_type,
 	.start = exs_pass_start,
 	.done = exs_pass_done,
 	.cancel = exs_pass_cancel,

@@ -89,7 +89,7 @@ void exsi_watch_submitted(exs_future *f, struct exsi_watch *w)
 
 static struct exsi_series *series_of(exs_future *f, const struct exsi_watch *w, exs_executor *x)
 {
-	if (x->ops.type == exsi_relay_type)
+	if (x->ops.type == exsi_hidden_type)
 		return NULL;
 	return x == exsi_top(f) ? w->top : exsi_series_of(x);
 }
