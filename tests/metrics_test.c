@@ -138,7 +138,7 @@ TEST(metrics, executors_made_and_shut_down)
 	CHECK_METRIC(0, "exec_inprogress", "exec", "map");
 	CHECK_METRIC(0, "exec_inprogress", "exec", "thread_pool");
 	CHECK_METRIC(1, "exec_total", "exec", "map");
-	CHECK_METRIC(NAN, "exec_total", "exec", "relay");
+	CHECK_METRIC(NAN, "exec_total", "", "hidden"); /* relays, and what holds the clock */
 }
 
 /* A name that comes after a look at the metrics. */
