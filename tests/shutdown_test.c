@@ -557,3 +557,101 @@ TEST(shutdown, freed_on_the_callback_thread)
 	}
 	harness_wait_threads(threads);
 }
+
+/* --- while a call is on its way down --- */
+
+/* A layer that, once armed, shuts the chain down before it lets a call pass. */
+struct door {
+	exs_executor *top;
+	exs_mode mode;
+	bool armed;
+};
+
+static exs_step door_start(exs_executor *ex, exs_future *call, void *slot, exs_result *result)
+{
+	struct door *d = exs_layer_state(ex);
+
+	(void)call, (void)slot, (void)result;
+	if (d->armed)
+		CHECK(exs_shutdown(d->top, d->mode, EXS_FOREVER) >= 1);
+	return EXS_DOWN;
+}
+
+static const exs_layer_ops door_ops = {.size = sizeof(exs_layer_ops),
+				       .type = "door",
+				       .start = door_start,
+				       .done = exs_pass_done,
+				       .cancel = exs_pass_cancel};
+
+enum { BEHIND = 8 };
+
+/* Something with one worker, behind the door; *n: so many calls make it full. */
+static exs_executor *behind(int which, unsigned *n)
+{
+	exs_throttle_options block = {.block = true};
+	exs_thread_pool_options full = {.workers = 1, .queue_limit = 1};
+	exs_executor *queue;
+
+	*n = which < 2 ? 1 : 2;
+	switch (which) {
+	case 0:
+		return exs_with_throttle(exs_thread_pool(1), 1, &block);
+	case 1:
+		return exs_with_throttle(exs_thread_pool(1), 1, NULL);
+	case 2:
+		queue = exs_queue(NULL);
+		CHECK(exs_queue_attach(queue, exs_thread_pool(1), NULL));
+		return queue;
+	case 3:
+		return exs_with_timeout(exs_thread_pool(1), 1000);
+	case 4:
+		return exs_thread_pool(1);
+	default:
+		full.when_full = (exs_full)(which - 5);
+		return exs_thread_pool_with(&full);
+	}
+}
+
+static void go_through_the_door(int which, exs_mode mode)
+{
+	struct job jobs[2], job;
+	exs_future *f[2];
+	unsigned n;
+	exs_executor *ex = exs_layer_new(&door_ops, behind(which, &n), sizeof(struct door), 0);
+	struct door *d = exs_layer_state(ex);
+
+	d->top = ex = exs_with_timeout(ex, 1000);
+	d->mode = mode;
+	pool_occupy(ex, jobs, f, n, 1);
+	d->armed = true;
+	job_init(&job);
+	exs_future *late = job_submit(ex, &job);
+	for (unsigned i = 0; i < n; i++)
+		sem_post(&jobs[i].open);
+	wait_done(late);
+	if (exs_future_state(late) == EXS_STATE_VALUE)
+		CHECK(mode == EXS_DRAIN && job.starts == 1);
+	else
+		CHECK(job.starts == 0);
+	if (exs_future_state(late) == EXS_STATE_ERROR)
+		CHECK(exs_error_is(exs_future_error(late), &exs_domain_exs,
+				   which == 6 ? EXS_EREJECTED : EXS_ESHUTDOWN));
+	if (exs_future_state(late) == EXS_STATE_CANCELLED)
+		CHECK(mode != EXS_DRAIN && exs_future_cause(late) == EXS_CAUSE_SHUTDOWN);
+	exs_future_unref(late);
+	expect_value(f[0], &jobs[0]);
+	if (n == 2)
+		exs_future_unref(f[1]);
+	exs_executor_free(ex);
+	for (unsigned i = 0; i < n; i++)
+		job_fini(&jobs[i]);
+	job_fini(&job);
+}
+
+/* It runs only if all are to run; or it is cancelled, or refused where it would have had to wait. */
+TEST(shutdown, begins_while_a_call_is_on_its_way)
+{
+	for (int which = 0; which < BEHIND; which++)
+		for (int mode = EXS_DRAIN; mode <= EXS_CANCEL_ALL; mode++)
+			go_through_the_door(which, (exs_mode)mode);
+}

@@ -729,6 +729,27 @@ TEST(sim, calls_are_cancelled)
 	CHECK(told > 0 && told < cancelled);
 }
 
+/* More than can be planned at a time: the others run. */
+TEST(sim, many_calls_are_cancelled)
+{
+	enum { CROWD = 200 };
+	exs_sim *sim = begin(1, &(exs_sim_options){.cancel = 1});
+	exs_executor *ex = exs_sim_pool(sim, 1);
+	unsigned cancelled = 0;
+	exs_future *f[CROWD];
+
+	for (int i = 0; i < CROWD; i++)
+		f[i] = exs_submit(ex, answer, ex);
+	CHECK_INT(exs_wait_all(f, CROWD, EXS_FOREVER), EXS_OK);
+	for (int i = 0; i < CROWD; i++) {
+		cancelled += exs_future_state(f[i]) == EXS_STATE_CANCELLED;
+		exs_future_unref(f[i]);
+	}
+	CHECK(cancelled > 0 && cancelled <= 32);
+	exs_executor_free(ex);
+	end(sim);
+}
+
 TEST(sim, delayed_calls_time_out)
 {
 	exs_sim *sim = begin(harness_seed(), &(exs_sim_options){.delay = 0.5, .max_delay = 20});

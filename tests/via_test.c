@@ -250,6 +250,26 @@ TEST(via, cancel_goes_to_the_input)
 	exs_executor_free(ex);
 }
 
+TEST(via, cancelled_together)
+{
+	enum { SOME = 5 };
+	exs_executor *ex = exs_thread_pool(1);
+	exs_promise *p[SOME];
+	exs_future *f[SOME], *in;
+
+	for (int i = 0; i < SOME; i++) {
+		p[i] = promise(&in);
+		f[i] = exs_future_via(in, ex);
+	}
+	CHECK_INT(exs_future_cancel_all(f, SOME), SOME);
+	for (int i = 0; i < SOME; i++) {
+		CHECK_INT(exs_promise_complete(p[i], exs_ok(NULL, NULL)), EXS_EALREADY);
+		exs_promise_free(p[i]);
+		expect_cancelled(f[i], EXS_CAUSE_USER);
+	}
+	exs_executor_free(ex);
+}
+
 TEST(via, cancel_goes_to_the_queued_call)
 {
 	exs_executor *ex = exs_thread_pool(1);
