@@ -204,7 +204,7 @@ mutant turning_has_no_frame pools/event_loop.c event_loop event_loop/drain_insid
 
 # --- retry, clock ---
 mutant cancel_dropped_in_backoff decorators/retry.c retry retry/cancel_in_a_backoff \
-	'/^static exs_step retry_cancel/,/^}/s/\texsi_timer_disarm\(.*//'
+	'/^static exs_step retry_cancel/,/^}/s/\texsi_call_timer_disarm\(.*//'
 mutant retry_after_cancel decorators/retry.c retry retry/cancel_from_within_on_retry \
 	'/^static exs_step again/,/^}/s/if \(exs_call_stopped\(f, x\)\)/if (false)/'
 mutant cancelled_one_is_retried decorators/retry.c retry retry/policy_retries_a_success \
