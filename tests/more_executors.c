@@ -213,7 +213,7 @@ static exs_executor *everything(exs_executor *ex, exs_executor *base)
 	return more_no_retry(map_(exs_with_timeout(ex, 180)));
 }
 
-enum leaf { POOL, INLINE, LOOP };
+enum leaf { POOL, INLINE, LOOP, SIM };
 
 struct chain {
 	const char *name;
@@ -269,14 +269,29 @@ static void *turn(void *ex)
 	return NULL;
 }
 
-static void make(struct more_env *env, const struct chain *chain)
+static exs_executor *leaf_made(enum leaf leaf)
+{
+	switch (leaf) {
+	case POOL:
+		return exs_thread_pool(20);
+	case SIM:
+		return exs_sim_pool(support_sim, 20);
+	case INLINE:
+		return exs_inline();
+	default:
+		return exs_event_loop();
+	}
+}
+
+static void make(struct more_env *env, const struct chain *chain, enum leaf leaf)
 {
 	char text[1024];
 
-	*env = (struct more_env){.name = chain->name, .clock = exs_clock_manual_new()};
-	env->here = chain->leaf == INLINE;
-	env->one_by_one = chain->leaf != POOL;
-	env->base = chain->leaf == POOL ? exs_thread_pool(20) : env->here ? exs_inline() : exs_event_loop();
+	*env = (struct more_env){.name = chain->name};
+	env->clock = leaf == SIM ? exs_sim_clock(support_sim) : exs_clock_manual_new();
+	env->here = leaf == INLINE;
+	env->one_by_one = leaf == INLINE || leaf == LOOP;
+	env->base = leaf_made(leaf);
 	env->ex = exs_with_clock(exs_borrow(env->base), env->clock);
 	for (int i = 0; i < 4 && chain->layers[i]; i++)
 		env->ex = chain->layers[i](env->ex);
@@ -289,26 +304,33 @@ static void make(struct more_env *env, const struct chain *chain)
 	env->late = strstr(text, "poll(") || strstr(text, "flat_map") || strstr(text, "batch(");
 }
 
-static void over_one(const struct chain *chain, void (*test)(struct more_env *env))
+/* Among threads; or, leaf SIM, in a simulation. */
+static void over_one(const struct chain *chain, enum leaf leaf, void (*test)(struct more_env *env))
 {
+	exs_sim_options options = {.threads = true};
 	int threads = harness_threads();
 	long futures = harness_futures();
 	struct more_env env;
 	pthread_t turner;
 
-	make(&env, chain);
-	if (chain->leaf == LOOP) {
+	if (leaf == SIM)
+		sim_begin(harness_seed(), &options);
+	make(&env, chain, leaf);
+	if (leaf == LOOP) {
 		turner = thread_start(turn, env.base);
 		more_expect(more_submit(env.base, more_twice, num(1)), 2); /* it turns: it may be freed */
 	}
 	test(&env);
 	exs_executor_free(env.ex);
 	exs_executor_free(env.base);
-	if (chain->leaf == LOOP)
+	if (leaf == LOOP)
 		thread_join(turner);
 	CHECK_INT(exs_quiesce(EXS_FOREVER), EXS_OK);
 	CHECK_INT(exs_clock_armed(env.clock), 0);
-	exs_clock_unref(env.clock);
+	if (leaf == SIM)
+		sim_end();
+	else
+		exs_clock_unref(env.clock);
 	harness_wait_threads(threads);
 	harness_wait_futures(futures);
 }
@@ -321,8 +343,11 @@ void more_over_matrix(void (*test)(struct more_env *env))
 	harness_on_fail = say_chain;
 	for (size_t i = 0; i < sizeof(chains) / sizeof(*chains); i++) {
 		atomic_store(&chain_name, chains[i].name);
-		if (!only || !fnmatch(only, chains[i].name, 0))
-			over_one(&chains[i], test);
+		if (only && fnmatch(only, chains[i].name, 0))
+			continue;
+		over_one(&chains[i], chains[i].leaf, test);
+		if (chains[i].leaf == POOL)
+			over_one(&chains[i], SIM, test);
 	}
 	harness_on_fail = fail_next;
 }

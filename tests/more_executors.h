@@ -17,7 +17,7 @@ struct more_env {
 	bool late;	    /* a call that was asked to stop may yet be cancelled, whatever its task answers */
 };
 
-/* Runs the test on each executor; afterwards no thread, future or timer is left. EXS_TEST_CHAIN=PATTERN: on these only. */
+/* Runs the test on each executor, and on those of threads in a simulation as well; afterwards no thread, future or timer is left. EXS_TEST_CHAIN=PATTERN: on these only. */
 void more_over_matrix(void (*test)(struct more_env *env));
 
 /* TEST(suite, name) over the matrix; `env` is the executor. */
