@@ -724,19 +724,21 @@ TEST(batch, scope_waits_for_what_was_abandoned_below)
 }
 
 /* And a retry below starts another, beside the one that was left behind. */
-TEST(batch, abandoned_and_retried_below)
+static void abandoned_and_retried(bool above)
 {
 	struct scene s;
 	exs_retry_options twice = {.max_attempts = 2, .sleep = 1};
 	exs_executor *ex = exs_with_timeout_mode(pool_of(&s, 2), 10, EXS_ABANDON);
 
 	s.ex = batch(&s, exs_with_retry(ex, &twice), 2, 100);
+	if (above)
+		s.ex = exs_with_timeout_mode(s.ex, 1000, EXS_ABANDON);
 	s.service.gated = true;
 	s.service.orders[0] = s.service.orders[1] = LEAVE;
 	submit(&s, 2);
 	sem_take(&s.service.entered);
 	advance(s.clock, 10);
-	CHECK_INT(exs_clock_wait_armed(s.clock, 1, EXS_FOREVER), EXS_OK);
+	CHECK_INT(exs_clock_wait_armed(s.clock, above ? 3 : 1, EXS_FOREVER), EXS_OK);
 	advance(s.clock, 1);
 	sem_take(&s.service.entered);
 	CHECK_INT(s.service.attempt, 2);
@@ -749,6 +751,16 @@ TEST(batch, abandoned_and_retried_below)
 	expect_code(exs_future_ref(s.f[0]), &exs_domain_exs, EXS_EINVAL);
 	scene_end(&s);
 	CHECK_INT(s.service.calls, 2);
+}
+
+TEST(batch, abandoned_and_retried_below)
+{
+	abandoned_and_retried(false);
+}
+
+TEST(batch, abandoned_and_retried_below_and_above)
+{
+	abandoned_and_retried(true);
 }
 
 /* What the one left behind yields comes too late, once the other has begun. */

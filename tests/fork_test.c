@@ -34,6 +34,7 @@ static void check_waits(struct scene *s)
 	CHECK(failed_so(EXS_EFORK));
 	CHECK_INT(exs_future_state(s->running), EXS_STATE_RUNNING);
 	CHECK_INT(exs_future_cancel(s->running), EXS_TOO_LATE);
+	expect_code(exs_future_timeout(exs_future_ref(s->running), 100), &exs_domain_exs, EXS_EFORK);
 	/* What is done, is done here too. */
 	CHECK_INT(exs_future_wait(s->done, EXS_FOREVER), EXS_OK);
 	CHECK(exs_future_value(s->done) == &s->done_job);

@@ -977,6 +977,28 @@ TEST(sim, its_end)
 	end(sim);
 }
 
+static exs_error *poll_for_ever(void *ctx, exs_descriptor **d, size_t n, double *delay)
+{
+	(void)ctx, (void)d, (void)n;
+	*delay = 0;
+	return NULL;
+}
+
+/* What never comes to an end is given up, and said. */
+TEST(sim, its_end_with_a_poll_that_never_rests)
+{
+	exs_sim *sim = begin(1, &(exs_sim_options){.max_steps = 1000});
+	exs_executor *ex = exs_with_poll(exs_sim_pool(sim, 1), poll_for_ever, NULL, NULL, NULL);
+	exs_future *f = exs_submit(ex, answer, NULL);
+
+	CHECK_INT(exs_future_wait(f, EXS_FOREVER), EXS_EDEADLK);
+	CHECK_INT(exs_sim_run(sim), EXS_EDEADLK);
+	CHECK(!exs_future_is_done(f));
+	exs_executor_free(ex);
+	expect_cancelled(f, EXS_CAUSE_SHUTDOWN);
+	end(sim);
+}
+
 static void *submit_elsewhere(void *ex)
 {
 	return exs_submit(ex, answer, NULL);

@@ -351,6 +351,8 @@ TEST(until, bad_options)
 		       "exs_until: first is inf: it must be more than 0, and finite");
 	expect_refused(&a, start(&a, (exs_until_options){.factor = 0.99}),
 		       "exs_until: factor is 0.99: it must be 1 or more, and finite");
+	expect_refused(&a, start(&a, (exs_until_options){.factor = INFINITY}),
+		       "exs_until: factor is inf: it must be 1 or more, and finite");
 	expect_refused(&a, start(&a, (exs_until_options){.factor = NAN}),
 		       "exs_until: factor is nan: it must be 1 or more, and finite");
 	expect_refused(&a, start(&a, (exs_until_options){.max = EXS_NONE}),
