@@ -117,9 +117,9 @@ static inline exs_step step_down(exs_executor **x, exs_future *f, exs_result *r,
 	return start(f, *x, from, r, w);
 }
 
-/* x's hook, or who resumes from x, said step; enter: x has yet to be started. w: what watches f, or NULL: so compilers make two of it. */
-static inline void drive_through(exs_future *f, exs_executor *x, exs_step step, exs_result *r, bool enter,
-				 struct exsi_watch *w)
+/* x's hook, or who resumes from x, said step; enter: x has yet to be started. w: what watches f, or NULL: there are two of it. */
+__attribute__((always_inline)) static inline void drive_through(exs_future *f, exs_executor *x, exs_step step,
+								exs_result *r, bool enter, struct exsi_watch *w)
 {
 	exs_executor *top = exsi_top(f);
 	struct exsi_frame frame;

@@ -56,20 +56,21 @@ struct exs_executor {
 	void *ctx;	  /* of the user's callbacks; what the executor owns beside its state */
 	exs_free_fn *ctx_free;
 	bool holds_clock;
+	bool counts_starts;		       /* it may start its delegate more than once for a call */
+	bool counts_as_open;		       /* in its series */
 	bool hidden;			       /* no user knows of it */
 	const struct exsi_call_timers *timers; /* in the slots of its calls (call_timer.h); or NULL */
 	struct exsi_timer_kind timer_kind;
-	atomic_size_t timed; /* calls that are parked here until their timer fires, if what it shares holds the timer */
-	/* Metrics (metrics.h). waiting: how many wait here now, in a backoff or in line; or NULL. */
-	atomic_size_t *_Atomic waiting;
-	struct exsi_series *_Atomic series; /* NULL: none yet */
-	struct exsi_list living;
-	bool counts_as_open;
-	bool counts_starts; /* it may start its delegate more than once for a call */
+	struct exsi_series *_Atomic series; /* metrics (metrics.h); NULL: none yet */
 	/* calls made for calls of this as top, or for their children, not yet ended: they look at it; keeps */
 	atomic_size_t children;
 	char before[EXSI_LINE];
 	struct exsi_counts counts[EXSI_STRIPES];
+	/* For metrics. timed: calls that are parked here until their timer fires, if what it shares holds the timer; waiting: how many
+	   wait here now, in a backoff or in line, or NULL. */
+	struct exsi_list living;
+	atomic_size_t timed;
+	atomic_size_t *_Atomic waiting;
 };
 
 static inline exs_executor *exsi_top(exs_future *f)
