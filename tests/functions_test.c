@@ -661,6 +661,72 @@ TEST(functions, a_million_links_that_keep)
 	CHECK_INT(atomic_load(&numbers), 0);
 }
 
+/* --- many of one --- */
+
+/* More than a half of the counter of references has places for. */
+enum { BEYOND = 70000 };
+
+static exs_result same_value(void *expected, exs_result in)
+{
+	CHECK(!in.destroy && in.value == expected);
+	return in;
+}
+
+static void do_nothing(void *unused, const exs_result *outcome)
+{
+	(void)unused, (void)outcome;
+}
+
+static exs_future *one_of(int kind, exs_future *f)
+{
+	if (kind == 0)
+		return exs_future_map(f, NULL, NULL, NULL, NULL);
+	if (kind == 1)
+		return exs_future_ensure(f, do_nothing, NULL, NULL);
+	return exs_future_timeout(f, EXS_FOREVER);
+}
+
+/* The value stays where all see it. */
+TEST(functions, map_one_very_often)
+{
+	exs_future *f, **all = calloc(BEYOND, sizeof(exs_future *));
+	exs_promise *p = promise_made(&f);
+	exs_result value = number(1);
+	exs_result taken;
+
+	for (int i = 0; i < BEYOND; i++)
+		all[i] = exs_future_map(exs_future_ref(f), same_value, NULL, value.value, NULL);
+	promise_done(p, value);
+	for (int i = 0; i < BEYOND; i++) {
+		CHECK(exs_future_value(all[i]) == value.value);
+		CHECK_INT(exs_future_take(f, &taken), EXS_EBUSY);
+		exs_future_unref(all[i]);
+	}
+	free(all);
+	CHECK_INT(exs_future_take(f, &taken), EXS_OK);
+	CHECK(taken.value == value.value);
+	exs_result_clear(&taken);
+	exs_future_unref(f);
+	CHECK_INT(atomic_load(&numbers), 0);
+}
+
+/* The stops for it, as many, are passed on together. */
+TEST(functions, cancel_very_many_of_one)
+{
+	for (int kind = 0; kind < 3; kind++) {
+		exs_future *f, **all = calloc(BEYOND, sizeof(exs_future *));
+		exs_promise *p = promise_made(&f);
+		for (int i = 0; i < BEYOND; i++)
+			all[i] = one_of(kind, i ? exs_future_ref(f) : f);
+		CHECK_INT(exs_future_cancel_all(all, BEYOND), BEYOND);
+		CHECK_INT(exs_promise_complete(p, exs_ok(NULL, NULL)), EXS_EALREADY);
+		exs_promise_free(p);
+		for (int i = 0; i < BEYOND; i++)
+			exs_future_unref(all[i]);
+		free(all);
+	}
+}
+
 /* Inside a function another's turn comes later, or when it waits. */
 static exs_result map_and_wait(void *waits, exs_result in)
 {

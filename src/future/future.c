@@ -30,7 +30,8 @@ void exsi_future_init(exs_future *f, const struct exsi_source *source, unsigned 
 /* Nobody can add to the last reference but who has it: then there is no need to count it down. */
 static bool is_last(exs_future *f, unsigned unit)
 {
-	return atomic_load_explicit(&f->refs, memory_order_acquire) == unit || atomic_fetch_sub(&f->refs, unit) == unit;
+	return atomic_load_explicit(&f->refs, memory_order_acquire) == unit ||
+	       (atomic_fetch_sub(&f->refs, unit) & ~EXSI_MANY_REFS) == unit;
 }
 
 /* And what it keeps, and so on. */
@@ -69,11 +70,26 @@ void exsi_drop_two(exs_future *f)
 	release(f, 2 * EXSI_LIB_REF);
 }
 
+/* Long before the count carries: whoever can take then finds it noted. */
+static bool are_many(unsigned refs)
+{
+	return refs & (EXSI_USER_REFS + 1) / 2;
+}
+
 exs_future *exs_future_ref(exs_future *f)
 {
-	if (f)
-		atomic_fetch_add_explicit(&f->refs, EXSI_USER_REF, memory_order_relaxed); /* who adds has one */
+	if (f &&
+	    are_many(atomic_fetch_add_explicit(&f->refs, EXSI_USER_REF, memory_order_relaxed))) /* who adds has one */
+		atomic_fetch_or_explicit(&f->refs, EXSI_MANY_REFS, memory_order_relaxed);	/* as above */
 	return f;
+}
+
+/* Has nobody else one of the users'? */
+static bool is_sole(exs_future *f)
+{
+	unsigned refs = atomic_load(&f->refs);
+
+	return (refs & EXSI_MANY_REFS ? refs & ~EXSI_MANY_REFS : refs & EXSI_USER_REFS) == EXSI_USER_REF;
 }
 
 void exs_future_unref(exs_future *f)
@@ -319,11 +335,17 @@ struct passed_on {
 };
 static _Thread_local struct passed_on *passed_on;
 
+/* References are counted in 15 bits, and as many may wait here for the same future as are made of it. */
+static bool is_held_often(exs_future *f)
+{
+	return (atomic_load(&f->refs) & ~EXSI_MANY_REFS) >= EXSI_LIB_REF << 13;
+}
+
 void exsi_cancel_next(exs_future *f, exs_cause cause)
 {
 	struct passed_on *p = passed_on;
 
-	if (p && p->n < p->room && p->cause == cause) {
+	if (p && p->n < p->room && p->cause == cause && !is_held_often(f)) {
 		p->next[p->n++] = f;
 		return;
 	}
@@ -659,7 +681,7 @@ exs_error *exs_future_error(exs_future *f)
 int exsi_take(exs_future *f, exs_result *result)
 {
 	/* A sole reference stays sole: nobody else can add one. But the completing thread may look what kind it is: that stays. */
-	if (!exs_future_is_done(f) || (atomic_load(&f->refs) & EXSI_USER_REFS) != 1 || f->story == EXSI_KEEPS)
+	if (!exs_future_is_done(f) || !is_sole(f) || f->story == EXSI_KEEPS)
 		return EXS_EBUSY;
 	*result = exs_future_result(f);
 	if (result->kind == EXS_KIND_ERROR)

@@ -52,11 +52,12 @@ static inline unsigned exsi_with_stop(unsigned state, unsigned stop, exs_cause c
 	return state | stop << EXSI_STOP_SHIFT | (unsigned)cause << EXSI_CAUSE_SHIFT;
 }
 
-/* References: users' in the low 16 bits, the library's own (token, batch, children ...) above, so that take can count the
-   former. More than 65,535 users carry into the upper half: the sum, which decides on the end, stays exact. */
+/* References: users' in the low 16 bits, the library's own (token, batch, children ...) in the 15 above, so that take can count the
+   former. More than 65,535 users carry: the sum, which decides on the end, stays exact, and MANY says for ever that they may have. */
 #define EXSI_USER_REF  1u
 #define EXSI_LIB_REF   (1u << 16)
 #define EXSI_USER_REFS (EXSI_LIB_REF - 1)
+#define EXSI_MANY_REFS (1u << 31)
 
 /* What completes a future: an executor (its first member), or the promises. */
 struct exsi_source {

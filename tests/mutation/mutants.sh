@@ -25,7 +25,13 @@ mutant extra_unref future/future.c future future/callbacks_added_in_callbacks \
 mutant missing_unref future/future.c future future/callbacks_added_in_callbacks \
 	'/^static void run_callback/,/^}/s/\texs_future_unref\(f\);//'
 mutant take_beside_other_references future/future.c future future/take_moves_a_value \
-	's/\(atomic_load\(&f->refs\) & EXSI_USER_REFS\) != 1/false/'
+	's/\|\| !is_sole\(f\)//'
+mutant many_references_taken_for_one future/future.c functions functions/map_one_very_often \
+	's/refs & EXSI_MANY_REFS \? refs & ~EXSI_MANY_REFS : //'
+mutant stops_for_one_held_without_end future/future.c functions functions/cancel_very_many_of_one \
+	's/ && !is_held_often\(f\)//'
+mutant ways_to_any_without_end executor/executor.c gather gather/wait_for_any_of_any_ends \
+	's/ && s->looks\+\+ < MAX_LOOKS && search/ \&\& search/'
 mutant late_result_leaked future/future.c shutdown shutdown/forced_future_is_done_once \
 	's/^\t\t\texs_result_clear\(r\);//'
 mutant errors_do_not_decide future/wait.c wait wait/what_decides \
