@@ -635,6 +635,42 @@ static void wait_for_either(struct job *job, exs_context *ctx)
 	exs_future_unref(f);
 }
 
+/* Of which one is enough, of these, and so on: as many ways as there are atoms. */
+static void wait_for_any_of_any(struct job *job, exs_context *ctx)
+{
+	struct either *e = job->more;
+	exs_future *f = exs_future_nocancel(exs_future_ref(e->self));
+
+	(void)ctx;
+	for (int i = 0; i < 15; i++) {
+		exs_future *many[] = {f, f, f, f, f, f, f, f};
+		for (int k = 1; k < 8; k++)
+			exs_future_ref(f);
+		f = exs_future_or(many, 8, NULL, NULL, NULL);
+	}
+	e->rc = exs_future_wait(f, 0.01);
+	exs_future_unref(f);
+}
+
+TEST(gather, wait_for_any_of_any_ends)
+{
+	exs_executor *ex = pool_made((exs_thread_pool_options){.workers = 1, .max_spares = EXS_NONE});
+	struct job job;
+	struct either e = {.rc = -1};
+
+	job_init(&job);
+	job.gated = true;
+	job.inside = wait_for_any_of_any;
+	job.more = &e;
+	e.self = job_submit(ex, &job);
+	sem_post(&job.open);
+	expect_value(exs_future_ref(e.self), &job);
+	CHECK_INT(e.rc, EXS_ETIMEDOUT);
+	exs_future_unref(e.self);
+	exs_executor_free(ex);
+	job_fini(&job);
+}
+
 TEST(gather, wait_for_either_of_which_one_waits_for_itself)
 {
 	for (int other = 0; other < 2; other++) {

@@ -215,7 +215,7 @@ static bool all_need(struct search *s, exs_future *f)
 
 	s->any++;
 	for (; all && cursor != SIZE_MAX && (child = exsi_child(f, &cursor)); n++) {
-		all = s->any < MAX_ANY && search(s, child);
+		all = s->any < MAX_ANY && s->looks++ < MAX_LOOKS && search(s, child);
 		exsi_drop(child);
 	}
 	s->any--;
