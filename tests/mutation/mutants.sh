@@ -414,7 +414,7 @@ mutant insistence_ignored executor/call.c flat_map flat_map/cancel_and_timeout_w
 mutant adopted_calls_not_swept executor/shutdown.c flat_map flat_map/shutdown_of_a_pending_inner_future \
 	's/!exsi_has_children\(layer\) \|\| layer->marks_running/!layer->ops.child || layer->marks_running/'
 mutant stops_recurse future/future.c stack stack/flat_maps_that_wait_for_each_other \
-	's/if \(p && p->n < p->room && p->cause == cause\)/if (false)/'
+	's/if \(p && p->n < p->room && p->cause == cause .*\) \{/if (false) {/'
 mutant stops_not_together future/future.c flat_map flat_map/cancelled_together \
 	's/^\tstruct passed_on p = \{\.room = n, /\tstruct passed_on p = {.room = 0, /'
 mutant completion_recurses executor/adopt.c stack stack/flat_maps_that_wait_for_each_other \
