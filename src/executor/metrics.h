@@ -42,13 +42,13 @@ struct exsi_series {
 	} stripes[EXSI_STRIPES];
 };
 
-/* Relaxed: who reads a counter wants no other memory with it. */
+/* Release: who reads (exsi_series_sum) that a call has ended finds, of a counter read after that, that it began. */
 static inline void exsi_series_add(struct exsi_series *s, enum exsi_counter counter, uint64_t by)
 {
 	_Atomic(uint64_t) *n =
 		counter < EXSI_STRIPED ? &s->stripes[exsi_stripe()].n[counter] : &s->shared[counter - EXSI_STRIPED];
 
-	atomic_fetch_add_explicit(n, by, memory_order_relaxed);
+	atomic_fetch_add_explicit(n, by, memory_order_release);
 }
 
 uint64_t exsi_series_sum(const struct exsi_series *s, enum exsi_counter counter);
