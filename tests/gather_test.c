@@ -635,6 +635,46 @@ static void wait_for_either(struct job *job, exs_context *ctx)
 	exs_future_unref(f);
 }
 
+/* Each made of the one before it and a call of its own: the way down is not gone anew for each. */
+static exs_result nothing(void *arg, exs_context *ctx)
+{
+	(void)arg, (void)ctx;
+	return exs_ok(NULL, NULL);
+}
+
+static void wait_for_a_long_row(struct job *job, exs_context *ctx)
+{
+	exs_executor *ex = job->more;
+	exs_future *f = exs_submit(ex, nothing, NULL);
+
+	(void)ctx;
+	for (int i = 0; i < 50000; i++) {
+		exs_future *both[] = {f, exs_submit(ex, nothing, NULL)};
+		f = exs_future_zip(both, 2);
+	}
+	CHECK_INT(exs_future_wait(f, EXS_FOREVER), EXS_OK);
+	CHECK_INT(exs_future_state(f), EXS_STATE_VALUE);
+	exs_future_unref(f);
+}
+
+TEST(gather, wait_inside_a_task_for_a_long_row)
+{
+	for (int loop = 0; loop < 2; loop++) {
+		exs_thread_pool_options one = {.workers = 1, .max_spares = EXS_NONE};
+		exs_executor *ex = loop ? exs_event_loop() : pool_made(one);
+		struct job job;
+		job_init(&job);
+		job.inside = wait_for_a_long_row;
+		job.more = ex;
+		exs_future *f = job_submit(ex, &job);
+		if (loop)
+			CHECK(exs_event_loop_poll(ex) > 0);
+		expect_value(f, &job);
+		job_fini(&job);
+		exs_executor_free(ex);
+	}
+}
+
 /* Of which one is enough, of these, and so on: as many ways as there are atoms. */
 static void wait_for_any_of_any(struct job *job, exs_context *ctx)
 {

@@ -2,6 +2,7 @@
 #include "executor/executor.h"
 #include "base/memory.h"
 #include "executor/metrics.h"
+#include "future/wait.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -97,7 +98,7 @@ static bool run_awaited(exs_future *f)
 	static _Thread_local unsigned nested;
 
 	nested++;
-	bool ran = nested <= MAX_NESTED && exsi_has_stack() && exsi_find_work(f, run_here, NULL);
+	bool ran = nested <= MAX_NESTED && exsi_has_stack() && exsi_do_work(f, run_here, NULL);
 	nested--;
 	return ran;
 }
@@ -239,6 +240,32 @@ static bool search(struct search *s, exs_future *f)
 		exsi_drop(f);
 	forget(&way);
 	return found;
+}
+
+struct work {
+	exs_future *awaited;
+	bool (*run)(exs_future *, void *);
+	void *arg;
+	bool some;
+};
+
+static bool run_until_done(exs_future *f, void *arg)
+{
+	struct work *work = arg;
+
+	if (!work->run(f, work->arg))
+		return false;
+	work->some = true;
+	exsi_drain(); /* what it has put off may decide that the rest is not needed */
+	return exs_future_is_done(work->awaited);
+}
+
+bool exsi_do_work(exs_future *f, bool (*run)(exs_future *, void *), void *arg)
+{
+	struct work work = {f, run, arg, false};
+
+	exsi_find_work(f, run_until_done, &work);
+	return work.some;
 }
 
 bool exsi_find_work(exs_future *f, bool (*test)(exs_future *, void *), void *arg)

@@ -302,7 +302,10 @@ bool exsi_stands_on(exs_future *f, const exs_executor *leaf);
 exs_future *exsi_child(exs_future *f, size_t *cursor);
 /* Does test hold for f, for what does its work, for what does the work of that, and so on? */
 bool exsi_find_work(exs_future *f, bool (*test)(exs_future *, void *), void *arg);
-/* The same, but where one of several is enough (any), for all of them. */
+/* Runs one after the other for which run does, until f is done or there are no more: so the way to each is not looked for anew. Did it
+   run any? */
+bool exsi_do_work(exs_future *f, bool (*run)(exs_future *, void *), void *arg);
+/* As exsi_find_work, but where one of several is enough (any), for all of them. */
 bool exsi_find_need(exs_future *f, bool (*test)(exs_future *, void *), void *arg);
 /* Is it one that waits in a queue from which nothing but this leaf can take it? */
 bool exsi_needs(exs_future *f, const exs_executor *leaf);

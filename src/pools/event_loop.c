@@ -345,7 +345,7 @@ static bool loop_help(struct exsi_worker *w, exs_future *f)
 {
 	struct loop *l = of_worker(w);
 
-	return (l->depth < MAX_HELP && exsi_find_work(f, help_here, l)) || (l->outer && l->outer->help(l->outer, f));
+	return (l->depth < MAX_HELP && exsi_do_work(f, help_here, l)) || (l->outer && l->outer->help(l->outer, f));
 }
 
 static void unhook(struct loop *l)

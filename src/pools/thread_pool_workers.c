@@ -433,11 +433,6 @@ static bool worker_concerns(struct exsi_worker *w, exs_future *f)
 	return exsi_find_need(f, needs_pool, worker_of(w)->pool);
 }
 
-struct help {
-	struct exsi_pool *pool;
-	struct exsi_pool_run run;
-};
-
 /* Takes it out of where it is queued, to be run here. */
 static bool take_over(struct exsi_pool *p, exs_future *f, struct exsi_pool_run *run)
 {
@@ -451,13 +446,6 @@ static bool take_over(struct exsi_pool *p, exs_future *f, struct exsi_pool_run *
 	return mine;
 }
 
-static bool help_with(exs_future *f, void *arg)
-{
-	struct help *help = arg;
-
-	return exsi_stands_on(f, help->pool->x) && take_over(help->pool, f, &help->run);
-}
-
 bool exsi_pool_run_here(exs_executor *x, exs_future *f)
 {
 	struct exsi_pool *p = exsi_state(x);
@@ -469,18 +457,24 @@ bool exsi_pool_run_here(exs_executor *x, exs_future *f)
 	return mine;
 }
 
+static bool help_with(exs_future *f, void *worker)
+{
+	struct exsi_pool_worker *me = worker;
+
+	if (!exsi_stands_on(f, me->pool->x))
+		return false;
+	me->depth++;
+	bool ran = exsi_pool_run_here(me->pool->x, f);
+	me->depth--;
+	return ran;
+}
+
 static bool worker_help(struct exsi_worker *w, exs_future *f)
 {
 	struct exsi_pool_worker *me = worker_of(w);
-	struct help help = {.pool = me->pool};
 
 	me->heard = atomic_load(&me->pool->news);
-	if (me->depth >= MAX_HELP || !exsi_has_stack() || !exsi_find_work(f, help_with, &help))
-		return false;
-	me->depth++;
-	run_call(me->pool, &help.run);
-	me->depth--;
-	return true;
+	return me->depth < MAX_HELP && exsi_has_stack() && exsi_do_work(f, help_with, me);
 }
 
 static void listen(struct exsi_pool *p, struct exsi_pool_worker *me, const struct exsi_nudge *nudge)

@@ -30,6 +30,8 @@ mutant many_references_taken_for_one future/future.c functions functions/map_one
 	's/refs & EXSI_MANY_REFS \? refs & ~EXSI_MANY_REFS : //'
 mutant stops_for_one_held_without_end future/future.c functions functions/cancel_very_many_of_one \
 	's/ && !is_held_often\(f\)//'
+mutant way_gone_anew_for_each executor/executor.c gather gather/wait_inside_a_task_for_a_long_row \
+	's/return exs_future_is_done\(work->awaited\);/return true;/'
 mutant ways_to_any_without_end executor/executor.c gather gather/wait_for_any_of_any_ends \
 	's/ && s->looks\+\+ < MAX_LOOKS && search/ \&\& search/'
 mutant late_result_leaked future/future.c shutdown shutdown/forced_future_is_done_once \
