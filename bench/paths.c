@@ -48,6 +48,18 @@ static void call_back(void)
 	exs_future_unref(f);
 }
 
+static void map_and_zip(void)
+{
+	exs_future *f;
+	exs_promise *p = exs_promise_new(&f);
+
+	f = exs_future_map(f, NULL, NULL, NULL, NULL);
+	f = exs_future_zip(&f, 1);
+	exs_promise_complete(p, exs_ok(NULL, NULL));
+	exs_promise_free(p);
+	exs_future_unref(f);
+}
+
 static void read_set(void)
 {
 	static exs_set *set;
@@ -103,6 +115,7 @@ static const struct path {
 	{"options", submit_named, inline_chain}, {"promise", complete_promise, NULL},
 	{"callback", call_back, NULL},		 {"set", read_set, NULL},
 	{"cancel", cancel_promise, NULL},	 {"timer", arm_timer, NULL},
+	{"functions", map_and_zip, NULL},
 };
 
 int main(int argc, char **argv)
