@@ -546,7 +546,7 @@ static void on_small_stack(void (*fn)(void))
 /* Every other link a map; all that have a time have the same, or each another. */
 static exs_future *chain(exs_future *f, double seconds, double step)
 {
-	for (int i = 0; i < MANY; i++) {
+	for (int i = 0; i < harness_many(MANY); i++) {
 		seconds += step;
 		f = i % 2 ? exs_future_timeout(f, seconds) : exs_future_map(f, same, NULL, NULL, NULL);
 	}
@@ -560,7 +560,7 @@ static void deep(void)
 		exs_promise *p;
 		later_init(&l);
 		exs_future *f = chain(later(&l, &p), 10, ending == DROPPED ? -1e-6 : 0);
-		CHECK_INT(exs_clock_armed(l.clock), MANY / 2);
+		CHECK_INT(exs_clock_armed(l.clock), harness_many(MANY) / 2);
 		if (ending == CANCELLED)
 			CHECK_INT(exs_future_cancel(f), EXS_CANCELLED);
 		if (ending == TOO_LATE || ending == DROPPED) /* then the outermost is the first that is due */
@@ -587,12 +587,12 @@ static void wide(void)
 	struct later l;
 
 	later_init(&l);
-	for (int i = 0; i < MANY; i++)
+	for (int i = 0; i < harness_many(MANY); i++)
 		f[i] = exs_future_timeout(later(&l, &p[i]), i % 2 ? 10 : 20);
-	CHECK_INT(exs_clock_armed(l.clock), MANY);
+	CHECK_INT(exs_clock_armed(l.clock), harness_many(MANY));
 	advance(l.clock, 10);
-	CHECK_INT(exs_clock_armed(l.clock), MANY / 2);
-	for (int i = 0; i < MANY; i++) {
+	CHECK_INT(exs_clock_armed(l.clock), harness_many(MANY) / 2);
+	for (int i = 0; i < harness_many(MANY); i++) {
 		CHECK_INT(exs_future_state(f[i]), i % 2 ? EXS_STATE_ERROR : EXS_STATE_PENDING);
 		complete(p[i], value());
 		CHECK_INT(exs_future_state(f[i]), i % 2 ? EXS_STATE_ERROR : EXS_STATE_VALUE);

@@ -418,6 +418,13 @@ uint64_t harness_below(uint64_t *state, uint64_t n)
 	return harness_random(state) % n;
 }
 
+void __tsan_init(void) __attribute__((weak)); /* present under TSan only */
+
+int harness_many(int n)
+{
+	return __tsan_init ? n / 10 : n;
+}
+
 unsigned long harness_rounds(unsigned long n)
 {
 	double factor = number_of("EXS_TEST_SOAK", 1);

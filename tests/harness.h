@@ -58,6 +58,9 @@ uint64_t harness_below(uint64_t *state, uint64_t n);
 /* How many rounds to make where an ordinary run makes n: n times EXS_TEST_SOAK, which tests/run.sh --soak sets. */
 unsigned long harness_rounds(unsigned long n);
 
+/* n of something; under TSan, where that would take minutes, a tenth. */
+int harness_many(int n);
+
 /* --- what TEST and plain_main.c need --- */
 
 struct harness_test {

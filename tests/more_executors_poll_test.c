@@ -1,5 +1,9 @@
 /* Counterparts of more-executors' tests of its poll executor (test_poll.py). */
+#define _GNU_SOURCE
 #include "more_executors.h"
+
+#include <sys/syscall.h>
+#include <unistd.h>
 
 enum { CALLS = 3 };
 enum status { UNKNOWN, DONE, FAILED };
@@ -7,7 +11,7 @@ enum status { UNKNOWN, DONE, FAILED };
 /* A service with a job for each call, numbered from 1: what it says of them, and what the poll function has seen. */
 struct scene {
 	exs_clock *clock;
-	exs_executor *ex;
+	exs_executor *pool, *ex;
 	exs_future *f[CALLS];
 	exs_error *error;      /* of jobs that failed */
 	exs_error *poll_error; /* of the polls from now on */
@@ -17,6 +21,7 @@ struct scene {
 	sem_t made;		      /* lets a call be made */
 	atomic_uint n;		      /* in the last poll */
 	atomic_uint polls;
+	atomic_int poller; /* the thread */
 	atomic_bool held; /* a poll posts began and takes go */
 	sem_t began, go;
 };
@@ -42,6 +47,7 @@ static exs_error *poll_jobs(void *ctx, exs_descriptor **d, size_t n, double *del
 	struct scene *s = ctx;
 
 	(void)delay;
+	atomic_store(&s->poller, (int)syscall(SYS_gettid));
 	atomic_store(&s->n, (unsigned)n);
 	atomic_fetch_add(&s->polls, 1);
 	if (atomic_load(&s->held)) {
@@ -78,7 +84,9 @@ static void scene_init(struct scene *s, exs_cancel_fn *cancel, double interval)
 	exs_poll_options options = {.interval = interval, .poll_empty = true};
 
 	*s = (struct scene){.clock = exs_clock_manual_new()};
-	s->ex = exs_with_poll(more_pool(CALLS, s->clock), poll_jobs, cancel, s, &options);
+	s->pool = more_pool(CALLS, s->clock);
+	s->ex = exs_with_clock(exs_borrow(s->pool), s->clock);
+	s->ex = exs_with_poll(s->ex, poll_jobs, cancel, s, &options);
 	s->error = exs_error_new(&test_domain, 1, "task failed");
 	CHECK(s->ex && !sem_init(&s->began, 0, 0) && !sem_init(&s->go, 0, 0) && !sem_init(&s->made, 0, 0));
 }
@@ -88,6 +96,7 @@ static void scene_end(struct scene *s)
 	for (int i = 0; i < CALLS; i++)
 		exs_future_unref(s->f[i]);
 	exs_executor_free(s->ex);
+	exs_executor_free(s->pool);
 	CHECK_INT(exs_clock_armed(s->clock), 0);
 	exs_clock_unref(s->clock);
 	exs_error_unref(s->error);
@@ -118,11 +127,19 @@ static void submit(struct scene *s, struct gate *gates, int n)
 		CHECK(!exs_future_is_done(s->f[i]));
 }
 
+static bool poller_sleeps(void *scene)
+{
+	return thread_sleeps(atomic_load(&((struct scene *)scene)->poller));
+}
+
+/* Each that comes rings for a poll, perhaps after one that has seen it: none will ring any more once the workers sleep. */
 static void let_go(struct scene *s, unsigned n, double interval)
 {
 	for (unsigned i = 0; i < n; i++)
 		sem_post(&s->made);
 	wait_count(&s->n, n);
+	wait_until(pool_is_idle, s->pool);
+	wait_until(poller_sleeps, s);
 	wait_next(s->clock, interval);
 }
 

@@ -396,7 +396,7 @@ static void on_small_stack(void (*fn)(void))
 
 static exs_future *chain(exs_future *f, exs_executor *ex)
 {
-	for (int i = 0; i < MANY; i++)
+	for (int i = 0; i < harness_many(MANY); i++)
 		f = exs_future_via(f, ex);
 	return f;
 }
@@ -431,15 +431,16 @@ TEST(via, hundred_thousand_at_once)
 	static exs_future *f[MANY];
 	static exs_promise *p[MANY];
 	exs_executor *ex = exs_thread_pool(2);
+	int n = harness_many(MANY);
 
-	for (int i = 0; i < MANY; i++) {
+	for (int i = 0; i < n; i++) {
 		p[i] = promise(&f[i]);
 		f[i] = exs_future_via(f[i], ex);
 	}
-	for (int i = 0; i < MANY; i++)
+	for (int i = 0; i < n; i++)
 		complete(p[i], value());
-	CHECK_INT(exs_wait_all(f, MANY, EXS_FOREVER), EXS_OK);
-	for (int i = 0; i < MANY; i++) {
+	CHECK_INT(exs_wait_all(f, (size_t)n, EXS_FOREVER), EXS_OK);
+	for (int i = 0; i < n; i++) {
 		CHECK_INT(exs_future_state(f[i]), EXS_STATE_VALUE);
 		exs_future_unref(f[i]);
 	}
