@@ -22,7 +22,7 @@ struct scene {
 	atomic_uint n;		      /* in the last poll */
 	atomic_uint polls;
 	atomic_int poller; /* the thread */
-	atomic_bool held; /* a poll posts began and takes go */
+	atomic_bool held;  /* a poll posts began and takes go */
 	sem_t began, go;
 };
 
