@@ -50,30 +50,6 @@ static void later_fini(struct later *l)
 	exs_clock_unref(l->clock);
 }
 
-/* Values that count how many there are. */
-static atomic_int values;
-
-static void value_free(void *value)
-{
-	free(value);
-	atomic_fetch_sub(&values, 1);
-}
-
-static exs_result value(void)
-{
-	void *v = malloc(1);
-
-	CHECK(v);
-	atomic_fetch_add(&values, 1);
-	return exs_ok(v, value_free);
-}
-
-static void complete(exs_promise *p, exs_result r)
-{
-	exs_promise_complete(p, r); /* or it is too late */
-	exs_promise_free(p);
-}
-
 static void expect_timed_out(exs_future *f)
 {
 	wait_done(f);
@@ -101,12 +77,12 @@ TEST(future_timeout, value_in_time)
 	CHECK_INT(exs_clock_armed(l.clock), 1);
 	advance(l.clock, 9);
 	CHECK_INT(exs_future_state(f), EXS_STATE_PENDING);
-	complete(p, value());
+	promise_end(p, number(1));
 	CHECK_INT(exs_clock_armed(l.clock), 0);
 	CHECK_INT(exs_future_take(f, &r), EXS_OK); /* moved: it is the sole reference */
 	exs_result_clear(&r);
 	exs_future_unref(f);
-	CHECK_INT(atomic_load(&values), 0);
+	CHECK_INT(atomic_load(&numbers), 0);
 	later_fini(&l);
 }
 
@@ -118,7 +94,7 @@ TEST(future_timeout, error_in_time_is_the_same)
 
 	later_init(&l);
 	exs_future *f = exs_future_timeout(later(&l, &p), 10);
-	complete(p, exs_fail(exs_error_ref(error)));
+	promise_end(p, exs_fail(exs_error_ref(error)));
 	expect_error(f, error);
 	exs_error_unref(error);
 	later_fini(&l);
@@ -147,13 +123,13 @@ TEST(future_timeout, value_that_others_have)
 
 	later_init(&l);
 	exs_future *f = later(&l, &p), *g = exs_future_timeout(exs_future_ref(f), 10);
-	complete(p, value());
+	promise_end(p, number(1));
 	CHECK(exs_future_value(f) && exs_future_value(f) == exs_future_value(g));
 	exs_future_unref(f);
-	CHECK_INT(atomic_load(&values), 1);
+	CHECK_INT(atomic_load(&numbers), 1);
 	CHECK_INT(exs_future_take(g, &r), EXS_EBUSY);
 	exs_future_unref(g);
-	CHECK_INT(atomic_load(&values), 0);
+	CHECK_INT(atomic_load(&numbers), 0);
 	later_fini(&l);
 }
 
@@ -165,13 +141,13 @@ TEST(future_timeout, done_before)
 	later_init(&l);
 	for (int i = 0; i < 3; i++) {
 		exs_future *f = later(&l, &p);
-		complete(p, value());
+		promise_end(p, number(1));
 		exs_future *g = exs_future_timeout(f, i == 0 ? 0 : i == 1 ? 10 : EXS_FOREVER);
 		CHECK_INT(exs_future_state(g), EXS_STATE_VALUE);
 		CHECK_INT(exs_clock_armed(l.clock), 0);
 		exs_future_unref(g);
 	}
-	CHECK_INT(atomic_load(&values), 0);
+	CHECK_INT(atomic_load(&numbers), 0);
 	later_fini(&l);
 }
 
@@ -190,8 +166,8 @@ TEST(future_timeout, fails_at_the_deadline)
 	CHECK_STR(exs_error_message(exs_future_error(g)), "timed out after 10s");
 	expect_timed_out(g);
 	expect_cancelled(f, EXS_CAUSE_TIMEOUT);
-	complete(p, value()); /* too late: destroyed */
-	CHECK_INT(atomic_load(&values), 0);
+	promise_end(p, number(1)); /* too late: destroyed */
+	CHECK_INT(atomic_load(&numbers), 0);
 	later_fini(&l);
 }
 
@@ -219,7 +195,7 @@ TEST(future_timeout, without_deadline)
 	CHECK_INT(exs_clock_armed(l.clock), 0);
 	advance(l.clock, 1e6);
 	CHECK(!exs_future_is_done(f));
-	complete(p, exs_ok(&l, NULL));
+	promise_end(p, exs_ok(&l, NULL));
 	expect_value(f, &l);
 	later_fini(&l);
 }
@@ -371,14 +347,14 @@ TEST(future_timeout, threads_end_with_the_last)
 			exs_future_unref(f);
 		if (ending == TOO_LATE)
 			wait_done(f);
-		complete(p, value());
+		promise_end(p, number(1));
 		if (ending != DROPPED)
 			exs_future_unref(f);
 		if (ending == IN_TIME)
 			harness_wait_threads(threads);
 		CHECK_INT(exs_quiesce(EXS_FOREVER), EXS_OK);
 		CHECK_INT(harness_threads(), threads);
-		CHECK_INT(atomic_load(&values), 0);
+		CHECK_INT(atomic_load(&numbers), 0);
 	}
 }
 
@@ -394,7 +370,7 @@ TEST(future_timeout, threads_stay_for_the_next)
 			exs_promise *p = exs_promise_new(&f);
 			f = exs_future_timeout(f, 1000);
 			CHECK_INT(harness_threads(), threads + 1);
-			complete(p, exs_ok(NULL, NULL));
+			promise_end(p, exs_ok(NULL, NULL));
 			exs_future_unref(f);
 		}
 		if (quiesce)
@@ -496,7 +472,7 @@ static exs_result done_inside(void *arg, exs_result in)
 	exs_future *f = later(&s->l, &p);
 
 	s->g = exs_future_timeout(f, 10);
-	complete(p, value());
+	promise_end(p, number(1));
 	CHECK(!exs_future_is_done(s->g));
 	advance(s->l.clock, 20);
 	CHECK(!exs_future_is_done(s->g));
@@ -511,37 +487,17 @@ TEST(future_timeout, done_in_time_and_told_later)
 
 	later_init(&s.l);
 	f = exs_future_map(f, done_inside, NULL, &s, NULL);
-	complete(p, exs_ok(NULL, NULL));
+	promise_end(p, exs_ok(NULL, NULL));
 	exs_future_unref(f);
 	CHECK_INT(exs_future_state(s.g), EXS_STATE_VALUE);
 	exs_future_unref(s.g);
-	CHECK_INT(atomic_load(&values), 0);
+	CHECK_INT(atomic_load(&numbers), 0);
 	later_fini(&s.l);
 }
 
 /* --- many --- */
 
 enum { MANY = 100000 };
-
-static void *call(void *fn)
-{
-	(*(void (**)(void))fn)();
-	return NULL;
-}
-
-static void on_small_stack(void (*fn)(void))
-{
-	pthread_attr_t attr;
-	pthread_t thread;
-	size_t size = 64 * 1024;
-
-	CHECK(!pthread_attr_init(&attr));
-	while (pthread_attr_setstacksize(&attr, size)) /* what a sanitizer needs */
-		size *= 2;
-	CHECK(!pthread_create(&thread, &attr, call, (void *)&fn));
-	CHECK(!pthread_join(thread, NULL));
-	pthread_attr_destroy(&attr);
-}
 
 /* Every other link a map; all that have a time have the same, or each another. */
 static exs_future *chain(exs_future *f, double seconds, double step)
@@ -565,12 +521,12 @@ static void deep(void)
 			CHECK_INT(exs_future_cancel(f), EXS_CANCELLED);
 		if (ending == TOO_LATE || ending == DROPPED) /* then the outermost is the first that is due */
 			advance(l.clock, 10);
-		complete(p, value());
+		promise_end(p, number(1));
 		CHECK_INT(exs_future_state(f), ending == IN_TIME     ? EXS_STATE_VALUE
 					       : ending == CANCELLED ? EXS_STATE_CANCELLED
 								     : EXS_STATE_ERROR);
 		exs_future_unref(f);
-		CHECK_INT(atomic_load(&values), 0);
+		CHECK_INT(atomic_load(&numbers), 0);
 		later_fini(&l);
 	}
 }
@@ -594,11 +550,11 @@ static void wide(void)
 	CHECK_INT(exs_clock_armed(l.clock), harness_many(MANY) / 2);
 	for (int i = 0; i < harness_many(MANY); i++) {
 		CHECK_INT(exs_future_state(f[i]), i % 2 ? EXS_STATE_ERROR : EXS_STATE_PENDING);
-		complete(p[i], value());
+		promise_end(p[i], number(1));
 		CHECK_INT(exs_future_state(f[i]), i % 2 ? EXS_STATE_ERROR : EXS_STATE_VALUE);
 		exs_future_unref(f[i]);
 	}
-	CHECK_INT(atomic_load(&values), 0);
+	CHECK_INT(atomic_load(&numbers), 0);
 	later_fini(&l);
 }
 
@@ -617,19 +573,13 @@ struct race {
 	pthread_barrier_t start;
 };
 
-static void dawdle(uint64_t *random)
-{
-	for (uint64_t n = harness_below(random, 200); n; n--)
-		atomic_thread_fence(memory_order_seq_cst);
-}
-
 static void *complete_it(void *arg)
 {
 	struct race *r = arg;
 
 	pthread_barrier_wait(&r->start);
 	dawdle(&r->random[0]);
-	complete(r->p, value());
+	promise_end(r->p, number(1));
 	return NULL;
 }
 
@@ -685,7 +635,7 @@ TEST(future_timeout, races)
 		CHECK(!seen[EXS_STATE_PENDING] && !seen[EXS_STATE_RUNNING]);
 	}
 	harness_wait_futures(0);
-	CHECK_INT(atomic_load(&values), 0);
+	CHECK_INT(atomic_load(&numbers), 0);
 	later_fini(&r.l);
 	CHECK_INT(exs_quiesce(EXS_FOREVER), EXS_OK);
 }

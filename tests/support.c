@@ -107,6 +107,32 @@ void thread_join(pthread_t thread)
 	CHECK(!pthread_join(thread, NULL));
 }
 
+static void *run_small(void *fn)
+{
+	(*(void (**)(void))fn)();
+	return NULL;
+}
+
+void on_small_stack(void (*fn)(void))
+{
+	pthread_attr_t attr;
+	pthread_t thread;
+	size_t size = 64 * 1024;
+
+	CHECK(!pthread_attr_init(&attr));
+	while (pthread_attr_setstacksize(&attr, size))
+		size *= 2;
+	CHECK(!pthread_create(&thread, &attr, run_small, &fn));
+	CHECK(!pthread_join(thread, NULL));
+	pthread_attr_destroy(&attr);
+}
+
+void dawdle(uint64_t *random)
+{
+	for (uint64_t n = harness_below(random, 200); n; n--)
+		atomic_thread_fence(memory_order_seq_cst);
+}
+
 bool thread_sleeps(int tid)
 {
 	char path[64], text[128] = "", state = 'S';
@@ -433,6 +459,12 @@ exs_promise *promise_made(exs_future **f)
 void promise_done(exs_promise *p, exs_result r)
 {
 	CHECK_INT(exs_promise_complete(p, r), EXS_OK);
+	exs_promise_free(p);
+}
+
+void promise_end(exs_promise *p, exs_result r)
+{
+	exs_promise_complete(p, r);
 	exs_promise_free(p);
 }
 

@@ -31,6 +31,12 @@ void thread_join(pthread_t thread);
    check that must hold earlier as well, or does so only by chance. */
 bool thread_sleeps(int tid);
 
+/* Runs fn on a thread with a stack of 64 KiB, or what a sanitizer needs. */
+void on_small_stack(void (*fn)(void));
+
+/* For races: a moment of random length. */
+void dawdle(uint64_t *random);
+
 /* What goes on beside the caller: on such a thread, or as a task of the simulation. let_others_go_on: in a loop that waits. */
 struct beside {
 	void *(*fn)(void *);
@@ -119,6 +125,8 @@ void expect_cancelled(exs_future *f, exs_cause cause);
 
 exs_promise *promise_made(exs_future **f);
 void promise_done(exs_promise *p, exs_result r); /* completes and frees it */
+
+void promise_end(exs_promise *p, exs_result r); /* the same, or it is too late */
 
 /* Values that are numbers, counted while they live. */
 extern atomic_int numbers;

@@ -9,25 +9,11 @@
 
 enum { SEVERAL = 10, MANY = 100000 };
 
-static exs_promise *promise(exs_future **f)
-{
-	exs_promise *p = exs_promise_new(f);
-
-	CHECK(p);
-	return p;
-}
-
-static void complete(exs_promise *p)
-{
-	exs_promise_complete(p, exs_ok(NULL, NULL)); /* or it is too late */
-	exs_promise_free(p);
-}
-
 static void track(exs_tracker *t, exs_promise **p, int n)
 {
 	for (int i = 0; i < n; i++) {
 		exs_future *f;
-		p[i] = promise(&f);
+		p[i] = promise_made(&f);
 		CHECK_INT(exs_tracker_add(t, f), EXS_OK);
 	}
 }
@@ -39,12 +25,12 @@ TEST(tracker, drops_what_is_done)
 	exs_tracker *t = exs_tracker_new();
 	exs_future *f[2];
 	exs_result r;
-	exs_promise *p[] = {promise(&f[0]), promise(&f[1])};
+	exs_promise *p[] = {promise_made(&f[0]), promise_made(&f[1])};
 
 	for (int i = 0; i < 2; i++)
 		CHECK_INT(exs_tracker_add(t, exs_future_ref(f[i])), EXS_OK);
 	CHECK_INT(exs_tracker_count(t), 2);
-	complete(p[0]);
+	promise_end(p[0], exs_ok(NULL, NULL));
 	CHECK_INT(exs_tracker_count(t), 1);
 	CHECK_INT(exs_future_take(f[0], &r), EXS_OK); /* no reference is left */
 	CHECK_INT(exs_future_cancel(f[1]), EXS_CANCELLED);
@@ -61,12 +47,12 @@ TEST(tracker, added_twice_counts_twice)
 {
 	exs_tracker *t = exs_tracker_new();
 	exs_future *f;
-	exs_promise *p = promise(&f);
+	exs_promise *p = promise_made(&f);
 
 	CHECK_INT(exs_tracker_add(t, exs_future_ref(f)), EXS_OK);
 	CHECK_INT(exs_tracker_add(t, f), EXS_OK);
 	CHECK_INT(exs_tracker_count(t), 2);
-	complete(p);
+	promise_end(p, exs_ok(NULL, NULL));
 	CHECK_INT(exs_tracker_count(t), 0);
 	exs_tracker_free(t);
 }
@@ -77,12 +63,12 @@ TEST(tracker, freed_before_they_are_done)
 	exs_tracker *t = exs_tracker_new();
 	exs_future *f;
 	exs_result r;
-	exs_promise *p = promise(&f);
+	exs_promise *p = promise_made(&f);
 
 	CHECK_INT(exs_tracker_add(t, exs_future_ref(f)), EXS_OK);
 	exs_tracker_free(t);
 	CHECK_INT(exs_future_state(f), EXS_STATE_PENDING);
-	complete(p);
+	promise_end(p, exs_ok(NULL, NULL));
 	CHECK_INT(exs_future_take(f, &r), EXS_OK);
 	exs_future_unref(f);
 	exs_tracker_free(NULL);
@@ -92,7 +78,7 @@ TEST(tracker, misuse)
 {
 	exs_tracker *t = exs_tracker_new();
 	exs_future *f;
-	exs_promise *p = promise(&f);
+	exs_promise *p = promise_made(&f);
 
 	CHECK_INT(exs_tracker_add(NULL, f), EXS_EINVAL);
 	CHECK_STR(exs_error_message(exs_last_error()), "exs_tracker_add: tracker is NULL");
@@ -148,7 +134,7 @@ TEST(tracker, done_in_time)
 		CHECK_INT(exs_tracker_wait_all(t, 0), done == SEVERAL ? EXS_OK : EXS_ETIMEDOUT);
 		CHECK_INT(exs_tracker_wait_any(t, 0), done == SEVERAL ? EXS_OK : EXS_ETIMEDOUT);
 		if (done < SEVERAL)
-			complete(p[done]);
+			promise_end(p[done], exs_ok(NULL, NULL));
 	}
 	for (int i = 0; i < 5; i++)
 		expect_value(f[i], NULL);
@@ -164,10 +150,10 @@ TEST(tracker, added_while_somebody_waits)
 	track(t, p, 2);
 	exs_future *all = exs_tracker_all(t), *any = exs_tracker_any(t);
 	track(t, &p[2], 1);
-	complete(p[0]);
-	complete(p[1]);
+	promise_end(p[0], exs_ok(NULL, NULL));
+	promise_end(p[1], exs_ok(NULL, NULL));
 	CHECK(exs_future_is_done(any) && !exs_future_is_done(all));
-	complete(p[2]);
+	promise_end(p[2], exs_ok(NULL, NULL));
 	CHECK(exs_future_is_done(all));
 	exs_future_unref(any);
 	exs_future_unref(all);
@@ -175,7 +161,7 @@ TEST(tracker, added_while_somebody_waits)
 	any = exs_tracker_any(t);
 	CHECK_INT(exs_tracker_add(t, exs_future_return(NULL, NULL)), EXS_OK); /* one that is done */
 	expect_value(any, NULL);
-	complete(p[0]);
+	promise_end(p[0], exs_ok(NULL, NULL));
 	exs_tracker_free(t);
 }
 
@@ -193,7 +179,7 @@ TEST(tracker, time_is_up)
 	CHECK_INT(exs_quiesce(EXS_FOREVER), EXS_OK); /* the wait was cancelled after that */
 	CHECK_INT(exs_tracker_release(t), 0);
 	CHECK_INT(exs_tracker_count(t), 1);
-	complete(p);
+	promise_end(p, exs_ok(NULL, NULL));
 	exs_tracker_free(t);
 }
 
@@ -274,7 +260,7 @@ TEST(tracker, release)
 		if (!frees)
 			CHECK_INT(exs_tracker_count(t), 3); /* it goes on */
 		for (int i = 0; i < 3; i++)
-			complete(p[i]);
+			promise_end(p[i], exs_ok(NULL, NULL));
 		if (!frees)
 			exs_tracker_free(t);
 	}
@@ -288,11 +274,11 @@ TEST(tracker, blocked_until_done)
 
 	track(t, p, 3);
 	block_three(t, b);
-	complete(p[0]);
-	complete(p[1]);
+	promise_end(p[0], exs_ok(NULL, NULL));
+	promise_end(p[1], exs_ok(NULL, NULL));
 	thread_join(b[2].thread);
 	CHECK_INT(b[2].rc, EXS_OK);
-	complete(p[2]);
+	promise_end(p[2], exs_ok(NULL, NULL));
 	for (int i = 0; i < 2; i++) {
 		thread_join(b[i].thread);
 		CHECK_INT(b[i].rc, EXS_OK);
@@ -343,7 +329,7 @@ TEST(tracker, wait_on_the_only_worker)
 	give_time(); /* it sleeps, and does not know that it will wait for that */
 	CHECK_INT(exs_tracker_add(n.t, queued), EXS_OK);
 	wait_count(&n.jobs[2].ends, 1);
-	complete(p);
+	promise_end(p, exs_ok(NULL, NULL));
 	expect_value(f, &job);
 	CHECK_INT(n.rc, EXS_OK);
 	for (int i = 0; i < 3; i++)
@@ -387,34 +373,14 @@ TEST(tracker, hundred_thousand)
 	for (int i = 0; i < MANY; i++) /* as many waits, each for another number */
 		f[i] = exs_tracker_fewer(t, (size_t)(1 + (i * 7919L) % MANY));
 	for (int i = 0; i < MANY; i++)
-		complete(p[(i * 7907L) % MANY]);
+		promise_end(p[(i * 7907L) % MANY], exs_ok(NULL, NULL));
 	for (int i = 0; i < MANY; i++)
 		expect_value(f[i], NULL);
 	CHECK_INT(exs_tracker_count(t), 0);
 	track(t, p, MANY);
 	exs_tracker_free(t); /* with all of them */
 	for (int i = 0; i < MANY; i++)
-		complete(p[i]);
-}
-
-static void *call(void *fn)
-{
-	(*(void (**)(void))fn)();
-	return NULL;
-}
-
-static void on_small_stack(void (*fn)(void))
-{
-	pthread_attr_t attr;
-	pthread_t thread;
-	size_t size = 64 * 1024;
-
-	CHECK(!pthread_attr_init(&attr));
-	while (pthread_attr_setstacksize(&attr, size)) /* what a sanitizer needs */
-		size *= 2;
-	CHECK(!pthread_create(&thread, &attr, call, (void *)&fn));
-	CHECK(!pthread_join(thread, NULL));
-	pthread_attr_destroy(&attr);
+		promise_end(p[i], exs_ok(NULL, NULL));
 }
 
 /* Each tracks the wait for the one before it. */
@@ -432,7 +398,7 @@ static void deep(void)
 			track(t[i], &p, 1);
 		f = i % 2 ? exs_tracker_all(t[i]) : exs_tracker_any(t[i]);
 	}
-	complete(p);
+	promise_end(p, exs_ok(NULL, NULL));
 	expect_value(f, NULL);
 	for (int i = 0; i < MANY; i++)
 		exs_tracker_free(t[i]);
@@ -452,12 +418,6 @@ struct race {
 	pthread_barrier_t start;
 };
 
-static void dawdle(uint64_t *random)
-{
-	for (uint64_t n = harness_below(random, 100); n; n--)
-		atomic_thread_fence(memory_order_seq_cst);
-}
-
 static void *complete_all(void *arg)
 {
 	struct race *r = arg;
@@ -465,7 +425,7 @@ static void *complete_all(void *arg)
 	pthread_barrier_wait(&r->start);
 	for (int i = 0; i < SEVERAL; i++) {
 		dawdle(&r->random[0]);
-		complete(r->p[i]);
+		promise_end(r->p[i], exs_ok(NULL, NULL));
 	}
 	return NULL;
 }

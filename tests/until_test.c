@@ -7,24 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Values that count how many there are. */
-static atomic_int values;
-
-static void value_free(void *value)
-{
-	free(value);
-	atomic_fetch_sub(&values, 1);
-}
-
-static exs_result value(void)
-{
-	void *v = malloc(1);
-
-	CHECK(v);
-	atomic_fetch_add(&values, 1);
-	return exs_ok(v, value_free);
-}
-
 /* A predicate that holds at a certain check, and remembers when it was asked. */
 struct asked {
 	exs_clock *clock;
@@ -51,7 +33,7 @@ static void asked_fini(struct asked *a)
 	if (a->clock)
 		CHECK_INT(exs_clock_armed(a->clock), 0);
 	exs_clock_unref(a->clock);
-	CHECK_INT(atomic_load(&values), 0);
+	CHECK_INT(atomic_load(&numbers), 0);
 }
 
 static bool ask(void *arg, exs_result *result)
@@ -163,7 +145,7 @@ TEST(until, any_outcome)
 	for (int i = 0; i < 4; i++) {
 		struct asked a;
 		asked_init(&a, 2);
-		a.result = i == 0 ? value() : i == 1 ? exs_fail(exs_error_ref(error)) : exs_cancelled();
+		a.result = i == 0 ? number(1) : i == 1 ? exs_fail(exs_error_ref(error)) : exs_cancelled();
 		if (i == 3)
 			a.result.kind = (exs_kind)9;
 		exs_future *f = start(&a, (exs_until_options){.first = 1});
@@ -184,7 +166,7 @@ TEST(until, any_outcome)
 
 static bool not_yet(void *arg, exs_result *result)
 {
-	*result = value();
+	*result = number(1);
 	return ask(arg, &(exs_result){.kind = EXS_KIND_VALUE});
 }
 
@@ -197,7 +179,7 @@ TEST(until, result_of_a_check_that_fails)
 	exs_until_options options = {.first = 1, .factor = 1, .clock = a.clock, .ctx_free = asked_free};
 	exs_future *f = exs_until(not_yet, &a, &options);
 	advance(a.clock, 2);
-	CHECK_INT(atomic_load(&values), 0);
+	CHECK_INT(atomic_load(&numbers), 0);
 	advance(a.clock, 1);
 	CHECK_INT(exs_future_state(f), EXS_STATE_VALUE);
 	exs_future_unref(f);
@@ -398,12 +380,6 @@ struct race {
 	uint64_t random[2];
 	pthread_barrier_t start;
 };
-
-static void dawdle(uint64_t *random)
-{
-	for (uint64_t n = harness_below(random, 300); n; n--)
-		atomic_thread_fence(memory_order_seq_cst);
-}
 
 static void *cancel_it(void *arg)
 {

@@ -6,38 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static exs_promise *promise(exs_future **f)
-{
-	exs_promise *p = exs_promise_new(f);
-
-	CHECK(p);
-	return p;
-}
-
-static void complete(exs_promise *p, exs_result r)
-{
-	exs_promise_complete(p, r); /* or it is too late */
-	exs_promise_free(p);
-}
-
-/* Values that count how many there are. */
-static atomic_int values;
-
-static void value_free(void *value)
-{
-	free(value);
-	atomic_fetch_sub(&values, 1);
-}
-
-static exs_result value(void)
-{
-	void *v = malloc(1);
-
-	CHECK(v);
-	atomic_fetch_add(&values, 1);
-	return exs_ok(v, value_free);
-}
-
 static pthread_t thread_of(exs_executor *ex)
 {
 	struct job job;
@@ -57,20 +25,20 @@ TEST(via, value_on_a_thread_of_the_executor)
 	struct seen seen;
 	exs_future *f;
 	exs_result r;
-	exs_promise *p = promise(&f);
+	exs_promise *p = promise_made(&f);
 
 	seen_init(&seen);
 	exs_future *g = exs_future_via(f, ex);
 	CHECK_INT(exs_future_on_done(g, seen_call, &seen, NULL), EXS_OK);
 	CHECK_INT(exs_executor_pending(ex), 0);
-	complete(p, value());
+	promise_end(p, number(1));
 	sem_take(&seen.called);
 	CHECK(pthread_equal(atomic_load(&seen.thread), thread_of(ex)));
 	CHECK_INT(exs_future_take(g, &r), EXS_OK); /* moved: it is the sole reference */
 	exs_result_clear(&r);
 	exs_future_unref(g);
 	exs_executor_free(ex);
-	CHECK_INT(atomic_load(&values), 0);
+	CHECK_INT(atomic_load(&numbers), 0);
 }
 
 TEST(via, value_that_others_have)
@@ -79,16 +47,16 @@ TEST(via, value_that_others_have)
 	exs_future *f;
 	exs_result r;
 
-	complete(promise(&f), value());
+	promise_end(promise_made(&f), number(1));
 	exs_future *g = exs_future_via(exs_future_ref(f), ex);
 	wait_done(g);
 	CHECK(exs_future_value(f) && exs_future_value(f) == exs_future_value(g));
 	exs_executor_free(ex);
 	exs_future_unref(f);
 	CHECK_INT(exs_future_take(g, &r), EXS_EBUSY);
-	CHECK_INT(atomic_load(&values), 1);
+	CHECK_INT(atomic_load(&numbers), 1);
 	exs_future_unref(g);
-	CHECK_INT(atomic_load(&values), 0);
+	CHECK_INT(atomic_load(&numbers), 0);
 }
 
 TEST(via, error_is_the_same)
@@ -96,10 +64,10 @@ TEST(via, error_is_the_same)
 	exs_executor *ex = exs_thread_pool(1);
 	exs_error *error = exs_error_new(&test_domain, 1, "no");
 	exs_future *f;
-	exs_promise *p = promise(&f);
+	exs_promise *p = promise_made(&f);
 	exs_future *g = exs_future_via(f, ex);
 
-	complete(p, exs_fail(exs_error_ref(error)));
+	promise_end(p, exs_fail(exs_error_ref(error)));
 	expect_error(g, error);
 	exs_executor_free(ex);
 	exs_error_unref(error);
@@ -109,7 +77,7 @@ TEST(via, cancelled_stays_cancelled)
 {
 	exs_executor *ex = exs_thread_pool(1);
 	exs_future *f;
-	exs_promise *p = promise(&f);
+	exs_promise *p = promise_made(&f);
 	exs_future *g = exs_future_via(exs_future_ref(f), ex);
 
 	exs_future_cancel(f);
@@ -126,7 +94,7 @@ TEST(via, error_is_not_retried)
 	exs_error *error = exs_error_new(&test_domain, 1, "no");
 	exs_future *f;
 
-	complete(promise(&f), exs_fail(exs_error_ref(error)));
+	promise_end(promise_made(&f), exs_fail(exs_error_ref(error)));
 	exs_future *g = exs_future_via(f, ex);
 	CHECK(exs_future_is_done(g));
 	CHECK_INT(exs_executor_pending(ex), 0);
@@ -141,13 +109,13 @@ TEST(via, shut_down)
 {
 	exs_executor *ex = exs_thread_pool(1);
 	exs_future *f;
-	exs_promise *p = promise(&f);
+	exs_promise *p = promise_made(&f);
 	exs_future *g = exs_future_via(f, ex);
 
 	exs_shutdown(ex, EXS_DRAIN, EXS_FOREVER);
-	complete(p, value());
+	promise_end(p, number(1));
 	expect_code(g, &exs_domain_exs, EXS_ESHUTDOWN);
-	CHECK_INT(atomic_load(&values), 0); /* dropped */
+	CHECK_INT(atomic_load(&numbers), 0); /* dropped */
 	exs_executor_free(ex);
 }
 
@@ -159,13 +127,13 @@ TEST(via, shut_down_while_queued)
 		struct job gate;
 		exs_future *f, *first;
 		pool_occupy(ex, &gate, &first, 1, 1);
-		complete(promise(&f), value());
+		promise_end(promise_made(&f), number(1));
 		exs_future *g = exs_future_via(f, ex);
 		CHECK_INT(exs_executor_pending(ex), 2);
 		if (cancels) {
 			CHECK_INT(exs_shutdown(ex, EXS_CANCEL_QUEUED, 0), 1);
 			expect_cancelled(g, EXS_CAUSE_SHUTDOWN);
-			CHECK_INT(atomic_load(&values), 0);
+			CHECK_INT(atomic_load(&numbers), 0);
 		}
 		sem_post(&gate.open);
 		exs_shutdown(ex, EXS_DRAIN, EXS_FOREVER);
@@ -186,7 +154,7 @@ TEST(via, time_of_a_shutdown_is_up)
 	exs_future *f, *first;
 
 	pool_occupy(ex, &gate, &first, 1, 1);
-	complete(promise(&f), value());
+	promise_end(promise_made(&f), number(1));
 	exs_future *g = exs_future_via(f, ex);
 	CHECK_INT(exs_shutdown(ex, EXS_DRAIN, 0), 1);
 	expect_code(g, &exs_domain_exs, EXS_ESHUTDOWN);
@@ -194,7 +162,7 @@ TEST(via, time_of_a_shutdown_is_up)
 	expect_code(first, &exs_domain_exs, EXS_ESHUTDOWN);
 	job_fini(&gate);
 	exs_executor_free(ex);
-	CHECK_INT(atomic_load(&values), 0);
+	CHECK_INT(atomic_load(&numbers), 0);
 }
 
 /* A full queue is no reason: who completes a future can't wait, and did not choose the executor. */
@@ -208,7 +176,7 @@ TEST(via, queue_is_full)
 	pool_occupy(ex, &gate, &first, 1, 1);
 	job_init(&other);
 	exs_future *second = job_submit(ex, &other);
-	complete(promise(&f), exs_ok(&other, NULL));
+	promise_end(promise_made(&f), exs_ok(&other, NULL));
 	exs_future *g = exs_future_via(f, ex);
 	CHECK(!exs_future_is_done(g));
 	pool_let_go(&gate, &first, 1);
@@ -225,11 +193,11 @@ TEST(via, misuse)
 
 	CHECK_STR(exs_error_message(exs_future_error(g)), "exs_future_via: future is NULL");
 	expect_code(g, &exs_domain_exs, EXS_EINVAL);
-	complete(promise(&f), value());
+	promise_end(promise_made(&f), number(1));
 	g = exs_future_via(f, NULL);
 	CHECK_STR(exs_error_message(exs_future_error(g)), "exs_future_via: executor is NULL");
 	expect_code(g, &exs_domain_exs, EXS_EINVAL);
-	CHECK_INT(atomic_load(&values), 0);
+	CHECK_INT(atomic_load(&numbers), 0);
 	exs_executor_free(ex);
 }
 
@@ -239,7 +207,7 @@ TEST(via, cancel_goes_to_the_input)
 {
 	exs_executor *ex = exs_thread_pool(1);
 	exs_future *f;
-	exs_promise *p = promise(&f);
+	exs_promise *p = promise_made(&f);
 	exs_future *g = exs_future_via(exs_future_ref(f), ex);
 
 	CHECK_INT(exs_future_cancel(g), EXS_CANCELLED);
@@ -258,7 +226,7 @@ TEST(via, cancelled_together)
 	exs_future *f[SOME], *in;
 
 	for (int i = 0; i < SOME; i++) {
-		p[i] = promise(&in);
+		p[i] = promise_made(&in);
 		f[i] = exs_future_via(in, ex);
 	}
 	CHECK_INT(exs_future_cancel_all(f, SOME), SOME);
@@ -277,14 +245,14 @@ TEST(via, cancel_goes_to_the_queued_call)
 	exs_future *f, *first;
 
 	pool_occupy(ex, &gate, &first, 1, 1);
-	complete(promise(&f), value());
+	promise_end(promise_made(&f), number(1));
 	exs_future *g = exs_future_via(exs_future_ref(f), ex);
 	CHECK_INT(exs_executor_pending(ex), 2);
 	CHECK_INT(exs_future_cancel(g), EXS_CANCELLED);
 	CHECK_INT(exs_executor_pending(ex), 1);
 	CHECK_INT(exs_future_state(f), EXS_STATE_VALUE);
 	exs_future_unref(f);
-	CHECK_INT(atomic_load(&values), 0);
+	CHECK_INT(atomic_load(&numbers), 0);
 	expect_cancelled(g, EXS_CAUSE_USER);
 	pool_let_go(&gate, &first, 1);
 	exs_executor_free(ex);
@@ -316,7 +284,7 @@ static void wait_for_promised(struct job *job, exs_context *ctx)
 	exs_future *f;
 
 	(void)ctx;
-	nest->p = promise(&f);
+	nest->p = promise_made(&f);
 	exs_future *g = exs_future_via(f, nest->ex);
 	sem_post(&job->in_set);
 	nest->rc = exs_future_wait(g, EXS_FOREVER);
@@ -338,7 +306,7 @@ TEST(via, wait_on_the_only_worker)
 		if (promised) {
 			sem_take(&job.in_set);
 			give_time();
-			complete(nest.p, value());
+			promise_end(nest.p, number(1));
 		}
 		expect_value(f, &job);
 		CHECK_INT(nest.rc, EXS_OK);
@@ -346,7 +314,7 @@ TEST(via, wait_on_the_only_worker)
 			job_fini(&nest.job);
 		job_fini(&job);
 		exs_executor_free(ex);
-		CHECK_INT(atomic_load(&values), 0);
+		CHECK_INT(atomic_load(&numbers), 0);
 	}
 }
 
@@ -374,26 +342,6 @@ TEST(via, event_loop)
 
 enum { MANY = 100000 };
 
-static void *call(void *fn)
-{
-	(*(void (**)(void))fn)();
-	return NULL;
-}
-
-static void on_small_stack(void (*fn)(void))
-{
-	pthread_attr_t attr;
-	pthread_t thread;
-	size_t size = 64 * 1024;
-
-	CHECK(!pthread_attr_init(&attr));
-	while (pthread_attr_setstacksize(&attr, size)) /* what a sanitizer needs */
-		size *= 2;
-	CHECK(!pthread_create(&thread, &attr, call, (void *)&fn));
-	CHECK(!pthread_join(thread, NULL));
-	pthread_attr_destroy(&attr);
-}
-
 static exs_future *chain(exs_future *f, exs_executor *ex)
 {
 	for (int i = 0; i < harness_many(MANY); i++)
@@ -408,16 +356,16 @@ static void deep(void)
 					   ? pool_made((exs_thread_pool_options){.workers = 2, .stack_size = 64 * 1024})
 					   : exs_inline();
 		exs_future *f;
-		exs_promise *p = promise(&f);
+		exs_promise *p = promise_made(&f);
 		f = chain(f, ex);
 		if (round > 1)
 			CHECK_INT(exs_future_cancel(f), EXS_CANCELLED);
-		complete(p, value());
+		promise_end(p, number(1));
 		wait_done(f);
 		CHECK_INT(exs_future_state(f), round > 1 ? EXS_STATE_CANCELLED : EXS_STATE_VALUE);
 		exs_future_unref(f);
 		exs_executor_free(ex);
-		CHECK_INT(atomic_load(&values), 0);
+		CHECK_INT(atomic_load(&numbers), 0);
 	}
 }
 
@@ -434,18 +382,18 @@ TEST(via, hundred_thousand_at_once)
 	int n = harness_many(MANY);
 
 	for (int i = 0; i < n; i++) {
-		p[i] = promise(&f[i]);
+		p[i] = promise_made(&f[i]);
 		f[i] = exs_future_via(f[i], ex);
 	}
 	for (int i = 0; i < n; i++)
-		complete(p[i], value());
+		promise_end(p[i], number(1));
 	CHECK_INT(exs_wait_all(f, (size_t)n, EXS_FOREVER), EXS_OK);
 	for (int i = 0; i < n; i++) {
 		CHECK_INT(exs_future_state(f[i]), EXS_STATE_VALUE);
 		exs_future_unref(f[i]);
 	}
 	exs_executor_free(ex);
-	CHECK_INT(atomic_load(&values), 0);
+	CHECK_INT(atomic_load(&numbers), 0);
 }
 
 /* --- races --- */
@@ -457,19 +405,13 @@ struct race {
 	pthread_barrier_t start;
 };
 
-static void dawdle(uint64_t *random)
-{
-	for (uint64_t n = harness_below(random, 200); n; n--)
-		atomic_thread_fence(memory_order_seq_cst);
-}
-
 static void *complete_it(void *arg)
 {
 	struct race *r = arg;
 
 	pthread_barrier_wait(&r->start);
 	dawdle(&r->random[0]);
-	complete(r->p, value());
+	promise_end(r->p, number(1));
 	return NULL;
 }
 
@@ -494,7 +436,7 @@ TEST(via, races)
 	for (unsigned long round = 0; round < harness_rounds(1000); round++) {
 		exs_executor *ex = round % 3 ? exs_thread_pool(1) : exs_inline();
 		exs_future *f;
-		r.p = promise(&f);
+		r.p = promise_made(&f);
 		r.f = exs_future_via(f, ex);
 		if (round % 4 < 2)
 			r.f = exs_future_via(r.f, ex);
@@ -510,7 +452,7 @@ TEST(via, races)
 			CHECK_INT(exs_error_code(exs_future_error(r.f)), EXS_ESHUTDOWN);
 		exs_future_unref(r.f);
 		exs_executor_free(ex);
-		CHECK_INT(atomic_load(&values), 0);
+		CHECK_INT(atomic_load(&numbers), 0);
 	}
 	pthread_barrier_destroy(&r.start);
 }
