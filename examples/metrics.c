@@ -1,5 +1,6 @@
 /* A chain at work, and its metrics over HTTP: /metrics for Prometheus, /alive for what is under way.
    Usage: metrics [NAME [TASK]]: the names of the chain and of its task. Serves until its standard input ends. */
+#define _POSIX_C_SOURCE 200809L
 #include <arpa/inet.h>
 #include <executors/executors.h>
 #include <microhttpd.h>
@@ -7,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { CALLS = 60 };
 
@@ -121,9 +123,15 @@ static struct MHD_Daemon *serve(void)
 
 int main(int argc, char **argv)
 {
+	if (getopt(argc, argv, "") != -1 || argc - optind > 2) {
+		fprintf(stderr, "usage: metrics [NAME [TASK]]\n");
+		return 2;
+	}
+	argv += optind;
+	argc -= optind;
 	exs_metrics_enable(true);
 	exs_alive_enable(true);
-	exs_executor *ex = chain(argc > 1 ? argv[1] : "shop");
+	exs_executor *ex = chain(argc > 0 ? argv[0] : "shop");
 	struct MHD_Daemon *daemon = serve();
 
 	if (!ex || !daemon) {
@@ -131,7 +139,7 @@ int main(int argc, char **argv)
 		return 1;
 	}
 	printf("http://127.0.0.1:%u/metrics\n", MHD_get_daemon_info(daemon, MHD_DAEMON_INFO_BIND_PORT)->port);
-	take_orders(ex, argc > 2 ? argv[2] : "order");
+	take_orders(ex, argc > 1 ? argv[1] : "order");
 	printf("calls %d, attempts %u, failed %u, cancelled %u\n", CALLS, attempts, failed, cancelled);
 	fflush(stdout);
 	while (getchar() != EOF)
