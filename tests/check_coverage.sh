@@ -8,9 +8,13 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/packages.sh
-need_packages gcovr
+refuse() { echo "$0: $1" >&2; exit 2; }
+
 least=90
 build=build/coverage
+[[ $# == 0 || $* == --list ]] || refuse "\"$*\": expected nothing, or --list"
+[[ $# == 0 || -d $build ]] || refuse "--list shows the run before this, and there was none"
+need_packages gcovr
 counted=(gcovr -r . --filter 'src/(future|executor|pools|decorators)/' "$build")
 
 if [[ ${1-} == --list ]]; then

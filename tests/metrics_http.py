@@ -99,6 +99,8 @@ def check_text(text, name, task, calls, attempts, failed, cancelled):
 
 
 def main():
+    if len(sys.argv) != 2:
+        sys.exit("usage: metrics_http.py PROGRAM: the example metrics, as it was built")
     failed = 0
     for name, task in NAMES:
         try:
