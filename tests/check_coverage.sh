@@ -33,6 +33,7 @@ for f in json.load(sys.stdin)["files"]:
 	exit
 fi
 
+mkdir -p build
 [[ ! -d $build ]] || find "$build" -name '*.gcda' -delete
 status=0
 tests/run.sh --preset coverage --without '^oom' | tee "$build.log" || status=1

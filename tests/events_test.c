@@ -377,7 +377,7 @@ TEST(alive, lists_calls)
 	fails.error = error;
 	fails.failures = 1;
 	runs.gated = true;
-	exs_future *c = submit_named(ex, &fails, "fails\n\x1b");
+	exs_future *c = submit_named(ex, &fails, "fails\n\x7f");
 	wait_next(clock, 1);
 	exs_future *a = submit_named(ex, &runs, "runs");
 	sem_take(&runs.entered);
@@ -402,6 +402,25 @@ TEST(alive, lists_calls)
 	job_fini(&waits);
 	job_fini(&fails);
 	exs_error_unref(error);
+}
+
+TEST(alive, attempts_without_limit)
+{
+	exs_retry_options retry = {.max_attempts = EXS_UNLIMITED};
+	exs_executor *ex = exs_with_retry(exs_thread_pool(1), &retry);
+	struct job job;
+
+	exs_alive_enable(true);
+	job_init(&job);
+	job.gated = true;
+	exs_future *f = job_submit(ex, &job);
+	sem_take(&job.entered);
+	CHECK_INT(alive_lines(" task: attempt 1: retry(unlimited) > thread_pool(1)"), 1);
+	sem_post(&job.open);
+	expect_value(f, &job);
+	exs_alive_enable(false);
+	exs_executor_free(ex);
+	job_fini(&job);
 }
 
 /* A call of its own: what waits for it has begun; then nobody waits for it. */

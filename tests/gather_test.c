@@ -512,7 +512,7 @@ static void wait_for_all(struct job *job, exs_context *ctx)
 {
 	exs_executor *ex = job->more;
 	struct job jobs[6];
-	exs_future *inner[6], *all[3];
+	exs_future *inner[6], *all[4];
 
 	(void)ctx;
 	for (int i = 0; i < 6; i++) {
@@ -522,7 +522,8 @@ static void wait_for_all(struct job *job, exs_context *ctx)
 	CHECK_INT(exs_future_on_done(inner[5], complete_other, promise_made(&all[0]), NULL), EXS_OK);
 	all[1] = exs_future_zip(inner, 3);
 	all[2] = exs_future_and(inner + 3, 3, NULL, NULL, NULL);
-	exs_future *f = exs_future_zip(all, 3);
+	all[3] = exs_future_return(NULL, NULL);
+	exs_future *f = exs_future_zip(all, 4);
 	CHECK_INT(exs_future_wait(f, EXS_FOREVER), EXS_OK);
 	CHECK_INT(exs_future_state(f), EXS_STATE_VALUE);
 	exs_future_unref(f);

@@ -42,7 +42,7 @@ static void look(exs_future *f, struct exsi_seen *seen)
 	if (exsi_is_call(f)) {
 		look_at_call(f, seen);
 	} else if (!exs_future_is_done(f)) {
-		seen->what = f->source->what ? f->source->what : "future";
+		seen->what = f->source->what;
 		seen->state = exs_future_state(f) == EXS_STATE_RUNNING ? "running" : "pending";
 	}
 	exsi_unpin();

@@ -75,7 +75,7 @@ struct exsi_source {
 	bool (*any)(exs_future *future); /* may one of these be enough? NULL: no */
 	exs_clock *(*clock)(
 		exs_future *future); /* that its chain reads, with a reference, while it is not done; or NULL */
-	const char *what;	     /* of one that is no call: "promise", for exs_dump_alive; or NULL */
+	const char *what;	     /* of one that is no call: "promise", for exs_dump_alive */
 };
 
 /* Counts the starts of a call, where the chain can start more than once; lies in the block. */
