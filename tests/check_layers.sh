@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# What a file's folder lets it include: its own layer and lower ones. Public headers of pools and decorators (those named after
-# a file there) count as that layer, executors.h as all of them. Decorators see only themselves among the decorators; http sees
+# What a file's folder lets it include: its own layer and lower ones. Public headers of pools, decorators and streams (those named
+# after a file there) count as that layer, executors.h as all of them. Decorators see only themselves among the decorators; http sees
 # public headers only.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -11,6 +11,7 @@ declare -A below=(
 	[executor]="base future executor"
 	[pools]="base future executor pools"
 	[decorators]="base future executor"
+	[stream]="base future executor stream"
 	[http]="http"
 )
 layers=${!below[*]}
@@ -27,7 +28,7 @@ resolve() {
 	if [[ $1 != executors/* || $1 == executors/executors.h ]]; then
 		echo "$name"
 	else
-		found=$(find src/pools src/decorators -name "$name.c" -printf '%P' -quit 2>/dev/null)
+		found=$(find src/pools src/decorators src/stream -name "$name.c" -printf '%P' -quit 2>/dev/null)
 		[[ ! $found ]] || find src -path "*/$name.c" -printf '%P' -quit | sed 's/\.c$//'
 	fi
 }

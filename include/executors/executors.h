@@ -23,12 +23,14 @@
 #include <executors/map.h>
 #include <executors/metrics.h>
 #include <executors/poll.h>
+#include <executors/producer.h>
 #include <executors/queue.h>
 #include <executors/result.h>
 #include <executors/retry.h>
 #include <executors/scope.h>
 #include <executors/set.h>
 #include <executors/sim.h>
+#include <executors/stream.h>
 #include <executors/task.h>
 #include <executors/thread_pool.h>
 #include <executors/throttle.h>

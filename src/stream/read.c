@@ -1,0 +1,248 @@
+/* Reading a stream: waits for the next item, a descriptor, decoded values. */
+#include "base/memory.h"
+#include "future/wait.h"
+#include "stream/stream.h"
+
+/* --- the gate: what readers that wait wait for; what they could help with is what it is made of --- */
+
+/* A source does not count: a gate that is not done has a reader, and that the stream. */
+struct gate {
+	exs_future future;  /* first */
+	exs_stream *stream; /* NULL: producers wait, nobody can help */
+};
+
+static void gate_cancel(exs_future *f, exs_cause cause)
+{
+	(void)f, (void)cause; /* nobody does */
+}
+
+static void gate_cancel_many(exs_future **futures, size_t n, exs_cause cause)
+{
+	(void)futures, (void)n, (void)cause;
+}
+
+static struct exsi_place *place_of(struct exsi_list *link)
+{
+	return EXSI_CONTAINER_OF(link, struct exsi_place, link);
+}
+
+/* With the lock: the first place whose number is at least this, or NULL. It is often behind that of the last time. */
+static struct exsi_place *find(exs_stream *s, uint64_t number)
+{
+	struct exsi_list *link = s->looked ? s->looked : &s->window;
+
+	if (link == &s->window || place_of(link)->number >= number)
+		link = s->window.next;
+	while (link != &s->window && place_of(link)->number < number)
+		link = link->next;
+	s->looked = link;
+	return link == &s->window ? NULL : place_of(link);
+}
+
+/* The next AWAITED one whose number is at least *cursor. */
+static exs_future *next_awaited(exs_stream *s, size_t *cursor)
+{
+	exs_future *f = NULL;
+	struct exsi_place *p;
+
+	exsi_lock(&s->lock);
+	while (!f && (p = find(s, *cursor))) {
+		if (p->state == EXSI_AWAITED && !exs_future_is_done(p->future))
+			f = p->future;
+		*cursor = (size_t)p->number + 1;
+		if (!s->as_completed)
+			break;
+	}
+	if (f)
+		exsi_hold(f);
+	if (!f || !s->as_completed)
+		*cursor = SIZE_MAX;
+	exsi_unlock(&s->lock);
+	return f;
+}
+
+static exs_future *gate_input(exs_future *f, size_t *cursor)
+{
+	struct exsi_node *last = exsi_nodes_lock(f);
+	exs_stream *s = exs_future_is_done(f) ? NULL : ((struct gate *)(void *)f)->stream;
+
+	if (s)
+		exsi_stream_ref(s);
+	exsi_nodes_unlock(f, last);
+	exs_future *input = s ? next_awaited(s, cursor) : NULL;
+	if (s)
+		exsi_stream_unref(s);
+	else
+		*cursor = SIZE_MAX;
+	return input;
+}
+
+static bool gate_any(exs_future *f)
+{
+	const exs_stream *s = ((struct gate *)(void *)f)->stream;
+
+	return s && s->as_completed;
+}
+
+static const struct exsi_source gates = {
+	.cancel = gate_cancel, .cancel_many = gate_cancel_many, .input = gate_input, .any = gate_any, .what = "stream"};
+
+exs_future *exsi_stream_gate(exs_stream *s, exs_future **at, bool (*open)(const exs_stream *s))
+{
+	struct gate *g = exsi_alloc(sizeof(*g));
+	exs_future *f = NULL;
+
+	if (!g)
+		return NULL;
+	exsi_future_init(&g->future, &gates, 0);
+	g->stream = at == &s->gate ? s : NULL;
+	exsi_lock(&s->lock);
+	if (!*at && !open(s)) {
+		*at = &g->future;
+		s->waited = true;
+		exsi_unlock(&s->lock);
+		return &g->future;
+	}
+	if (*at && !open(s))
+		f = exs_future_ref(*at);
+	exsi_unlock(&s->lock);
+	exsi_drop(&g->future);
+	exs_future_unref(&g->future);
+	return f ? f : exsi_returned(exs_ok(NULL, NULL));
+}
+
+/* --- decoded --- */
+
+/* Of a future that keeps another. */
+struct decoded {
+	exs_future future;
+	exs_future *from;
+};
+
+static exs_future *decode(exs_stream *s, uint64_t number, exs_future *from)
+{
+	struct decoded *d = exsi_alloc(sizeof(*d));
+	bool shared;
+
+	if (!d) {
+		exs_future_unref(from);
+		return NULL;
+	}
+	exs_result r = exsi_outcome(from, &shared);
+	r = s->decode(s->contexts.codec, r);
+	exsi_check_result(&r, "decode");
+	r = exsi_item_coded(number, "decoded", r);
+	exsi_future_init(&d->future, NULL, 0);
+	exsi_settle_from(&d->future, &r, from, shared);
+	exsi_drop(&d->future);
+	return &d->future;
+}
+
+/* An item that is there goes to the reader. */
+static exs_set_status hand_out(exs_stream *s, exs_item *item)
+{
+	if (!s->decode || exs_future_state(item->future) != EXS_STATE_VALUE)
+		return EXS_ITEM;
+	item->future = decode(s, item->number, item->future);
+	if (item->future)
+		return EXS_ITEM;
+	exsi_fail(EXS_ENOMEM, "item %llu of a stream: %s", (unsigned long long)item->number, exs_strerror(EXS_ENOMEM));
+	return EXS_FAILED;
+}
+
+/* --- next --- */
+
+static exs_set_status look(exs_stream *s, exs_item *item)
+{
+	exs_error *error;
+	exs_set_status status = exsi_stream_take(s, item, false, &error);
+
+	if (status == EXS_ITEM)
+		return hand_out(s, item);
+	if (error)
+		exs_set_last_error(exs_error_domain(error), exs_error_code(error), "%s", exs_error_message(error));
+	return status;
+}
+
+/* Has items begun, if there is nothing to read. */
+static exs_set_status look_or_begin(exs_stream *s, exs_item *item)
+{
+	exs_set_status status = look(s, item);
+
+	if (status != EXS_TIMEOUT || !s->kind->pull)
+		return status;
+	exsi_lock(&s->lock);
+	exsi_stream_pump(s, true);
+	return look(s, item);
+}
+
+static exs_set_status await(exs_stream *s, exs_item *item, uint64_t deadline)
+{
+	exs_set_status status;
+
+	while ((status = look_or_begin(s, item)) == EXS_TIMEOUT) {
+		exs_future *gate = exsi_stream_gate(s, &s->gate, exsi_stream_readable);
+		int rc = gate ? exsi_wait(gate, deadline) : exsi_fail(EXS_ENOMEM, "exs_stream_next: out of memory");
+		exs_future_unref(gate);
+		if (rc == EXS_ETIMEDOUT)
+			return look(s, item);
+		if (rc)
+			return EXS_FAILED;
+	}
+	return status;
+}
+
+exs_set_status exs_stream_next(exs_stream *s, exs_item *item, double seconds)
+{
+	uint64_t deadline;
+
+	if (item)
+		*item = (exs_item){.future = NULL};
+	if (!s || !item) {
+		exsi_fail(EXS_EINVAL, "exs_stream_next: %s is NULL", s ? "item" : "stream");
+		return EXS_FAILED;
+	}
+	exs_set_status status = seconds >= 0 ? look_or_begin(s, item) : EXS_TIMEOUT;
+	if (status != EXS_TIMEOUT || seconds == 0)
+		return status;
+	if (exsi_wait_begin("exs_stream_next", seconds, &deadline))
+		return EXS_FAILED;
+	return await(s, item, deadline);
+}
+
+/* --- what else a reader asks --- */
+
+int exs_stream_fd(exs_stream *s)
+{
+	if (!s)
+		return exsi_fail(EXS_EINVAL, "exs_stream_fd: stream is NULL"), -1;
+	exsi_lock(&s->lock);
+	int rc = s->has_fd ? 0 : exsi_event_make(&s->event);
+	int fd = rc ? -1 : s->event.read_fd;
+	if (!rc)
+		s->has_fd = s->waited = true;
+	exsi_stream_unlock(s);
+	if (rc)
+		exsi_fail_errno(rc, "exs_stream_fd");
+	return fd;
+}
+
+size_t exs_stream_count(exs_stream *s)
+{
+	if (!s)
+		return 0;
+	exsi_lock(&s->lock);
+	size_t n = s->count;
+	exsi_unlock(&s->lock);
+	return n;
+}
+
+exs_error *exs_stream_error(exs_stream *s)
+{
+	if (!s)
+		return NULL;
+	exsi_lock(&s->lock);
+	exs_error *error = s->error;
+	exsi_unlock(&s->lock);
+	return error;
+}

@@ -1,0 +1,240 @@
+/* The stream inside: a window of items, filled at one end by its kind, read at the other. */
+#ifndef EXSI_STREAM_STREAM_H
+#define EXSI_STREAM_STREAM_H
+
+#include "base/event.h"
+#include "base/list.h"
+#include "base/lock.h"
+#include "executor/executor.h"
+#include "executor/time.h"
+
+#include <executors/stream.h>
+
+/* An input that an attempt may read while another is begun, or that lies in a future. */
+struct exsi_input {
+	atomic_uint refs;
+	exs_task_fn *fn;
+	exs_result value;
+	exs_future *from; /* or NULL: value's destroy counts */
+};
+
+enum exsi_item_state {
+	EXSI_COMING,  /* it has no future yet */
+	EXSI_AWAITED, /* its node is with the future, fires or was just removed */
+	EXSI_READY,   /* the future is done; or is NULL: there was no memory for it */
+	EXSI_DROPPED  /* it is not in the window any more */
+};
+
+/* An item. Its references, under the lock of the stream: the window's; the node's, or of who fills it; of those who look at it without
+   the lock. In the window it is COMING, AWAITED or READY. The future is exchanged, under the lock, only by who has removed the node, and not
+   once it is DROPPED. */
+struct exsi_place {
+	struct exsi_node node;
+	struct exsi_list link;	  /* in the window, or among those that are dropped */
+	struct exsi_place *after; /* among the ready ones, or the free ones */
+	struct exsi_place *lost;  /* among those that were awaited for too long */
+	exs_stream *stream;
+	exs_future *future; /* one user reference */
+	uint64_t number;
+	unsigned refs;
+	enum exsi_item_state state;
+	struct exsi_input *input; /* of one that may be begun again; NULL: arg is all */
+	exs_task_fn *fn;	  /* for that; NULL: it can't be */
+	void *arg;
+};
+
+enum exsi_pulled {
+	EXSI_PULLED,	 /* the place has its future */
+	EXSI_NOTHING,	 /* now; it will be told (exsi_stream_pump) */
+	EXSI_PULLED_LAST /* there will be no more; *error is the reason, if there is one */
+};
+
+/* What a stream takes its items from. No lock is held. */
+struct exsi_stream_kind {
+	/* Where the pump runs, so never twice at a time. place has its number. NULL: items are pushed. */
+	enum exsi_pulled (*pull)(exs_stream *s, struct exsi_place *place, exs_error **error);
+	/* With the lock, which it gives back: the timer's time has come. Answers when it is to come again; EXSI_NEVER,
+	   after exsi_tick_no_more: not. NULL: exsi_stall_tick. */
+	uint64_t (*tick)(exs_stream *s, uint64_t now);
+	void (*fini)(exs_stream *s); /* may be NULL */
+};
+
+struct exsi_stream_contexts {
+	void *source;
+	exs_free_fn *source_free;
+	void *codec;
+	exs_free_fn *codec_free;
+};
+
+/* lock guards what follows it; those constant from the start stand before. refs: the user's; of each node; of the pump; of the timer while it
+   is armed or fires; of a stage below that tells it (sink). waited: somebody may have to be told of a change: gate, room, fd or sink_asked. */
+struct exs_stream {
+	const struct exsi_stream_kind *kind;
+	exs_executor *ex; /* a reference; or NULL */
+	exs_clock *clock;
+	exs_task_fn *fn;
+	exs_task task; /* the options of each call */
+	bool has_task;
+	bool as_completed;
+	bool stop_on_error;
+	size_t max;
+	uint64_t timeout; /* ns; EXSI_NEVER */
+	unsigned max_retries;
+	exs_map_fn *encode, *decode;
+	exs_source_fn *source;
+	struct exsi_stream_contexts contexts;
+	exs_stream *in; /* of a stage */
+	void *extra;	/* of the kind */
+
+	atomic_size_t refs;
+	struct exsi_lock lock;
+	struct exsi_list window;      /* in the order of their numbers */
+	size_t count;		      /* in the window, and those that the pump or a producer is at */
+	struct exsi_place *free;      /* by after */
+	struct exsi_place *ready;     /* as_completed: the first one, by after */
+	struct exsi_place **ready_to; /* the end of that */
+	struct exsi_list *looked;     /* in the window: the place that a waiting thread looked at last; or NULL */
+	uint64_t number;	      /* of the next item */
+	size_t awaited;		      /* AWAITED ones */
+	bool closed;		      /* no more will come than there are */
+	bool cancelled;
+	bool cut; /* cancelled, or an item has failed and ends it: what comes now is dropped */
+	bool paused;
+	bool told;		/* the end's error has been */
+	bool freeing;		/* the pump is to wake who frees */
+	bool pump_again;	/* something has changed for it */
+	atomic_uint pumping;	/* 1: a thread does */
+	pthread_t pumper;	/* which */
+	exs_error *error;	/* why it ends; NULL: not yet, or with its items */
+	int failed;		/* a code to be told once, it goes on */
+	uint64_t failed_number; /* of the item; UINT64_MAX: of none */
+	bool waited;
+	exs_future *gate;    /* done when there is something to read: for readers that wait; the token's reference */
+	exs_future *room;    /* the same for producers */
+	exs_promise *resume; /* to be completed when it is not paused any more; NULL: nothing waits for that */
+	exs_future *resumed; /* of that */
+	bool has_fd;
+	bool sink_asked;  /* the stage above has found nothing */
+	exs_stream *sink; /* the stage that reads this, or NULL */
+	struct exsi_event event;
+	/* time (tick.c) */
+	struct exsi_timer timer;
+	struct exsi_time time;
+	bool has_time;	     /* time is there; it stays. Of who has set it ticking */
+	atomic_bool ticking; /* the timer is armed, about to be, or fires */
+	atomic_bool stopped; /* it is not to be armed any more */
+	uint64_t since;	     /* when there was the last answer or beginning */
+	unsigned retries;
+};
+
+/* --- made, freed (stream.c) --- */
+
+struct exsi_stream_plan {
+	const char *who;
+	const struct exsi_stream_kind *kind;
+	exs_executor *ex; /* or NULL */
+	exs_task_fn *fn;
+	void *ctx; /* of the source */
+	const exs_stream_options *options;
+	size_t size, max_default;
+	const char *wrong; /* an argument, or NULL */
+};
+
+/* Takes over the contexts in any case. Nothing is begun. NULL and exs_last_error on failure. */
+exs_stream *exsi_stream_make(const struct exsi_stream_plan *plan);
+
+static inline void exsi_stream_ref(exs_stream *s)
+{
+	atomic_fetch_add(&s->refs, 1);
+}
+void exsi_stream_unref(exs_stream *s);
+
+/* s reads `in`, which it owns from now on. */
+void exsi_stream_follow(exs_stream *s, exs_stream *in);
+
+/* --- the window (window.c) --- */
+
+/* With the lock. Is there something to be read, an end included? */
+bool exsi_stream_readable(const exs_stream *s);
+
+/* Gives the lock back, and tells those who wait. */
+void exsi_stream_unlock(exs_stream *s);
+
+/* A place with one reference, who fills it has that; counted, but not in the window. NULL: no memory. With the lock, which it may leave
+   for a moment. */
+struct exsi_place *exsi_place_new(exs_stream *s);
+
+/* With the lock: at the end of the window, COMING, with the next number. */
+void exsi_place_append(exs_stream *s, struct exsi_place *p);
+
+/* With the lock: it has not come into the window. */
+void exsi_place_give_back(exs_stream *s, struct exsi_place *p);
+
+/* With the lock. Answers p if it was the last reference and has something to give back: then dispose, without the lock; otherwise NULL. */
+struct exsi_place *exsi_place_unref(exs_stream *s, struct exsi_place *p);
+void exsi_place_dispose(exs_stream *s, struct exsi_place *p);
+
+/* With the lock, which it gives back, and with a reference of p: p, COMING or dropped since, or AWAITED with its node removed, gets its
+   future, a reference of which it takes over (NULL: there was no memory for one). now: exsi_stall_now. */
+void exsi_place_fill(exs_stream *s, struct exsi_place *p, exs_future *future, uint64_t now);
+
+/* With the lock, which it gives back: ends the stream with the error (taken over; NULL: none) after what is in it. */
+void exsi_stream_close(exs_stream *s, exs_error *error);
+
+/* What can be read now: EXS_ITEM, EXS_EMPTY, EXS_FAILED (*error: the one that it ends with, borrowed; NULL: exs_last_error), or
+   EXS_TIMEOUT: nothing. is_sink: for the stage above, which is told of what comes then. Runs the pump. */
+exs_set_status exsi_stream_take(exs_stream *s, exs_item *item, bool is_sink, exs_error **error);
+
+/* --- waiting (read.c) --- */
+
+/* What to wait for until open(s), with a user reference: *at, s->gate or s->room, which is made if need be. NULL: no memory. */
+exs_future *exsi_stream_gate(exs_stream *s, exs_future **at, bool (*open)(const exs_stream *s));
+
+/* --- the pump (pump.c) --- */
+
+/* With the lock, which it gives back: begins items while there is room for them. for_reader: only until there is something to read, if
+   they are done as soon as they are begun. */
+void exsi_stream_pump(exs_stream *s, bool for_reader);
+
+/* A future of fn of the input, which it takes over; with `from`, one reference of it, the input is that one's. For p, which keeps what
+   it needs to begin again. NULL: no memory. */
+exs_future *exsi_item_begin(exs_stream *s, struct exsi_place *p, exs_result input, exs_future *from);
+exs_future *exsi_item_begin_again(exs_stream *s, struct exsi_place *p);
+
+/* One is dropped; of struct exsi_input. NULL is allowed. */
+void exsi_input_unref(void *input);
+
+/* r, taken over, what an encode or decode has answered: an error says what can't be, with the item's number. */
+exs_result exsi_item_coded(uint64_t number, const char *what, exs_result r);
+
+/* --- stages (stream_map.c) --- */
+
+/* Takes over `in`, also on failure; NULL in gives NULL out. Nothing is begun. */
+exs_stream *exsi_stage(exs_stream *in, const struct exsi_stream_plan *plan);
+
+/* For pull: there is no item; status and why as exsi_stream_take answers them. */
+enum exsi_pulled exsi_stage_end(exs_stream *s, exs_set_status status, exs_error *why, exs_error **error);
+
+/* For pull: no memory; the reader is told. */
+enum exsi_pulled exsi_stage_no_memory(exs_stream *s);
+
+/* --- time (tick.c, stall.c) --- */
+
+/* With the lock: the timer is off, and is to be set now, without the lock, by exsi_tick_at. */
+bool exsi_ticks_from_now(exs_stream *s);
+void exsi_tick_at(exs_stream *s, uint64_t at);
+
+/* With the lock, in a tick. */
+static inline void exsi_tick_no_more(exs_stream *s)
+{
+	atomic_store(&s->ticking, false);
+}
+
+/* The timer goes off for ever, now or soon. */
+void exsi_tick_end(exs_stream *s);
+
+/* Now, if it is of interest to the timeouts; EXSI_NEVER: it is not. awaits: for an item that is about to be awaited. */
+uint64_t exsi_stall_now(exs_stream *s, bool awaits);
+uint64_t exsi_stall_tick(exs_stream *s, uint64_t now);
+
+#endif

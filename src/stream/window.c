@@ -1,0 +1,464 @@
+/* The window of a stream: places that are filled, become ready, are read or dropped. */
+#include "base/memory.h"
+#include "stream/stream.h"
+
+/* --- places --- */
+
+struct exsi_place *exsi_place_new(exs_stream *s)
+{
+	struct exsi_place *p = s->free;
+
+	s->count++;
+	if (p) {
+		s->free = p->after;
+	} else {
+		exsi_unlock(&s->lock);
+		p = exsi_alloc(sizeof(*p));
+		exsi_lock(&s->lock);
+	}
+	if (!p) {
+		s->count--;
+		return NULL;
+	}
+	*p = (struct exsi_place){.stream = s, .number = s->number, .refs = 1};
+	return p;
+}
+
+void exsi_place_append(exs_stream *s, struct exsi_place *p)
+{
+	p->number = s->number++;
+	p->refs++;
+	exsi_list_append(&s->window, &p->link);
+}
+
+struct exsi_place *exsi_place_unref(exs_stream *s, struct exsi_place *p)
+{
+	if (--p->refs)
+		return NULL;
+	if (p->future || p->input)
+		return p;
+	p->after = s->free;
+	s->free = p;
+	return NULL;
+}
+
+void exsi_place_dispose(exs_stream *s, struct exsi_place *p)
+{
+	if (!p)
+		return;
+	exs_future_unref(p->future);
+	exsi_input_unref(p->input);
+	exsi_lock(&s->lock);
+	p->after = s->free;
+	s->free = p;
+	exsi_unlock(&s->lock);
+}
+
+void exsi_place_give_back(exs_stream *s, struct exsi_place *p)
+{
+	s->count--;
+	exsi_place_unref(s, p);
+}
+
+static struct exsi_place *of_link(struct exsi_list *link)
+{
+	return EXSI_CONTAINER_OF(link, struct exsi_place, link);
+}
+
+/* --- who waits is told --- */
+
+static bool has_ended(const exs_stream *s)
+{
+	return s->closed && exsi_list_is_empty(&s->window);
+}
+
+/* The next one to be read, or NULL. */
+static struct exsi_place *next_ready(const exs_stream *s)
+{
+	if (s->as_completed)
+		return s->ready;
+	struct exsi_place *p = exsi_list_is_empty(&s->window) ? NULL : of_link(s->window.next);
+	return p && p->state == EXSI_READY ? p : NULL;
+}
+
+bool exsi_stream_readable(const exs_stream *s)
+{
+	return next_ready(s) || s->failed || has_ended(s);
+}
+
+static exs_future *take_out(exs_future **gate)
+{
+	exs_future *f = *gate;
+
+	*gate = NULL;
+	return f;
+}
+
+static void open_gate(exs_future *gate)
+{
+	exs_result r = exs_ok(NULL, NULL);
+
+	if (gate)
+		exsi_complete(gate, &r);
+}
+
+static void tell_sink(exs_stream *sink)
+{
+	if (!sink)
+		return;
+	exsi_lock(&sink->lock);
+	exsi_stream_pump(sink, false);
+	exsi_stream_unref(sink);
+}
+
+void exsi_stream_unlock(exs_stream *s)
+{
+	exs_future *gate = NULL, *room = NULL;
+	exs_stream *sink = NULL;
+
+	if (!s->waited) {
+		exsi_unlock(&s->lock);
+		return;
+	}
+	bool readable = exsi_stream_readable(s);
+	if (s->has_fd)
+		exsi_event_assign(&s->event, readable);
+	if (readable)
+		gate = take_out(&s->gate);
+	if (s->room && (s->count < s->max || s->closed))
+		room = take_out(&s->room);
+	if (readable && s->sink_asked) {
+		s->sink_asked = false;
+		sink = s->sink;
+		if (sink)
+			exsi_stream_ref(sink);
+	}
+	s->waited = s->gate || s->room || s->has_fd || s->sink_asked;
+	exsi_unlock(&s->lock);
+	open_gate(gate);
+	open_gate(room);
+	tell_sink(sink);
+}
+
+/* --- dropped --- */
+
+/* With the lock. */
+static void leave_window(exs_stream *s, struct exsi_place *p)
+{
+	if (s->looked == &p->link)
+		s->looked = p->link.prev;
+	exsi_list_remove(&p->link);
+	s->count--;
+}
+
+/* With the lock: with the window's reference. */
+static void drop(exs_stream *s, struct exsi_place *p, struct exsi_list *dropped)
+{
+	leave_window(s, p);
+	exsi_list_append(dropped, &p->link);
+	s->awaited -= p->state == EXSI_AWAITED;
+	p->state = EXSI_DROPPED;
+}
+
+/* The futures of those that are not done, in an array; NULL: there is no memory for that. */
+static exs_future **undone(struct exsi_list *dropped, size_t *n)
+{
+	size_t room = 0;
+
+	*n = 0;
+	for (struct exsi_list *link = dropped->next; link != dropped; link = link->next)
+		room++;
+	exs_future **futures = exsi_alloc_array(room, sizeof(exs_future *));
+	for (struct exsi_list *link = dropped->next; futures && link != dropped; link = link->next) {
+		exs_future *f = of_link(link)->future;
+		if (f && !exs_future_is_done(f))
+			futures[(*n)++] = f;
+	}
+	return futures;
+}
+
+static void cancel_dropped(struct exsi_list *dropped, exs_cause cause)
+{
+	size_t n;
+	exs_future **futures = undone(dropped, &n);
+
+	if (futures) { /* those that wait in a queue first: else what is asked to stop makes way for them */
+		exsi_cancel_all(futures, n, cause, true);
+		exsi_cancel_all(futures, n, cause, false);
+	}
+	for (struct exsi_list *link = dropped->next; !futures && link != dropped; link = link->next)
+		if (of_link(link)->future)
+			exsi_cancel(of_link(link)->future, EXSI_STOP_ALL, cause);
+	exsi_free(futures);
+}
+
+/* Without the lock; drops the window's reference. The future is that of when it was dropped. */
+static void let_go(exs_stream *s, struct exsi_place *p)
+{
+	exs_future *f = p->future;
+	bool removed = f && exsi_node_remove(f, &p->node);
+
+	exsi_lock(&s->lock);
+	p->refs -= removed;
+	p = exsi_place_unref(s, p);
+	exsi_unlock(&s->lock);
+	exsi_place_dispose(s, p);
+	if (removed)
+		exsi_stream_unref(s);
+}
+
+/* Without the lock; the caller has a reference of the stream. */
+static void let_all_go(exs_stream *s, struct exsi_list *dropped, exs_cause cause)
+{
+	if (exsi_list_is_empty(dropped))
+		return;
+	cancel_dropped(dropped, cause);
+	while (!exsi_list_is_empty(dropped)) {
+		struct exsi_place *p = of_link(dropped->next);
+		exsi_list_remove(&p->link);
+		let_go(s, p);
+	}
+}
+
+/* --- filled, ready --- */
+
+static void make_ready(exs_stream *s, struct exsi_place *p)
+{
+	p->state = EXSI_READY;
+	s->retries = 0;
+	if (!s->as_completed)
+		return;
+	p->after = NULL;
+	if (!s->ready)
+		s->ready_to = &s->ready;
+	*s->ready_to = p;
+	s->ready_to = &p->after;
+}
+
+static bool has_failed(const struct exsi_place *p)
+{
+	return p->future && exs_future_state(p->future) == EXS_STATE_ERROR;
+}
+
+/* p, in the window, has failed, and the stream ends with that: what has its place after it is dropped (of those as completed, what is not
+   ready), as is p. */
+static void fail_at(exs_stream *s, struct exsi_place *p, struct exsi_list *dropped)
+{
+	struct exsi_list *link = !s->as_completed ? p->link.next : s->window.next, *next;
+
+	if (!s->error)
+		s->error = exs_error_ref(exs_future_error(p->future));
+	s->closed = s->cut = true;
+	for (; link != &s->window; link = next) {
+		next = link->next;
+		if (!s->as_completed || of_link(link)->state != EXSI_READY)
+			drop(s, of_link(link), dropped);
+	}
+	if (p->state != EXSI_DROPPED)
+		drop(s, p, dropped);
+}
+
+/* With the lock, which it gives back: p in the window is done. */
+static void done(exs_stream *s, struct exsi_place *p)
+{
+	struct exsi_list dropped;
+	struct exsi_input *input = p->input;
+
+	p->input = NULL;
+	if (!s->stop_on_error || !has_failed(p)) {
+		make_ready(s, p);
+		exsi_stream_unlock(s);
+		exsi_input_unref(input);
+		return;
+	}
+	exsi_list_init(&dropped);
+	fail_at(s, p, &dropped);
+	exsi_stream_ref(s);
+	exsi_stream_unlock(s);
+	exsi_input_unref(input);
+	if (s->in)
+		exs_stream_cancel(s->in);
+	let_all_go(s, &dropped, EXS_CAUSE_SIBLING);
+	exsi_stream_unref(s);
+}
+
+static void fired(exs_future *f, struct exsi_node *node)
+{
+	struct exsi_place *p = EXSI_CONTAINER_OF(node, struct exsi_place, node);
+	exs_stream *s = p->stream;
+	uint64_t now = exsi_stall_now(s, false);
+
+	(void)f;
+	exsi_lock(&s->lock);
+	if (p->state == EXSI_DROPPED) {
+		p = exsi_place_unref(s, p);
+		exsi_unlock(&s->lock);
+		exsi_place_dispose(s, p);
+	} else {
+		exsi_place_unref(s, p);
+		s->awaited--;
+		if (now != EXSI_NEVER)
+			s->since = now;
+		done(s, p);
+	}
+	exsi_stream_unref(s);
+}
+
+/* p was dropped before it had this future: that of the time stays with it. */
+static void fill_dropped(exs_stream *s, struct exsi_place *p, exs_future *f)
+{
+	exs_cause cause = s->cancelled ? EXS_CAUSE_USER : EXS_CAUSE_SIBLING;
+
+	p = exsi_place_unref(s, p);
+	exsi_unlock(&s->lock);
+	exsi_place_dispose(s, p);
+	if (f)
+		exsi_cancel(f, EXSI_STOP_ALL, cause);
+	exs_future_unref(f);
+}
+
+/* With the lock, which it gives back: the reference that p is filled with is its node's from now on. */
+static void await(exs_stream *s, struct exsi_place *p, exs_future *f, uint64_t now)
+{
+	exs_future *gate = exsi_anyone_looks_out() ? s->gate : NULL;
+
+	p->state = EXSI_AWAITED;
+	p->node = (struct exsi_node){.fn = fired, .kind = EXSI_CONTINUATION};
+	s->awaited++;
+	exsi_stream_ref(s);
+	bool begins = now != EXSI_NEVER && exsi_ticks_from_now(s);
+	if (gate)
+		exsi_hold(gate);
+	exsi_stream_unlock(s);
+	if (!exsi_node_add(f, &p->node))
+		fired(f, &p->node);
+	if (gate) {
+		exsi_news_of(gate);
+		exsi_drop(gate);
+	}
+	if (begins)
+		exsi_tick_at(s, exsi_after(now, s->timeout));
+}
+
+void exsi_place_fill(exs_stream *s, struct exsi_place *p, exs_future *f, uint64_t now)
+{
+	if (p->state == EXSI_DROPPED) {
+		fill_dropped(s, p, f);
+		return;
+	}
+	p->future = f;
+	if (now != EXSI_NEVER)
+		s->since = now;
+	s->awaited -= p->state == EXSI_AWAITED;
+	if (f && !exs_future_is_done(f)) {
+		await(s, p, f, now);
+		return;
+	}
+	exsi_place_unref(s, p);
+	done(s, p);
+}
+
+/* --- read --- */
+
+static void take_place(exs_stream *s, struct exsi_place *p, exs_item *item)
+{
+	if (s->as_completed)
+		s->ready = p->after;
+	leave_window(s, p);
+	*item = (exs_item){p->number, p->future};
+	p->future = NULL;
+	exsi_place_unref(s, p);
+}
+
+/* Not as an item. */
+static exs_set_status take_end(exs_stream *s, bool is_sink, exs_error **error)
+{
+	if (!has_ended(s)) {
+		s->sink_asked = s->sink_asked || is_sink;
+		s->waited = s->waited || is_sink;
+		return EXS_TIMEOUT;
+	}
+	if (s->told || !s->error)
+		return EXS_EMPTY;
+	s->told = true;
+	*error = s->error;
+	return EXS_FAILED;
+}
+
+static exs_set_status lost(int code, uint64_t number)
+{
+	if (number == UINT64_MAX)
+		exsi_fail(code, "a stream: %s", exs_strerror(code));
+	else
+		exsi_fail(code, "item %llu of a stream: %s", (unsigned long long)number, exs_strerror(code));
+	return EXS_FAILED;
+}
+
+exs_set_status exsi_stream_take(exs_stream *s, exs_item *item, bool is_sink, exs_error **error)
+{
+	exs_set_status status;
+
+	*error = NULL;
+	exsi_lock(&s->lock);
+	struct exsi_place *p = next_ready(s);
+	int failed = p ? 0 : s->failed;
+	if (p) {
+		take_place(s, p, item);
+		exsi_stream_pump(s, !is_sink);
+		return item->future ? EXS_ITEM : lost(EXS_ENOMEM, item->number);
+	}
+	s->failed = 0;
+	status = failed ? EXS_FAILED : take_end(s, is_sink, error);
+	exsi_stream_unlock(s);
+	if (failed)
+		lost(failed, UINT64_MAX);
+	return status;
+}
+
+/* --- its end --- */
+
+void exsi_stream_close(exs_stream *s, exs_error *error)
+{
+	exs_error *unused = s->error || s->closed ? error : NULL;
+
+	if (!unused && error)
+		s->error = error;
+	s->closed = true;
+	exsi_stream_unlock(s);
+	exs_error_unref(unused);
+}
+
+void exs_stream_cancel(exs_stream *s)
+{
+	struct exsi_list dropped;
+
+	if (!s)
+		return;
+	exsi_list_init(&dropped);
+	exsi_lock(&s->lock);
+	if (!s->cancelled && !has_ended(s)) {
+		s->cancelled = s->cut = s->closed = s->told = true;
+		if (!s->error)
+			s->error = exs_error_ref(exsi_error(EXS_ECANCELLED));
+		while (!exsi_list_is_empty(&s->window))
+			drop(s, of_link(s->window.next), &dropped);
+		s->ready = NULL;
+	}
+	exsi_stream_unlock(s);
+	exsi_tick_end(s);
+	if (s->in)
+		exs_stream_cancel(s->in);
+	let_all_go(s, &dropped, EXS_CAUSE_USER);
+}
+
+void exs_stream_stop(exs_stream *s, exs_error *error)
+{
+	while (s && s->in)
+		s = s->in;
+	if (!s) {
+		exs_error_unref(error);
+		return;
+	}
+	exsi_lock(&s->lock);
+	exsi_stream_close(s, error);
+}
