@@ -19,6 +19,7 @@
 #include <executors/functions.h>
 #include <executors/future.h>
 #include <executors/inline.h>
+#include <executors/iterator.h>
 #include <executors/layer.h>
 #include <executors/map.h>
 #include <executors/metrics.h>

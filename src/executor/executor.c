@@ -98,7 +98,7 @@ static bool run_awaited(exs_future *f)
 	static _Thread_local unsigned nested;
 
 	nested++;
-	bool ran = nested <= MAX_NESTED && exsi_has_stack() && exsi_do_work(f, run_here, NULL);
+	bool ran = nested <= MAX_NESTED && exsi_has_stack() && exsi_help_work(f, run_here, NULL);
 	nested--;
 	return ran;
 }
@@ -157,12 +157,32 @@ static void remember(struct way *way, exs_future *f, size_t cursor)
 	way->forks[way->n++] = (struct fork){f, cursor};
 }
 
+static bool is_alone(exs_future *f)
+{
+	exsi_pin();
+	bool alone = exsi_is_call(f) && exsi_top(f)->alone;
+	exsi_unpin();
+	return alone;
+}
+
+/* As exsi_child; helps: but none that is to run alone. */
+static exs_future *next_child(exs_future *f, size_t *cursor, bool helps)
+{
+	exs_future *child = exsi_child(f, cursor);
+
+	while (child && helps && is_alone(child)) {
+		exsi_drop(child);
+		child = *cursor == SIZE_MAX ? NULL : exsi_child(f, cursor);
+	}
+	return child;
+}
+
 /* The first child of f, which is given up or remembered; or (also if f is not to be gone into) the next of one that is. NULL: there
    is nothing more. */
-static exs_future *step(struct way *way, exs_future *f, bool past)
+static exs_future *step(struct way *way, exs_future *f, bool past, bool helps)
 {
 	size_t cursor = 0;
-	exs_future *child = past ? NULL : exsi_child(f, &cursor);
+	exs_future *child = past ? NULL : next_child(f, &cursor, helps);
 
 	while (!child) {
 		exsi_drop(f);
@@ -171,7 +191,7 @@ static exs_future *step(struct way *way, exs_future *f, bool past)
 		struct fork *fork = &way->forks[--way->n];
 		f = fork->f;
 		cursor = fork->cursor;
-		child = exsi_child(f, &cursor);
+		child = next_child(f, &cursor, helps);
 	}
 	if (cursor == SIZE_MAX)
 		exsi_drop(f);
@@ -204,6 +224,7 @@ struct search {
 	void *arg;
 	unsigned looks;
 	unsigned any; /* how deep among those of which one is enough; MAX_ANY: that does not matter */
+	bool helps;   /* not for what is to run alone */
 };
 
 static bool search(struct search *s, exs_future *f);
@@ -234,7 +255,7 @@ static bool search(struct search *s, exs_future *f)
 		found = any && all_need(s, f);
 		if (found)
 			break;
-		f = step(&way, f, any);
+		f = step(&way, f, any, s->helps);
 	}
 	if (f)
 		exsi_drop(f);
@@ -268,9 +289,22 @@ bool exsi_do_work(exs_future *f, bool (*run)(exs_future *, void *), void *arg)
 	return work.some;
 }
 
+bool exsi_help_work(exs_future *f, bool (*run)(exs_future *, void *), void *arg)
+{
+	struct work work = {f, run, arg, false};
+
+	exsi_find_help(f, run_until_done, &work);
+	return work.some;
+}
+
 bool exsi_find_work(exs_future *f, bool (*test)(exs_future *, void *), void *arg)
 {
 	return search(&(struct search){.test = test, .arg = arg, .any = MAX_ANY}, f);
+}
+
+bool exsi_find_help(exs_future *f, bool (*test)(exs_future *, void *), void *arg)
+{
+	return search(&(struct search){.test = test, .arg = arg, .any = MAX_ANY, .helps = true}, f);
 }
 
 bool exsi_find_need(exs_future *f, bool (*test)(exs_future *, void *), void *arg)

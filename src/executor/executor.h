@@ -56,9 +56,10 @@ struct exs_executor {
 	void *ctx;	  /* of the user's callbacks; what the executor owns beside its state */
 	exs_free_fn *ctx_free;
 	bool holds_clock;
-	bool counts_starts;		       /* it may start its delegate more than once for a call */
-	bool counts_as_open;		       /* in its series */
-	bool hidden;			       /* no user knows of it */
+	bool counts_starts;  /* it may start its delegate more than once for a call */
+	bool counts_as_open; /* in its series */
+	bool hidden;	     /* no user knows of it */
+	bool alone;	     /* a relay: a thread that waits for its calls does not run them below that wait */
 	const struct exsi_call_timers *timers; /* in the slots of its calls (call_timer.h); or NULL */
 	struct exsi_timer_kind timer_kind;
 	struct exsi_series *_Atomic series; /* metrics (metrics.h); NULL: none yet */
@@ -305,6 +306,9 @@ bool exsi_find_work(exs_future *f, bool (*test)(exs_future *, void *), void *arg
 /* Runs one after the other for which run does, until f is done or there are no more: so the way to each is not looked for anew. Did it
    run any? */
 bool exsi_do_work(exs_future *f, bool (*run)(exs_future *, void *), void *arg);
+/* As exsi_find_work and exsi_do_work, but not what is to run alone. */
+bool exsi_find_help(exs_future *f, bool (*test)(exs_future *, void *), void *arg);
+bool exsi_help_work(exs_future *f, bool (*run)(exs_future *, void *), void *arg);
 /* As exsi_find_work, but where one of several is enough (any), for all of them. */
 bool exsi_find_need(exs_future *f, bool (*test)(exs_future *, void *), void *arg);
 /* Is it one that waits in a queue from which nothing but this leaf can take it? */

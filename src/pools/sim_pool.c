@@ -181,7 +181,7 @@ bool exsi_sim_pool_help(struct exsi_worker *w, exs_future *f)
 {
 	exs_sim *sim = EXSI_CONTAINER_OF(w, exs_sim, worker);
 
-	return sim->current->depth <= EXSI_SIM_MAX_DEPTH && exsi_find_work(f, help_one, sim);
+	return sim->current->depth <= EXSI_SIM_MAX_DEPTH && exsi_find_help(f, help_one, sim);
 }
 
 /* --- hooks --- */

@@ -474,7 +474,7 @@ static bool worker_help(struct exsi_worker *w, exs_future *f)
 	struct exsi_pool_worker *me = worker_of(w);
 
 	me->heard = atomic_load(&me->pool->news);
-	return me->depth < MAX_HELP && exsi_has_stack() && exsi_do_work(f, help_with, me);
+	return me->depth < MAX_HELP && exsi_has_stack() && exsi_help_work(f, help_with, me);
 }
 
 static void listen(struct exsi_pool *p, struct exsi_pool_worker *me, const struct exsi_nudge *nudge)

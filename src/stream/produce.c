@@ -10,20 +10,22 @@
 
 static bool has_room(const exs_stream *s)
 {
-	return s->count < s->max || s->closed;
+	return s->count < s->max || s->closed || s->interrupted;
 }
 
-/* One in the window, if there is room now. EXS_OK, EXS_EREJECTED (there is none), EXS_EALREADY (the end), EXS_ENOMEM. */
-static int try_reserve(exs_stream *s, struct exsi_place **place)
+int exsi_stream_try_reserve(exs_stream *s, bool beyond, struct exsi_place **place)
 {
+	struct exsi_place *p = NULL;
 	int rc = EXS_OK;
 
 	exsi_lock(&s->lock);
-	struct exsi_place *p = s->closed || !has_room(s) ? NULL : exsi_place_new(s);
-	if (s->closed)
+	bool full = s->count >= s->max && !beyond;
+	if (!s->closed && !full)
+		p = exsi_place_new(s);
+	if (s->closed) /* also: by now */
 		rc = EXS_EALREADY;
 	else if (!p)
-		rc = has_room(s) ? EXS_ENOMEM : EXS_EREJECTED;
+		rc = full ? EXS_EREJECTED : EXS_ENOMEM;
 	if (!rc)
 		exsi_place_append(s, p);
 	else if (p)
@@ -33,23 +35,23 @@ static int try_reserve(exs_stream *s, struct exsi_place **place)
 	return rc;
 }
 
-/* Waits for it. Also EXS_ETIMEDOUT, EXS_EDEADLK, EXS_EFORK. */
-static int reserve(exs_stream *s, uint64_t deadline, struct exsi_place **place)
+int exsi_stream_reserve(exs_stream *s, uint64_t deadline, struct exsi_place **place)
 {
 	int rc;
 
-	while ((rc = try_reserve(s, place)) == EXS_EREJECTED) {
+	while ((rc = exsi_stream_try_reserve(s, false, place)) == EXS_EREJECTED) {
 		exs_future *room = exsi_stream_gate(s, &s->room, has_room);
 		rc = room ? exsi_wait(room, deadline) : EXS_ENOMEM;
 		exs_future_unref(room);
 		if (rc)
 			return rc;
+		if (s->interrupted)
+			return EXS_ECANCELLED;
 	}
 	return rc;
 }
 
-/* Takes over a reference; NULL: there was no memory for it. */
-static void fill(exs_stream *s, struct exsi_place *p, exs_future *f)
+void exsi_stream_fill(exs_stream *s, struct exsi_place *p, exs_future *f)
 {
 	exsi_lock(&s->lock);
 	exsi_place_fill(s, p, f, EXSI_NEVER);
@@ -176,14 +178,14 @@ static exs_future *refuse(const exs_stream *s, const exs_task *task, int rc)
 static exs_future *produce(exs_stream *s, const exs_task *task, bool waits)
 {
 	struct exsi_place *p;
-	int rc = waits ? reserve(s, EXSI_NEVER, &p) : try_reserve(s, &p);
+	int rc = waits ? exsi_stream_reserve(s, EXSI_NEVER, &p) : exsi_stream_try_reserve(s, false, &p);
 
 	if (rc)
 		return refuse(s, task, rc);
 	exs_future *f = is_paused(s) ? submit_later(s, task)
 			: waits	     ? exs_submit_with(s->ex, task)
 				     : exs_try_submit(s->ex, task);
-	fill(s, p, f ? exs_future_ref(f) : NULL);
+	exsi_stream_fill(s, p, f ? exs_future_ref(f) : NULL);
 	return f;
 }
 
@@ -232,14 +234,14 @@ exs_future *exs_stream_produce_async(exs_stream *s, exs_produce_fn *fn, void *ar
 
 	if (wrong)
 		return exsi_failed("exs_stream_produce_async: %s", wrong);
-	int rc = reserve(s, EXSI_NEVER, &p);
+	int rc = exsi_stream_reserve(s, EXSI_NEVER, &p);
 	if (rc)
 		return refuse(s, &none, rc);
 	unsigned failures = exsi_failures();
 	exs_future *f = fn(arg);
 	if (!f)
 		f = exsi_returned(exsi_no_future("exs_stream_produce_async: fn", failures));
-	fill(s, p, f ? exs_future_ref(f) : NULL);
+	exsi_stream_fill(s, p, f ? exs_future_ref(f) : NULL);
 	return f;
 }
 
@@ -255,7 +257,7 @@ static int push(exs_stream *s, exs_result result, double seconds)
 		exs_result_clear(&result);
 		return rc;
 	}
-	rc = seconds == 0 ? try_reserve(s, &p) : reserve(s, deadline, &p);
+	rc = seconds == 0 ? exsi_stream_try_reserve(s, false, &p) : exsi_stream_reserve(s, deadline, &p);
 	if (rc) {
 		exs_result_clear(&result);
 		rc = rc == EXS_EREJECTED ? EXS_ETIMEDOUT : rc;
@@ -263,7 +265,7 @@ static int push(exs_stream *s, exs_result result, double seconds)
 	}
 	exs_future *f = exsi_returned(result);
 	rc = f ? EXS_OK : EXS_ENOMEM;
-	fill(s, p, f);
+	exsi_stream_fill(s, p, f);
 	return rc;
 }
 

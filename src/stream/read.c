@@ -45,6 +45,10 @@ static exs_future *next_awaited(exs_stream *s, size_t *cursor)
 	exs_future *f = NULL;
 	struct exsi_place *p;
 
+	if (s->kind->input) {
+		*cursor = SIZE_MAX;
+		return s->kind->input(s);
+	}
 	exsi_lock(&s->lock);
 	while (!f && (p = find(s, *cursor))) {
 		if (p->state == EXSI_AWAITED && !exs_future_is_done(p->future))

@@ -56,6 +56,9 @@ struct exsi_stream_kind {
 	/* With the lock, which it gives back: the timer's time has come. Answers when it is to come again; EXSI_NEVER,
 	   after exsi_tick_no_more: not. NULL: exsi_stall_tick. */
 	uint64_t (*tick)(exs_stream *s, uint64_t now);
+	void (*cancel)(exs_stream *s); /* it ends now; may be NULL */
+	/* What brings the items, with a reference of exsi_hold, or NULL. The hook may be NULL: then the items that are awaited do. */
+	exs_future *(*input)(exs_stream *s);
 	void (*fini)(exs_stream *s); /* may be NULL */
 };
 
@@ -100,14 +103,15 @@ struct exs_stream {
 	bool cancelled;
 	bool cut; /* cancelled, or an item has failed and ends it: what comes now is dropped */
 	bool paused;
-	bool told;		/* the end's error has been */
-	bool freeing;		/* the pump is to wake who frees */
-	bool pump_again;	/* something has changed for it */
-	atomic_uint pumping;	/* 1: a thread does */
-	pthread_t pumper;	/* which */
-	exs_error *error;	/* why it ends; NULL: not yet, or with its items */
-	int failed;		/* a code to be told once, it goes on */
-	uint64_t failed_number; /* of the item; UINT64_MAX: of none */
+	atomic_bool interrupted; /* who waits for room is to give up */
+	bool told;		 /* the end's error has been */
+	bool freeing;		 /* the pump is to wake who frees */
+	bool pump_again;	 /* something has changed for it */
+	atomic_uint pumping;	 /* 1: a thread does */
+	pthread_t pumper;	 /* which */
+	exs_error *error;	 /* why it ends; NULL: not yet, or with its items */
+	int failed;		 /* a code to be told once, it goes on */
+	uint64_t failed_number;	 /* of the item; UINT64_MAX: of none */
 	bool waited;
 	exs_future *gate;    /* done when there is something to read: for readers that wait; the token's reference */
 	exs_future *room;    /* the same for producers */
@@ -189,6 +193,16 @@ exs_set_status exsi_stream_take(exs_stream *s, exs_item *item, bool is_sink, exs
 
 /* What to wait for until open(s), with a user reference: *at, s->gate or s->room, which is made if need be. NULL: no memory. */
 exs_future *exsi_stream_gate(exs_stream *s, exs_future **at, bool (*open)(const exs_stream *s));
+
+/* --- pushed (produce.c) --- */
+
+/* A place in the window, COMING, with a reference of who fills it. EXS_OK, EXS_EREJECTED (no room now, unless it may go beyond max), EXS_EALREADY
+   (the end), EXS_ENOMEM; reserve waits for room: also EXS_ETIMEDOUT, EXS_EDEADLK, EXS_EFORK, EXS_ECANCELLED (interrupted). */
+int exsi_stream_try_reserve(exs_stream *s, bool beyond, struct exsi_place **place);
+int exsi_stream_reserve(exs_stream *s, uint64_t deadline, struct exsi_place **place);
+
+/* Takes over a reference; NULL: there was no memory for it. */
+void exsi_stream_fill(exs_stream *s, struct exsi_place *p, exs_future *f);
 
 /* --- the pump (pump.c) --- */
 

@@ -125,7 +125,7 @@ void exsi_stream_unlock(exs_stream *s)
 		exsi_event_assign(&s->event, readable);
 	if (readable)
 		gate = take_out(&s->gate);
-	if (s->room && (s->count < s->max || s->closed))
+	if (s->room && (s->count < s->max || s->closed || s->interrupted))
 		room = take_out(&s->room);
 	if (readable && s->sink_asked) {
 		s->sink_asked = false;
@@ -448,6 +448,8 @@ void exs_stream_cancel(exs_stream *s)
 	exsi_tick_end(s);
 	if (s->in)
 		exs_stream_cancel(s->in);
+	if (s->kind->cancel)
+		s->kind->cancel(s);
 	let_all_go(s, &dropped, EXS_CAUSE_USER);
 }
 
