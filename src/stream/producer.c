@@ -117,13 +117,13 @@ static exs_result consume(void *arg, exs_context *ctx)
 {
 	exs_producer *p = arg;
 
+	if (exs_context_on_cancel(ctx, cancel_stream, p->stream))
+		return exs_fail(exsi_error(EXS_ENOMEM));
 	tell_begun(p, exs_ok(NULL, NULL));
 	exsi_lock(&p->lock);
 	p->running = true;
 	p->changes++;
 	exsi_unlock(&p->lock);
-	if (exs_context_on_cancel(ctx, cancel_stream, p->stream))
-		return exs_fail(exsi_error(EXS_ENOMEM));
 	pass_on(p);
 	return p->fn(p->stream, p->arg, ctx);
 }
