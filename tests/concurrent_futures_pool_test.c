@@ -367,6 +367,54 @@ TEST(cf_thread_pool, executor_map_current_future_cancel)
 	}
 }
 
+/* Without end; jobs that are taken up are counted. */
+static bool next_input(void *taken, exs_result *input)
+{
+	*input = exs_ok((void *)(intptr_t)++ * (long *)taken, NULL);
+	return true;
+}
+
+static exs_result same(void *arg, exs_context *ctx)
+{
+	(void)ctx;
+	return exs_ok(arg, NULL);
+}
+
+static bool is_full(void *stream)
+{
+	exs_item item;
+
+	if (exs_stream_count(stream) == 4)
+		return true;
+	/* An item that was done before its submit returned leaves the next to a read. */
+	CHECK_INT(exs_stream_next(stream, &item, EXS_FOREVER), EXS_ITEM);
+	exs_future_unref(item.future);
+	return false;
+}
+
+/* Inputs are taken up as far ahead of the reader as the buffer goes, and one more for each that is read. */
+TEST(cf_thread_pool, map_buffersize)
+{
+	for (int i = 0; i < EXECUTORS; i++) {
+		exs_executor *ex = executor(i);
+		long taken = 0;
+		exs_item item = {.number = 0};
+		exs_stream *s = exs_stream_new(ex, same, next_input, &taken, &(exs_stream_options){.max_results = 4});
+		while (!is_full(s))
+			;
+		long before = taken;
+		for (long k = 1; k <= 100; k++) {
+			CHECK_INT(exs_stream_next(s, &item, EXS_FOREVER), EXS_ITEM);
+			CHECK_INT((intptr_t)exs_future_value(item.future), (intptr_t)item.number + 1);
+			exs_future_unref(item.future);
+			CHECK(taken <= before + k);
+			CHECK_INT(taken, (long)item.number + 1 + (long)exs_stream_count(s));
+		}
+		exs_stream_free(s);
+		executor_end(ex);
+	}
+}
+
 /* --- InitializerMixin --- */
 
 static exs_error *initialize(void *ctx, unsigned number, void **state)

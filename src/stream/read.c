@@ -187,6 +187,8 @@ static exs_set_status await(exs_stream *s, exs_item *item, uint64_t deadline)
 	while ((status = look_or_begin(s, item)) == EXS_TIMEOUT) {
 		exs_future *gate = exsi_stream_gate(s, &s->gate, exsi_stream_readable);
 		int rc = gate ? exsi_wait(gate, deadline) : exsi_fail(EXS_ENOMEM, "exs_stream_next: out of memory");
+		if (gate)
+			exsi_look_over(gate); /* the stream may go, once this is done */
 		exs_future_unref(gate);
 		if (rc == EXS_ETIMEDOUT)
 			return look(s, item);

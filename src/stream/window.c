@@ -98,8 +98,12 @@ static void open_gate(exs_future *gate)
 {
 	exs_result r = exs_ok(NULL, NULL);
 
-	if (gate)
-		exsi_complete(gate, &r);
+	if (!gate)
+		return;
+	exsi_hold(gate);
+	exsi_complete(gate, &r);
+	exsi_look_over(gate); /* the stream may go */
+	exsi_drop(gate);
 }
 
 static void tell_sink(exs_stream *sink)
@@ -404,7 +408,7 @@ exs_set_status exsi_stream_take(exs_stream *s, exs_item *item, bool is_sink, exs
 	int failed = p ? 0 : s->failed;
 	if (p) {
 		take_place(s, p, item);
-		exsi_stream_pump(s, !is_sink);
+		exsi_stream_pump(s, true);
 		return item->future ? EXS_ITEM : lost(EXS_ENOMEM, item->number);
 	}
 	s->failed = 0;
