@@ -605,6 +605,42 @@ TEST(stream, lost_items_are_begun_again)
 		job_fini(&jobs[i]);
 }
 
+static bool is_off(void *clock)
+{
+	return exs_clock_armed(clock) == 0;
+}
+
+/* Also where the first item that failed was awaited: the timer has nothing to look at any more. */
+TEST(stream, timer_is_off_when_nothing_is_awaited)
+{
+	for (int stops = 0; stops < 2; stops++) {
+		exs_clock *clock = exs_clock_manual_new();
+		exs_error *error = exs_error_new(&test_domain, 1, "no");
+		struct job job;
+		struct jobs j = {&job, 0, 1};
+		exs_item item;
+
+		job_init(&job);
+		job.gated = true;
+		job.failures = ALWAYS;
+		job.error = error;
+		exs_executor *ex = exs_with_clock(exs_thread_pool(1), clock);
+		exs_stream *s = exs_stream_new(ex, job_of, jobs_next, &j, &(exs_stream_options){.stop_on_error = stops});
+		sem_take(&job.entered);
+		CHECK_INT(exs_clock_armed(clock), 1);
+		sem_post(&job.open);
+		CHECK_INT(exs_stream_next(s, &item, EXS_FOREVER), stops ? EXS_FAILED : EXS_ITEM);
+		exs_future_unref(item.future);
+		advance(clock, 10);
+		wait_until(is_off, clock);
+		exs_stream_free(s);
+		exs_executor_free(ex);
+		exs_clock_unref(clock);
+		job_fini(&job);
+		exs_error_unref(error);
+	}
+}
+
 /* --- encoded, decoded --- */
 
 static exs_result encode(void *ctx, exs_result in)

@@ -228,7 +228,6 @@ static void let_all_go(exs_stream *s, struct exsi_list *dropped, exs_cause cause
 
 static void make_ready(exs_stream *s, struct exsi_place *p)
 {
-	p->state = EXSI_READY;
 	s->retries = 0;
 	if (!s->as_completed)
 		return;
@@ -269,6 +268,7 @@ static void done(exs_stream *s, struct exsi_place *p)
 	struct exsi_input *input = p->input;
 
 	p->input = NULL;
+	p->state = EXSI_READY;
 	if (!s->stop_on_error || !has_failed(p)) {
 		make_ready(s, p);
 		exsi_stream_unlock(s);
