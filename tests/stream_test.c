@@ -596,6 +596,7 @@ TEST(stream, lost_items_are_begun_again)
 			    : "item 0: no answer within 10s, begun 4 times");
 		exs_future_unref(item.future);
 		CHECK_INT(atomic_load(&jobs[i].starts), 4);
+		wait_count(&jobs[i].told, 4); /* each attempt was asked to stop */
 	}
 	expect_end(s);
 	exs_stream_free(s);

@@ -605,3 +605,75 @@ mutant child_hides_the_name future/context.c events events/of_an_abandoned_attem
 	's/ && exsi_extra\(f\)->name//'
 mutant abandoned_as_any_other executor/dump.c events alive/lists_what_was_abandoned \
 	's/parent && exs_future_is_done\(parent\)/false/'
+
+# --- streams ---
+mutant stream_reader_not_told stream/window.c stream stream/cancel_wakes_a_reader_and_stops_what_runs \
+	's/^\t\tgate = take_out\(&s->gate\);//'
+mutant stream_producer_not_told stream/window.c producer produce/waits_for_room \
+	's/^\t\troom = take_out\(&s->room\);//'
+mutant stream_stage_not_told stream/window.c stages stages/bounded_each \
+	's/^\t\tsink = s->sink;/\t\tsink = NULL;/'
+mutant stream_descriptor_stays stream/window.c stream stream/descriptor_says_when_there_is_something_to_read \
+	's/exsi_event_assign\(&s->event, readable\)/exsi_event_assign(\&s->event, true)/'
+mutant stream_cancel_leaves_what_runs stream/window.c stream stream/cancel_wakes_a_reader_and_stops_what_runs \
+	's/^\t\texsi_cancel_all\(futures, n, cause, false\);//'
+mutant stream_failure_drops_nothing stream/window.c stream stream/stop_on_error_drops_what_comes_after \
+	's/if \(!s->as_completed \|\| of_link\(link\)->state != EXSI_READY\)/if (false)/'
+mutant stream_failure_still_awaited stream/window.c stream stream/timer_is_off_when_nothing_is_awaited \
+	's/s->awaited -= p->state == EXSI_AWAITED;/s->awaited -= p->state != EXSI_COMING;/'
+mutant stream_error_told_again stream/window.c stream stream/source_that_fails_ends_it_after_the_items_before \
+	's/^\ts->told = true;//'
+mutant stream_later_error_counts stream/window.c stream stream/stop_with_an_error \
+	's/^\texs_error \*unused = s->error \|\| s->closed \? error : NULL;/\texs_error *unused = NULL;/'
+mutant stream_cancel_stays_below stream/window.c stages stages/cancel_goes_up \
+	'/^void exs_stream_cancel/,/^}/s/if \(s->in\)/if (false)/'
+mutant stream_failure_stays_below stream/window.c stages stages/stop_on_error_below_cancels_above \
+	'/^static void done/,/^}/s/if \(s->in\)/if (false)/'
+mutant stream_one_too_many stream/pump.c stream stream/one_at_a_time \
+	's/s->count < s->max;/s->count <= s->max;/'
+mutant stream_not_lazy stream/pump.c stream stream/inline_is_as_lazy_as_it_can_be \
+	's/if \(for_reader && next == DONE_AT_ONCE/if (false \&\& next == DONE_AT_ONCE/'
+mutant stream_pause_overlooked stream/pump.c stream stream/paused_begins_none \
+	's/ && !s->paused//'
+mutant stream_input_not_kept stream/pump.c stream stream/lost_items_are_begun_again \
+	's/if \(!from && \(!input\.destroy \|\| !again\)\)/if (!from)/'
+mutant stream_code_error_without_number stream/pump.c stream stream/items_that_can_not_be_coded_carry_their_number \
+	's/^\texs_error \*why = r\.kind == EXS_KIND_ERROR \? r\.error : NULL;/\texs_error *why = NULL;/'
+mutant stream_retries_without_end stream/stall.c stream stream/lost_items_are_begun_again \
+	's/^\t\ts->retries \+= .*//'
+mutant stream_lost_ones_run_on stream/stall.c stream stream/lost_items_are_begun_again \
+	's/^\t\texsi_cancel\(old, EXSI_STOP_ALL, EXS_CAUSE_TIMEOUT\);//'
+mutant stream_not_decoded stream/read.c stream stream/items_that_can_not_be_coded_carry_their_number \
+	's/if \(!s->decode \|\|/if (true ||/'
+mutant stream_room_for_one_more stream/produce.c producer produce/try_does_not_wait_for_room \
+	's/s->count >= s->max && !beyond/s->count > s->max \&\& !beyond/'
+mutant stream_produces_while_paused stream/produce.c producer produce/paused_items_keep_their_places \
+	's/= is_paused\(s\) \?/= false ?/'
+mutant stream_cancel_of_one_held stream/produce.c producer produce/paused_items_keep_their_places \
+	's/return f \? exs_future_nocancel\(f\) : NULL;/return f;/'
+mutant producer_early_exit_unnoticed stream/producer.c producer producer/early_exit_of_the_consumer \
+	'/^static void consumed/,/^}/s/^\texs_stream_cancel\(p->stream\);//'
+mutant producer_second_stop stream/producer.c producer producer/second_stop_and_produce_after_it_complete_at_once_with_nothing \
+	's/bool first = !p->stopped;/bool first = true;/'
+mutant producer_failure_not_reported stream/producer.c producer producer/first_failure_ends_the_iteration_and_is_what_stop_reports \
+	's/if \(!error \|\| exs_error_is/if (true || exs_error_is/'
+mutant producer_items_before_the_start_run stream/producer.c producer producer/items_before_the_start_wait \
+	'/^exs_producer \*exs_producer_new_sized/,/^}/s/^\texs_stream_pause\(p->stream\);//'
+mutant stage_failed_item_is_an_input stream/stream_map.c stages stages/item_that_fails_keeps_its_place \
+	's/if \(exs_future_state\(item\.future\) != EXS_STATE_VALUE\)/if (false)/'
+mutant stage_cancel_above_is_an_end stream/stream_map.c stages stages/cancel_above_comes_down \
+	's/why = exs_stream_error\(s->in\);/why = NULL;/'
+mutant batch_never_due stream/stream_batch.c stages stages/batch_after_so_many_seconds \
+	's/b->due = now >= next;/b->due = false;/'
+mutant batch_time_of_the_one_before stream/stream_batch.c stages stages/batch_after_so_many_seconds \
+	's/^\tnote_begun\(s, EXSI_NEVER\);//; s/if \(b->used == 1 \&\& b->ns/if (b->used == 1 \&\& b->begun == EXSI_NEVER \&\& b->ns/'
+mutant iterator_stop_does_not_wake stream/iterator.c iterator iterator/stop_wakes_a_task_that_waits_for_room \
+	'/^static void interrupt/,/^}/s/atomic_store\(&s->interrupted, true\);//'
+mutant iterator_waits_below_its_reader stream/iterator.c iterator iterator/inline_keeps_all \
+	's/\(atomic_load\(&e->starting\) &&/(false \&\&/'
+mutant iterator_cancel_leaves_the_task stream/iterator.c iterator iterator/stays_so_many_items_ahead \
+	'/^static void emitted_cancel/,/^}/s/if \(s->extra\)/if (false)/'
+mutant iterator_run_by_its_reader stream/iterator.c iterator iterator/read_on_a_worker_of_the_same_pool \
+	's/^\tbelow->alone = true;//'
+mutant iterator_error_lost stream/iterator.c iterator iterator/error_after_items_ends_the_stream \
+	's/exs_error \*error = exs_error_ref\(exs_future_error\(f\)\);/exs_error *error = NULL;/'
