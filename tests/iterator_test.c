@@ -210,6 +210,7 @@ static exs_result wait_then_emit(void *arg, exs_context *ctx)
 {
 	sem_post(&entered);
 	sem_take(&go);
+	CHECK_INT(exs_context_cause(ctx), EXS_CAUSE_USER);
 	return emit_all(arg, ctx);
 }
 
@@ -245,10 +246,10 @@ TEST(iterator, stop_wakes_a_task_that_waits_for_room)
 	expect_next(s, 0);
 	wait_next(clock, 5);
 	advance(clock, 5);
+	wait_count(&e.ends, 1); /* nobody reads */
 	while (exs_stream_next(s, &item, EXS_FOREVER) == EXS_ITEM)
 		exs_future_unref(item.future);
 	CHECK(exs_error_is(exs_stream_error(s), &exs_domain_exs, EXS_ETIMEDOUT));
-	wait_count(&e.ends, 1);
 	CHECK_INT(e.refused, EXS_ECANCELLED);
 	exs_future_unref(f);
 	end(ex);

@@ -671,7 +671,7 @@ mutant iterator_stop_does_not_wake stream/iterator.c iterator iterator/stop_wake
 	'/^static void interrupt/,/^}/s/atomic_store\(&s->interrupted, true\);//'
 mutant iterator_waits_below_its_reader stream/iterator.c iterator iterator/inline_keeps_all \
 	's/\(atomic_load\(&e->starting\) &&/(false \&\&/'
-mutant iterator_cancel_leaves_the_task stream/iterator.c iterator iterator/stays_so_many_items_ahead \
+mutant iterator_cancel_leaves_the_task stream/iterator.c iterator iterator/cancel_before_the_first_item \
 	'/^static void emitted_cancel/,/^}/s/if \(s->extra\)/if (false)/'
 mutant iterator_run_by_its_reader stream/iterator.c iterator iterator/read_on_a_worker_of_the_same_pool \
 	's/^\tbelow->alone = true;//'
