@@ -101,6 +101,11 @@ static bool has_emitted_six(void *arg)
 	return atomic_load(&((struct emits *)arg)->emitted) >= 6;
 }
 
+static bool has_emitted_two(void *arg)
+{
+	return atomic_load(&((struct emits *)arg)->emitted) >= 2;
+}
+
 TEST(iterator, stays_so_many_items_ahead)
 {
 	struct emits e = {.n = LONG_MAX};
@@ -244,6 +249,8 @@ TEST(iterator, stop_wakes_a_task_that_waits_for_room)
 	exs_item item;
 
 	expect_next(s, 0);
+	wait_until(has_emitted_two, &e);
+	give_time();
 	wait_next(clock, 5);
 	advance(clock, 5);
 	wait_count(&e.ends, 1); /* nobody reads */
