@@ -1,0 +1,226 @@
+/* log_count: counts the lines of a large access log per status and path: a stream of parts of it over a thread pool, of which the reader
+   adds up the counts; beside a plain loop, to compare. */
+#define _GNU_SOURCE
+#include "log_count_log.h"
+#include "log_count_options.h"
+
+#include <errno.h>
+#include <executors/executors.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { ROUNDS = 3 };
+
+static bool fail(const char *what, const char *why)
+{
+	fprintf(stderr, "log_count: %s%s%s\n", what, *what ? ": " : "", why);
+	return false;
+}
+
+/* --- as a stream --- */
+
+/* [stream] */
+/* The next part of the log, some whole lines: asked for when there is room in the stream. */
+static bool next_part(void *log, exs_result *part)
+{
+	struct log_part *p;
+	exs_error *error = log_read(log, &p);
+
+	*part = error ? exs_fail(error) : exs_ok(p, free);
+	return error || p;
+}
+
+/* On a worker. */
+static exs_result count_part(void *part, exs_context *ctx)
+{
+	const struct log_part *p = part;
+	struct log_counts *counts = log_counts_new();
+
+	(void)ctx;
+	if (counts && log_counts_add(counts, p->by, p->text, p->size))
+		return exs_ok(counts, log_counts_free);
+	log_counts_free(counts);
+	return exs_fail(exs_error_new(&exs_domain_exs, EXS_ENOMEM, "no memory for the counts"));
+}
+
+/* However long the log is, two parts for each worker are in memory. false: see exs_last_error. */
+static bool count_in_stream(exs_executor *pool, size_t workers, struct log_reader *log, struct log_counts *total)
+{
+	const exs_stream_options options = {.max_results = 2 * workers, .as_completed = true, .stop_on_error = true};
+	exs_stream *s = exs_stream_new(pool, count_part, next_part, log, &options);
+	exs_set_status status;
+	exs_item item;
+
+	while (s && (status = exs_stream_next(s, &item, EXS_FOREVER)) == EXS_ITEM) {
+		log_counts_merge(total, exs_future_value(item.future));
+		exs_future_unref(item.future);
+	}
+	exs_stream_free(s);
+	return s && status == EXS_EMPTY;
+}
+/* [stream] end */
+
+/* --- in a plain loop --- */
+
+static bool count_in_loop(struct log_reader *log, struct log_counts *total)
+{
+	struct log_part *p;
+	exs_error *error;
+
+	while (!(error = log_read(log, &p)) && p) {
+		log_counts_add(total, log->by, p->text, p->size);
+		free(p);
+	}
+	if (!error)
+		return true;
+	exs_set_last_error(exs_error_domain(error), exs_error_code(error), "%s", exs_error_message(error));
+	exs_error_unref(error);
+	return false;
+}
+
+/* --- once, or several times --- */
+
+struct job {
+	const struct log_count_options *o;
+	int fd;
+	const char *name;
+	exs_executor *pool;
+};
+
+/* One pass over the log, in a plain loop or in a stream; NULL, having said why. */
+static struct log_counts *pass(const struct job *j, bool in_stream, double *seconds)
+{
+	struct log_reader log = {.fd = j->fd, .name = j->name, .part_size = j->o->part_size, .by = j->o->by};
+	struct log_counts *counts = log_counts_new();
+	double begun = exs_clock_now(NULL);
+
+	if (!counts)
+		return fail("", strerror(ENOMEM)), NULL;
+	bool whole = in_stream ? count_in_stream(j->pool, j->o->workers, &log, counts) : count_in_loop(&log, counts);
+	*seconds = exs_clock_now(NULL) - begun;
+	log_reader_fini(&log);
+	if (whole && !counts->no_memory)
+		return counts;
+	fail("", whole ? strerror(ENOMEM) : exs_error_message(exs_last_error()));
+	log_counts_free(counts);
+	return NULL;
+}
+
+/* As pass, from the beginning of the file. */
+static struct log_counts *pass_again(const struct job *j, bool in_stream, double *seconds)
+{
+	if (lseek(j->fd, 0, SEEK_SET) < 0)
+		return fail(j->name, strerror(errno)), NULL;
+	return pass(j, in_stream, seconds);
+}
+
+static int by_value(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return (x > y) - (x < y);
+}
+
+static double median(double seconds[ROUNDS])
+{
+	qsort(seconds, ROUNDS, sizeof(*seconds), by_value);
+	return seconds[ROUNDS / 2];
+}
+
+static bool compare(const struct job *j)
+{
+	double loop[ROUNDS], stream[ROUNDS];
+	struct log_counts *a = NULL, *b = NULL;
+	bool equal = true;
+
+	for (int i = 0; i < ROUNDS && equal; i++) {
+		log_counts_free(a);
+		log_counts_free(b);
+		a = pass_again(j, false, &loop[i]);
+		b = a ? pass_again(j, true, &stream[i]) : NULL;
+		equal = b && log_counts_are_equal(a, b);
+	}
+	if (equal) {
+		double x = median(loop), y = median(stream);
+		log_counts_print(b, j->o->by, j->o->top);
+		fprintf(stderr, "plain loop %.3f s, stream over %u workers %.3f s: %.2f times as fast; equal counts\n",
+			x, j->o->workers, y, x / y);
+	} else if (b) {
+		fail(j->name, "the counts of the plain loop and of the stream differ");
+	}
+	log_counts_free(a);
+	log_counts_free(b);
+	return equal;
+}
+
+static bool count_once(const struct job *j)
+{
+	double seconds;
+	struct log_counts *counts = pass(j, true, &seconds);
+
+	if (counts)
+		log_counts_print(counts, j->o->by, j->o->top);
+	log_counts_free(counts);
+	return counts;
+}
+
+/* --- the file --- */
+
+static int temporary_file(void)
+{
+	FILE *file = tmpfile();
+	int fd = file ? fcntl(fileno(file), F_DUPFD_CLOEXEC, 3) : -1, saved = errno;
+
+	if (file)
+		fclose(file);
+	errno = saved;
+	return fd;
+}
+
+static int open_log(const struct log_count_options *o)
+{
+	if (!o->path)
+		return temporary_file();
+	if (o->sample)
+		return open(o->path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+	return strcmp(o->path, "-") ? open(o->path, O_RDONLY | O_CLOEXEC) : STDIN_FILENO;
+}
+
+static bool write_sample(const struct job *j)
+{
+	int rc = j->o->sample ? log_write_sample(j->fd, j->o->sample, j->o->seed) : 0;
+
+	if (!rc && j->o->sample && lseek(j->fd, 0, SEEK_SET) < 0)
+		rc = errno;
+	return !rc || fail(j->name, strerror(rc));
+}
+
+static bool run(const struct job *j)
+{
+	if (j->fd < 0)
+		return fail(j->name, strerror(errno));
+	if (!j->pool)
+		return fail("", exs_error_message(exs_last_error()));
+	if (!write_sample(j) || !(j->o->compare ? compare(j) : count_once(j)))
+		return false;
+	return !fflush(stdout) || fail("standard output", strerror(errno));
+}
+
+int main(int argc, char **argv)
+{
+	struct log_count_options o;
+	int status = log_count_options_read(&o, argc, argv);
+
+	if (status >= 0)
+		return status;
+	struct job job = {.o = &o, .name = o.path ? o.path : "a temporary file", .pool = exs_thread_pool(o.workers)};
+	job.fd = open_log(&o);
+	status = run(&job) ? 0 : 1;
+	exs_executor_free(job.pool);
+	if (job.fd > STDIN_FILENO)
+		close(job.fd);
+	return status;
+}

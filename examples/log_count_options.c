@@ -1,0 +1,148 @@
+/* The command line of log_count. */
+#define _GNU_SOURCE
+#include "log_count_options.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { FAILED = 1, WRONG_USAGE = 2 };
+enum { WORKERS = 256, PART, TOP, BY, COMPARE, GENERATE, SEED };
+
+static const char help[] =
+	"usage: log_count [OPTION]... [FILE]\n"
+	"Counts the lines of an access log per status and per path, in parts, on several threads. FILE may be -, "
+	"standard input.\n\n"
+	"  --workers N      threads that count (2)\n"
+	"  --part SIZE      bytes of a part, with K, M or G (1M)\n"
+	"  --by path|host   what is counted beside the statuses (path)\n"
+	"  --top N          so many of these are printed, the most frequent first (10)\n"
+	"  --compare        counts in a plain loop, too, three times each; prints both times and their ratio on "
+	"standard "
+	"error,\n"
+	"                   and checks that the counts are equal\n"
+	"  --generate SIZE  writes a sample log first: to FILE, which must not exist, or to a temporary file\n"
+	"  --seed N         of the sample (1)\n"
+	"  --help\n\n"
+	"At most 2 * N + 1 parts are in memory. Exit status: 0, 1 on failure, 2 on wrong usage.\n";
+
+static const struct option options[] = {
+	{"workers", required_argument, NULL, WORKERS},
+	{"part", required_argument, NULL, PART},
+	{"top", required_argument, NULL, TOP},
+	{"by", required_argument, NULL, BY},
+	{"compare", no_argument, NULL, COMPARE},
+	{"generate", required_argument, NULL, GENERATE},
+	{"seed", required_argument, NULL, SEED},
+	{"help", no_argument, NULL, 'h'},
+	{NULL, 0, NULL, 0},
+};
+
+static const char *name_of(int code)
+{
+	const struct option *o = options;
+
+	while (o->val != code)
+		o++;
+	return o->name;
+}
+
+/* Up to a suffix, where one is allowed. */
+static bool read_number(int code, uint64_t least, uint64_t most, bool suffix, uint64_t *n)
+{
+	static const char suffixes[] = "KMG";
+	char *end;
+
+	errno = 0;
+	*n = strtoull(optarg, &end, 10);
+	const char *unit = suffix && *end ? strchr(suffixes, *end) : NULL;
+	unsigned shift = unit ? 10 * (unsigned)(unit - suffixes + 1) : 0;
+	bool fits = *n <= most >> shift;
+	*n <<= shift;
+	if (*optarg >= '0' && *optarg <= '9' && !end[unit != NULL] && !errno && fits && *n >= least)
+		return true;
+	fprintf(stderr, "log_count: --%s %s: not a number from %llu to %llu%s\n", name_of(code), optarg,
+		(unsigned long long)least, (unsigned long long)most, suffix ? ", K, M and G allowed" : "");
+	return false;
+}
+
+static bool read_by(enum log_by *by)
+{
+	*by = !strcmp(optarg, "host") ? BY_HOST : BY_PATH;
+	if (*by == BY_HOST || !strcmp(optarg, "path"))
+		return true;
+	fprintf(stderr, "log_count: --by %s: neither path nor host\n", optarg);
+	return false;
+}
+
+static int read_option(struct log_count_options *o, int code)
+{
+	uint64_t n = 0;
+	bool ok = true;
+
+	switch (code) {
+	case WORKERS:
+		ok = read_number(code, 1, 1000, false, &n);
+		o->workers = (unsigned)n;
+		break;
+	case PART:
+		ok = read_number(code, 1, 64 << 20, true, &n);
+		o->part_size = (size_t)n;
+		break;
+	case TOP:
+		ok = read_number(code, 0, 1000000000, false, &n);
+		o->top = (size_t)n;
+		break;
+	case BY:
+		ok = read_by(&o->by);
+		break;
+	case COMPARE:
+		o->compare = true;
+		break;
+	case GENERATE:
+		ok = read_number(code, 1, (uint64_t)1 << 40, true, &o->sample);
+		break;
+	case SEED:
+		ok = read_number(code, 0, UINT32_MAX, false, &o->seed);
+		break;
+	case 'h':
+		fputs(help, stdout);
+		return fflush(stdout) ? FAILED : 0;
+	default: /* getopt has said why */
+		ok = false;
+	}
+	return ok ? -1 : WRONG_USAGE;
+}
+
+static const char *wrong_file(const struct log_count_options *o, int n)
+{
+	bool is_input = o->path && !strcmp(o->path, "-");
+
+	if (n > 1)
+		return "more than one file";
+	if (!n && !o->sample)
+		return "no file";
+	if (is_input && o->sample)
+		return "a sample can't be written to standard input";
+	return is_input && o->compare ? "--compare reads the log several times: standard input can't be" : NULL;
+}
+
+int log_count_options_read(struct log_count_options *o, int argc, char **argv)
+{
+	int code, status = -1;
+
+	*o = (struct log_count_options){.workers = 2, .part_size = 1 << 20, .top = 10, .seed = 1};
+	while (status < 0 && (code = getopt_long(argc, argv, "", options, NULL)) != -1)
+		status = read_option(o, code);
+	o->path = optind < argc ? argv[optind] : NULL;
+	const char *wrong = status < 0 ? wrong_file(o, argc - optind) : NULL;
+	if (wrong) {
+		fprintf(stderr, "log_count: %s\n", wrong);
+		status = WRONG_USAGE;
+	}
+	if (status == WRONG_USAGE)
+		fputs("log_count --help tells more\n", stderr);
+	return status;
+}
