@@ -109,12 +109,23 @@ static void hurry(struct run *r, double now)
 	}
 }
 
-static void look_for_stop(struct run *r, double now)
+/* 0, or why to stop. Whether the task's deadline is noticed here or a timeout has asked it to stop is all one. */
+static int stop_of(const struct run *r)
 {
+	exs_context *ctx = r->batch->ctx;
 	int stop = atomic_load(&r->session->stop);
 
-	if (!stop && r->batch->ctx && exs_context_time_left(r->batch->ctx) <= 0)
-		stop = EXS_ETIMEDOUT;
+	if (stop == EXS_ESHUTDOWN)
+		return stop;
+	if (exs_context_cause(ctx) == EXS_CAUSE_TIMEOUT || (!stop && exs_context_time_left(ctx) <= 0))
+		return EXS_ETIMEDOUT;
+	return stop;
+}
+
+static void look_for_stop(struct run *r, double now)
+{
+	int stop = stop_of(r);
+
 	if (stop == EXS_ESHUTDOWN) {
 		r->stopping = stop;
 		cut_all(r, stop);
