@@ -27,6 +27,7 @@ struct fetch {
 	exs_executor *ex;
 	exs_stream *stream;
 	bool listed;  /* no more names will come */
+	bool waits;   /* for one, on standard input */
 	bool broken;  /* the output is */
 	bool stopped; /* the stream was cancelled */
 };
@@ -66,7 +67,8 @@ static bool catch_signals(void)
 	sigaddset(&action.sa_mask, SIGINT);
 	sigaddset(&action.sa_mask, SIGTERM);
 	return !pipe2(signal_pipe, O_CLOEXEC | O_NONBLOCK) && !sigaction(SIGINT, &action, NULL) &&
-	       !sigaction(SIGTERM, &action, NULL) && !sigaction(SIGPIPE, &ignore, NULL);
+	       !sigaction(SIGTERM, &action, NULL) && !sigaction(SIGPIPE, &ignore, NULL) &&
+	       !sigaction(SIGXFSZ, &ignore, NULL);
 }
 
 /* --- begin, end --- */
@@ -138,7 +140,10 @@ static void stop(struct fetch *f)
 
 static void begin_item(struct fetch *f, const char *name)
 {
-	exs_task task = {.fn = fetch_get, .arg = fetch_job_new(&f->fetcher, name), .arg_free = free};
+	char shown[FETCH_NAME_MAX + 1];
+	exs_task task = {.fn = fetch_get, .arg = fetch_job_new(&f->fetcher, name), .arg_free = free, .name = shown};
+
+	fetch_list_shown(name, shown);
 	exs_future *future = task.arg ? exs_stream_try_produce(f->stream, &task) : NULL;
 
 	if (!future) {
@@ -149,13 +154,13 @@ static void begin_item(struct fetch *f, const char *name)
 	f->report.begun++;
 }
 
-/* Answers whether standard input is to be waited for. */
-static bool feed(struct fetch *f)
+static void feed(struct fetch *f)
 {
 	char name[FETCH_NAME_MAX + 1];
 	exs_error *error;
 
-	while (!f->listed && exs_stream_count(f->stream) < f->o.ahead) {
+	f->waits = false;
+	while (!f->listed && !f->waits && exs_stream_count(f->stream) < f->o.ahead) {
 		switch (fetch_list_next(&f->list, name, &error)) {
 		case FETCH_NAME:
 			begin_item(f, name);
@@ -165,14 +170,14 @@ static bool feed(struct fetch *f)
 			f->report.begun++;
 			break;
 		case FETCH_WAIT:
-			return true;
+			f->waits = true;
+			break;
 		case FETCH_END:
 			f->listed = true;
 			f->report.total = f->report.begun;
 			exs_stream_stop(f->stream, NULL);
 		}
 	}
-	return false;
 }
 
 /* --- out --- */
@@ -198,9 +203,13 @@ static void write_item(struct fetch *f, const struct fetch_body *body)
 
 static void tell_failure(struct fetch *f, const exs_item *item)
 {
+	const exs_error *error = exs_future_error(item->future);
 	char text[4096];
 
-	exs_future_explain(item->future, text, sizeof(text));
+	if (exs_error_domain(error) == &fetch_domain_list)
+		snprintf(text, sizeof(text), "%s", exs_error_message(error));
+	else
+		exs_future_explain(item->future, text, sizeof(text));
 	f->report.failed++;
 	fetch_report_failure(&f->report, item->number + 1, text);
 	if (f->o.stop_on_error)
@@ -214,12 +223,12 @@ static bool drain(struct fetch *f)
 	exs_item item;
 
 	while (look_for_signals(f), (status = exs_stream_next(f->stream, &item, 0)) == EXS_ITEM) {
+		feed(f); /* before it is written, which may take its time */
 		if (exs_future_state(item.future) == EXS_STATE_VALUE)
 			write_item(f, exs_future_value(item.future));
 		else
 			tell_failure(f, &item);
 		exs_future_unref(item.future);
-		feed(f);
 	}
 	if (status == EXS_FAILED) {
 		f->report.failed++;
@@ -230,12 +239,12 @@ static bool drain(struct fetch *f)
 
 /* --- the loop --- */
 
-static void wait_for_news(struct fetch *f, bool for_names)
+static void wait_for_news(struct fetch *f)
 {
 	struct pollfd fds[] = {
 		{.fd = exs_stream_fd(f->stream), .events = POLLIN},
 		{.fd = signal_pipe[0], .events = POLLIN},
-		{.fd = for_names ? STDIN_FILENO : -1, .events = POLLIN},
+		{.fd = f->waits ? STDIN_FILENO : -1, .events = POLLIN},
 	};
 
 	poll(fds, 3, f->report.bar ? REDRAW : -1);
@@ -256,15 +265,14 @@ int main(int argc, char **argv)
 {
 	struct fetch f = {.output.fd = -1};
 	int status = fetch_options_read(&f.o, argc, argv);
-	bool for_names;
 
 	if (status >= 0)
 		return status;
 	status = 1;
 	if (begin(&f)) {
-		while (for_names = feed(&f), drain(&f)) {
+		while (feed(&f), drain(&f)) {
 			fetch_report_progress(&f.report);
-			wait_for_news(&f, for_names);
+			wait_for_news(&f);
 		}
 		status = status_of(&f);
 	}

@@ -62,14 +62,15 @@ static exs_result get_url(const struct fetch_job *job, exs_context *ctx)
 
 /* --- files --- */
 
-static exs_result failed(const struct fetch_job *job, int code)
+/* The task's name says which. */
+static exs_result failed(int code)
 {
-	return exs_fail(exs_error_new(&exs_domain_errno, code, "%s: %s", job->name, strerror(code)));
+	return exs_fail(exs_error_new(&exs_domain_errno, code, "%s", strerror(code)));
 }
 
-static exs_result refused(const struct fetch_job *job, const char *why)
+static exs_result refused(const char *why)
 {
-	return exs_fail(exs_error_new(&exs_domain_errno, EINVAL, "%s: %s", job->name, why));
+	return exs_fail(exs_error_new(&exs_domain_errno, EINVAL, "%s", why));
 }
 
 /* A block more, beyond *size bytes. Answers what read does. */
@@ -103,8 +104,8 @@ static exs_result read_file(const struct fetch_job *job, int fd, size_t expected
 	int code = n < 0 ? errno : 0;
 	free(data);
 	if (code)
-		return failed(job, code);
-	return size > job->fetcher->limit ? failed(job, EFBIG) : exs_cancelled();
+		return failed(code);
+	return size > job->fetcher->limit ? refused("larger than the body limit") : exs_cancelled();
 }
 
 /* Opened so that a pipe does not block, which is then refused. */
@@ -116,11 +117,11 @@ static exs_result get_file(const struct fetch_job *job, exs_context *ctx)
 	exs_result r;
 
 	if (fd < 0 || fstat(fd, &status))
-		r = failed(job, errno);
+		r = failed(errno);
 	else if (!S_ISREG(status.st_mode))
-		r = S_ISDIR(status.st_mode) ? failed(job, EISDIR) : refused(job, "not a regular file");
+		r = S_ISDIR(status.st_mode) ? failed(EISDIR) : refused("not a regular file");
 	else if (S_ISREG(output->st_mode) && status.st_dev == output->st_dev && status.st_ino == output->st_ino)
-		r = refused(job, "it is the output");
+		r = refused("it is the output");
 	else
 		r = read_file(job, fd, (size_t)status.st_size, ctx);
 	if (fd >= 0)

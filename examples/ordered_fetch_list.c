@@ -8,6 +8,8 @@
 #include <strings.h>
 #include <unistd.h>
 
+const exs_domain fetch_domain_list = {.size = sizeof(exs_domain), .name = "list"};
+
 /* --- names --- */
 
 bool fetch_is_url(const char *name)
@@ -36,6 +38,16 @@ const char *fetch_list_wrong(const char *name, size_t size)
 	return has_other_scheme(name) ? "neither a URL of http or https nor a path" : NULL;
 }
 
+void fetch_list_shown(const char *name, char shown[FETCH_NAME_MAX + 1])
+{
+	const char *host = fetch_is_url(name) ? strstr(name, "://") + 3 : name;
+	size_t authority = strcspn(host, "/?#"), scheme = (size_t)(host - name);
+	const char *at = fetch_is_url(name) ? memrchr(host, '@', authority) : NULL;
+
+	memcpy(shown, name, scheme);
+	strcpy(shown + scheme, at ? at + 1 : host);
+}
+
 size_t fetch_list_count(const struct fetch_list *list)
 {
 	for (size_t i = 0; i < list->n; i++)
@@ -61,7 +73,7 @@ static bool fill(struct fetch_list *list, exs_error **error)
 		return false;
 	list->ended = n <= 0;
 	if (n < 0)
-		*error = exs_error_new(&exs_domain_errno, errno, "standard input: %s", strerror(errno));
+		*error = exs_error_new(&fetch_domain_list, errno, "standard input: %s", strerror(errno));
 	else if (n == 0 && (list->end || list->skips)) /* the last line has no end */
 		list->buffer[list->end++] = '\n';
 	list->end += n > 0 ? (size_t)n : 0;
@@ -103,7 +115,7 @@ static enum fetch_next take_line(struct fetch_list *list, const char *line, size
 	}
 	wrong = fetch_list_wrong(name, size);
 	if (wrong)
-		*error = exs_error_new(&exs_domain_errno, EINVAL, "standard input, line %zu: %s", list->line, wrong);
+		*error = exs_error_new(&fetch_domain_list, EINVAL, "standard input, line %zu: %s", list->line, wrong);
 	return wrong ? FETCH_WRONG : FETCH_NAME;
 }
 

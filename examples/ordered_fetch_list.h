@@ -19,6 +19,9 @@ struct fetch_list {
 	char buffer[FETCH_NAME_MAX + 2];
 };
 
+/* Errors of names on standard input; codes: errno. */
+extern const exs_domain fetch_domain_list;
+
 enum fetch_next { FETCH_NAME, FETCH_WRONG, FETCH_WAIT, FETCH_END };
 
 /* The next name, in name. FETCH_WRONG: something that can't be fetched, *error (a new one) says why. FETCH_WAIT: none now; it will come from
@@ -33,5 +36,8 @@ const char *fetch_list_wrong(const char *name, size_t size);
 
 /* Is it a URL, and not a path? */
 bool fetch_is_url(const char *name);
+
+/* The name, of a URL without user and password. */
+void fetch_list_shown(const char *name, char shown[FETCH_NAME_MAX + 1]);
 
 #endif

@@ -30,7 +30,9 @@ static const char help[] =
 	"  --progress         shows the progress even if standard error is no terminal\n"
 	"  --quiet            no progress, no summary; failures are told\n"
 	"  --help\n\n"
-	"However slow the output is, no more than --ahead of them are in memory, so --ahead times --body-limit bytes.\n"
+	"However slow the output is, no more than --ahead of them are in memory, each up to --body-limit bytes, and "
+	"that which is\n"
+	"being written.\n"
 	"Ctrl-C cancels what is in flight; the item that is being written is written to its end. A second one leaves "
 	"at once.\n"
 	"Exit status: 0, 1 if something failed, 2 on wrong usage, 130 after Ctrl-C (128 + the signal).\n";

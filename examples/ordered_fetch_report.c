@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 enum { WIDTH = 30 };
+static const double REDRAW = 0.1; /* seconds */
 
 void fetch_report_begin(struct fetch_report *r, size_t total, bool progress, bool quiet)
 {
@@ -58,8 +59,9 @@ void fetch_report_progress(struct fetch_report *r)
 	size_t done = r->written + r->failed;
 	int filled = r->total ? (int)(done * WIDTH / r->total) : 0;
 	char bytes[32], per_second[32];
+	double now = exs_clock_now(NULL);
 
-	if (!r->bar)
+	if (!r->bar || (r->shown && now < r->drawn + REDRAW))
 		return;
 	fetch_report_hide(r);
 	if (r->total)
@@ -69,6 +71,7 @@ void fetch_report_progress(struct fetch_report *r)
 	fprintf(stderr, ", %zu ahead, %zu failed, %s, %s/s", r->begun - done, r->failed,
 		amount(bytes, (double)r->bytes), amount(per_second, rate(r)));
 	r->shown = true;
+	r->drawn = now;
 }
 
 void fetch_report_end(struct fetch_report *r, const char *how)

@@ -11,8 +11,8 @@ struct fetch_report {
 	bool shown;	 /* the bar is */
 	size_t total;	 /* 0: not known */
 	size_t begun, written, failed;
-	uint64_t bytes; /* written */
-	double since;
+	uint64_t bytes;	     /* written */
+	double since, drawn; /* seconds on the clock */
 };
 
 void fetch_report_begin(struct fetch_report *r, size_t total, bool progress, bool quiet);
@@ -20,7 +20,7 @@ void fetch_report_begin(struct fetch_report *r, size_t total, bool progress, boo
 /* One line, number from 1; 0: of no item. Control characters become blanks. */
 void fetch_report_failure(struct fetch_report *r, uint64_t number, const char *text);
 
-/* Draws the bar; takes it away, for what else is written. */
+/* Draws the bar, some times a second; takes it away, for what else is written. */
 void fetch_report_progress(struct fetch_report *r);
 void fetch_report_hide(struct fetch_report *r);
 

@@ -1,139 +1,32 @@
 /* publish as a program, against a job service in this process: what it prints,
-   how it ends, and what the service saw. The program is EXS_TEST_PUBLISH, or
-   ../examples/publish as seen from this one. */
+   how it ends, and what the service saw. */
 #define _GNU_SOURCE
 #include "harness.h"
 #include "job_service.h"
+#include "program.h"
 
-#include <errno.h>
 #include <fcntl.h>
-#include <libgen.h>
-#include <limits.h>
-#include <poll.h>
-#include <pthread.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 static const double LONG = 60; /* the watchdog comes first */
 
-enum { ARGS_MAX = 1100 };
-
 /* --- running it --- */
 
-struct run {
-	pid_t pid;
-	int fds[2]; /* of its output and error output; -1 once closed */
-	char *texts[2];
-	size_t sizes[2];
-	int status; /* as of waitpid */
-};
-
-static const char *program(void)
-{
-	static char path[PATH_MAX + 32];
-	char self[PATH_MAX] = "";
-
-	if (getenv("EXS_TEST_PUBLISH"))
-		return getenv("EXS_TEST_PUBLISH");
-	CHECK(readlink("/proc/self/exe", self, sizeof(self) - 1) > 0);
-	snprintf(path, sizeof(path), "%s/../examples/publish", dirname(self));
-	return path;
-}
-
-/* The environment of the program: no proxy stands between it and the loopback.
- */
-static void clean_environment(void)
-{
-	static const char *const proxies[] = {"http_proxy", "all_proxy", "ALL_PROXY"};
-
-	for (size_t i = 0; i < sizeof(proxies) / sizeof(*proxies); i++)
-		unsetenv(proxies[i]);
-}
-
-/* A file from which `text` is read. */
-static int file_of(const char *text)
-{
-	int fd = memfd_create("input", MFD_CLOEXEC);
-
-	CHECK(fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text) && lseek(fd, 0, SEEK_SET) == 0);
-	return fd;
-}
-
-static void add_descriptor(posix_spawn_file_actions_t *actions, int fd, int as)
-{
-	if (fd < 0)
-		posix_spawn_file_actions_addclose(actions, as);
-	else
-		posix_spawn_file_actions_adddup2(actions, fd, as);
-}
-
-/* Starts it with args (NULL at the end) on three descriptors, which are closed here; -1: it finds that one closed. */
 static pid_t spawn(const char *const *args, int in, int out, int err)
 {
-	const char *argv[ARGS_MAX + 2] = {"publish"};
-	posix_spawn_file_actions_t actions;
-	posix_spawnattr_t attributes;
-	sigset_t none;
-	pid_t pid;
-
-	for (size_t i = 0; args[i]; i++) {
-		CHECK(i < ARGS_MAX);
-		argv[i + 1] = args[i];
-	}
-	clean_environment();
-	sigemptyset(&none);
-	posix_spawn_file_actions_init(&actions);
-	add_descriptor(&actions, in, 0);
-	add_descriptor(&actions, out, 1);
-	add_descriptor(&actions, err, 2);
-	posix_spawnattr_init(&attributes);
-	posix_spawnattr_setsigmask(&attributes, &none);
-	posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
-	CHECK_INT(posix_spawn(&pid, program(), &actions, &attributes, (char *const *)(uintptr_t)argv, environ), 0);
-	posix_spawn_file_actions_destroy(&actions);
-	posix_spawnattr_destroy(&attributes);
-	close(in);
-	close(out);
-	close(err);
-	return pid;
+	return program_spawn("publish", args, in, out, err);
 }
 
-static void run_start(struct run *r, const char *const *args, const char *input)
+static void run_start(struct program *r, const char *const *args, const char *input)
 {
-	int out[2], err[2];
-
-	*r = (struct run){0};
-	CHECK(!pipe2(out, O_CLOEXEC) && !pipe2(err, O_CLOEXEC));
-	r->pid = spawn(args, file_of(input), out[1], err[1]);
-	r->fds[0] = out[0];
-	r->fds[1] = err[0];
+	program_start(r, "publish", args, program_file(input));
 }
 
-static void read_some(struct run *r, int i)
-{
-	char block[4096];
-	ssize_t n = read(r->fds[i], block, sizeof(block));
-
-	if (n <= 0) {
-		close(r->fds[i]);
-		r->fds[i] = -1;
-		return;
-	}
-	r->texts[i] = realloc(r->texts[i], r->sizes[i] + (size_t)n + 1);
-	CHECK(r->texts[i]);
-	memcpy(r->texts[i] + r->sizes[i], block, (size_t)n);
-	r->sizes[i] += (size_t)n;
-	r->texts[i][r->sizes[i]] = 0;
-}
-
-/* Reads until n lines have come on standard output, or both outputs are at their end. */
-static size_t lines(const struct run *r)
+static size_t lines(const struct program *r)
 {
 	size_t n = 0;
 
@@ -142,45 +35,15 @@ static size_t lines(const struct run *r)
 	return n;
 }
 
-static void run_read(struct run *r, size_t n)
+/* Reads until n lines have come on standard output, or both outputs are at their end. */
+static void run_read(struct program *r, size_t n)
 {
-	while ((r->fds[0] >= 0 || r->fds[1] >= 0) && lines(r) < n) {
-		struct pollfd fds[] = {{.fd = r->fds[0], .events = POLLIN}, {.fd = r->fds[1], .events = POLLIN}};
-		CHECK(poll(fds, 2, -1) > 0);
-		for (int i = 0; i < 2; i++)
-			if (fds[i].revents)
-				read_some(r, i);
-	}
-}
-
-/* Waits for the end; answers the exit status, or minus the signal. */
-static int run_end(struct run *r)
-{
-	run_read(r, SIZE_MAX);
-	CHECK(waitpid(r->pid, &r->status, 0) == r->pid);
-	for (int i = 0; i < 2; i++)
-		if (!r->texts[i])
-			r->texts[i] = calloc(1, 1);
-	return WIFEXITED(r->status) ? WEXITSTATUS(r->status) : -WTERMSIG(r->status);
-}
-
-static void run_free(struct run *r)
-{
-	free(r->texts[0]);
-	free(r->texts[1]);
-}
-
-static void check_status(struct run *r, int status)
-{
-	int got = run_end(r);
-
-	if (got != status)
-		fprintf(stderr, "it printed: %s\n%s\n", r->texts[0], r->texts[1]);
-	CHECK_INT(got, status);
+	while (lines(r) < n && program_read(r))
+		;
 }
 
 /* The part of the output from the line of an id on; NULL if there is none. */
-static const char *line_of(const struct run *r, const char *id)
+static const char *line_of(const struct program *r, const char *id)
 {
 	const char *p = r->texts[0];
 	size_t size = strlen(id);
@@ -191,7 +54,7 @@ static const char *line_of(const struct run *r, const char *id)
 }
 
 /* The line of an id has this outcome, and a message with `part` in it. */
-static void check_line(const struct run *r, const char *id, const char *outcome, const char *part)
+static void check_line(const struct program *r, const char *id, const char *outcome, const char *part)
 {
 	char expected[600], line[4096] = "";
 	const char *found = line_of(r, id);
@@ -203,7 +66,7 @@ static void check_line(const struct run *r, const char *id, const char *outcome,
 		CHECK_STR(line, expected);
 }
 
-static size_t count(const struct run *r, const char *outcome)
+static size_t count(const struct program *r, const char *outcome)
 {
 	char word[32];
 	size_t n = 0;
@@ -228,7 +91,7 @@ static const struct job_service_options quick = {.job_seconds = 1e-9};
 static const struct job_service_options for_ever = {.job_seconds = -1};
 
 /* Runs it to the end with --url, a short interval and backoff, and up to 8 further arguments. */
-static void run_all(struct run *r, struct job_service *service, const char *const *more)
+static void run_all(struct program *r, struct job_service *service, const char *const *more)
 {
 	const char *args[32] = {"--url", job_service_url(service), "--interval", "0.05", "--backoff", "0"};
 	size_t n = 6;
@@ -243,12 +106,12 @@ static void run_all(struct run *r, struct job_service *service, const char *cons
 TEST(publish, prints_a_line_for_each_job)
 {
 	struct job_service *service = serve(&quick);
-	struct run r;
+	struct program r;
 	char id[16];
 	const char *args[] = {"--url", job_service_url(service), "--interval", "0.05", "-", NULL};
 
 	run_start(&r, args, "1\n2\n3\r\n4\n5\n6\n7\n8\n9\n10");
-	check_status(&r, 0);
+	program_check(&r, 0);
 	CHECK_INT(lines(&r), 10);
 	for (int i = 1; i <= 10; i++) {
 		snprintf(id, sizeof(id), "%d", i);
@@ -256,56 +119,56 @@ TEST(publish, prints_a_line_for_each_job)
 	}
 	CHECK(strstr(r.texts[1], "publish: 10 of 10 finished"));
 	CHECK(!strchr(r.texts[1], '\033'));
-	run_free(&r);
+	program_free(&r);
 	job_service_stop(service);
 }
 
 TEST(publish, starts_a_service_of_its_own)
 {
-	struct run r;
+	struct program r;
 
 	run_start(&r, (const char *[]){"--interval", "0.2", "1", "2", "bad3", NULL}, "");
-	check_status(&r, 1);
+	program_check(&r, 1);
 	check_line(&r, "1", "finished", "task ");
 	check_line(&r, "2", "finished", "task ");
 	check_line(&r, "bad3", "error", "object bad3 is bad");
-	run_free(&r);
+	program_free(&r);
 }
 
 TEST(publish, repeated_ids_are_each_published)
 {
 	struct job_service *service = serve(&quick);
-	struct run r;
+	struct program r;
 
 	run_all(&r, service, (const char *[]){"7", "7", "7", NULL});
-	check_status(&r, 0);
+	program_check(&r, 0);
 	CHECK_INT(lines(&r), 3);
 	CHECK_INT(job_service_counts(service).jobs_created, 3);
-	run_free(&r);
+	program_free(&r);
 	job_service_stop(service);
 }
 
 TEST(publish, control_characters_of_a_message_do_not_break_its_line)
 {
 	struct job_service *service = serve(&quick);
-	struct run r;
+	struct program r;
 
 	run_all(&r, service, (const char *[]){"bad\xc3\xbc", NULL});
-	check_status(&r, 1);
+	program_check(&r, 1);
 	check_line(&r, "bad\xc3\xbc", "error", "object bad\xc3\xbc is bad");
 	CHECK_INT(lines(&r), 1);
-	run_free(&r);
+	program_free(&r);
 	job_service_stop(service);
 }
 
 TEST(publish, help)
 {
-	struct run r;
+	struct program r;
 
 	run_start(&r, (const char *[]){"--help", NULL}, "");
-	check_status(&r, 0);
+	program_check(&r, 0);
 	CHECK(strstr(r.texts[0], "--cancel-after SECONDS"));
-	run_free(&r);
+	program_free(&r);
 }
 
 TEST(publish, wrong_usage)
@@ -343,14 +206,14 @@ TEST(publish, wrong_usage)
 
 	memset(long_id, 'x', sizeof(long_id) - 1);
 	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
-		struct run r;
+		struct program r;
 		const char *args[5] = {cases[i].args[0], cases[i].args[1], cases[i].args[2], NULL};
 		run_start(&r, args, cases[i].input);
-		check_status(&r, 2);
+		program_check(&r, 2);
 		if (!strstr(r.texts[1], cases[i].part))
 			CHECK_STR(r.texts[1], cases[i].part);
 		CHECK_STR(r.texts[0], "");
-		run_free(&r);
+		program_free(&r);
 	}
 }
 
@@ -358,19 +221,19 @@ TEST(publish, an_output_nobody_reads)
 {
 	struct job_service *service = serve(&for_ever);
 	const char *args[] = {"--url", job_service_url(service), "--interval", "0.05", "1", "2", NULL};
-	struct run r = {.fds = {-1, -1}};
+	struct program r = {.fds = {-1, -1}};
 	int out[2], err[2];
 
 	CHECK(!pipe2(out, O_CLOEXEC) && !pipe2(err, O_CLOEXEC));
 	close(out[0]);
-	r.pid = spawn(args, file_of(""), out[1], err[1]);
+	r.pid = spawn(args, program_file(""), out[1], err[1]);
 	r.fds[1] = err[0];
 	CHECK(job_service_wait_searches(service, 2, LONG));
 	CHECK(job_service_finish(service, 1));
-	check_status(&r, 1);
+	program_check(&r, 1);
 	CHECK(strstr(r.texts[1], "standard output: Broken pipe"));
 	CHECK_INT(job_service_counts(service).jobs_cancelled, 1);
-	run_free(&r);
+	program_free(&r);
 	job_service_stop(service);
 }
 
@@ -378,7 +241,7 @@ TEST(publish, closed_descriptors)
 {
 	struct job_service *service = serve(&for_ever);
 	const char *args[] = {"--url", job_service_url(service), "--interval", "0.05", "1", "2", NULL};
-	struct run r = {.fds = {-1, -1}};
+	struct program r = {.fds = {-1, -1}};
 	int err[2];
 
 	CHECK(!pipe2(err, O_CLOEXEC));
@@ -386,10 +249,10 @@ TEST(publish, closed_descriptors)
 	r.fds[1] = err[0];
 	CHECK(job_service_wait_searches(service, 2, LONG));
 	CHECK(job_service_finish(service, 1));
-	check_status(&r, 1);
+	program_check(&r, 1);
 	CHECK(strstr(r.texts[1], "standard output: Bad file descriptor"));
 	CHECK(strstr(r.texts[1], "1 of 2 finished"));
-	run_free(&r);
+	program_free(&r);
 	job_service_stop(service);
 }
 
@@ -398,12 +261,12 @@ static char *on_terminal(struct job_service *service, const char *more)
 {
 	const char *args[] = {"--url", job_service_url(service), "--interval", "0.05", "1", more, NULL};
 	int master = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC), out[2];
-	struct run r = {.fds = {-1, master}};
+	struct program r = {.fds = {-1, master}};
 
 	CHECK(master >= 0 && !grantpt(master) && !unlockpt(master) && !pipe2(out, O_CLOEXEC));
-	r.pid = spawn(args, file_of(""), out[1], open(ptsname(master), O_WRONLY | O_NOCTTY | O_CLOEXEC));
+	r.pid = spawn(args, program_file(""), out[1], open(ptsname(master), O_WRONLY | O_NOCTTY | O_CLOEXEC));
 	close(out[0]);
-	run_end(&r);
+	program_end(&r);
 	free(r.texts[0]);
 	return r.texts[1];
 }
@@ -472,12 +335,12 @@ static void check_misbehaviour(const struct misbehaviour *m)
 {
 	struct job_service *service =
 		serve(&(struct job_service_options){.job_seconds = 1e-9, .first_id = m->first_id, .faults = m->faults});
-	struct run r;
+	struct program r;
 
 	fprintf(stderr, "%s\n", m->name);
 	run_all(&r, service,
 		m->option ? (const char *[]){m->option, m->value, "1", "2", NULL} : (const char *[]){"1", "2", NULL});
-	check_status(&r, m->status);
+	program_check(&r, m->status);
 	CHECK_INT(lines(&r), 2);
 	check_line(&r, "1", m->outcome, m->part);
 	check_line(&r, "2", m->outcome, m->part);
@@ -485,7 +348,7 @@ static void check_misbehaviour(const struct misbehaviour *m)
 	CHECK(!m->publishes || job_service_counts(service).keys == 2);
 	CHECK(job_service_counts(service).jobs_created <= 2);
 	CHECK_INT(job_service_counts(service).elsewhere, 0);
-	run_free(&r);
+	program_free(&r);
 	job_service_stop(service);
 }
 
@@ -499,17 +362,17 @@ TEST(publish, a_task_missing_from_an_answer_fails_and_the_rest_go_on)
 {
 	struct job_service *service = serve(&(struct job_service_options){.job_seconds = -1});
 	struct job_service_faults faults = {.search_omit = 1};
-	struct run r;
+	struct program r;
 
 	run_all(&r, service, (const char *[]){"--workers", "1", "1", "2", NULL});
 	CHECK(job_service_wait(service, offsetof(struct job_service_counts, search_ids_max), 2, LONG));
 	job_service_set_faults(service, &faults);
 	run_read(&r, 1);
 	CHECK(job_service_finish(service, 2));
-	check_status(&r, 1);
+	program_check(&r, 1);
 	check_line(&r, "1", "error", "task 1: the service does not know it");
 	check_line(&r, "2", "finished", "task 2");
-	run_free(&r);
+	program_free(&r);
 	job_service_stop(service);
 }
 
@@ -517,23 +380,23 @@ TEST(publish, one_failed_search_fails_those_it_asked_for)
 {
 	struct job_service *service = serve(&for_ever);
 	struct job_service_faults faults = {.search.fail = 1};
-	struct run r;
+	struct program r;
 
 	run_all(&r, service, (const char *[]){"--backoff", "0.1", "--workers", "1", "1", "2", NULL});
 	CHECK(job_service_wait(service, offsetof(struct job_service_counts, search_ids_max), 2, LONG));
 	job_service_set_faults(service, &faults);
-	check_status(&r, 1);
+	program_check(&r, 1);
 	CHECK_INT(count(&r, "error"), 2);
 	check_line(&r, "1", "error", "HTTP 500 from POST ");
-	run_free(&r);
+	program_free(&r);
 	job_service_stop(service);
 }
 
 /* --- cancel --- */
 
-static void check_all_cancelled(struct run *r, size_t n)
+static void check_all_cancelled(struct program *r, size_t n)
 {
-	check_status(r, 1);
+	program_check(r, 1);
 	CHECK_INT(lines(r), n);
 	CHECK_INT(count(r, "cancelled"), n);
 }
@@ -541,19 +404,19 @@ static void check_all_cancelled(struct run *r, size_t n)
 TEST(publish, ctrl_c_cancels_what_is_left_at_the_service_too)
 {
 	struct job_service *service = serve(&for_ever);
-	struct run r;
+	struct program r;
 
 	run_all(&r, service, (const char *[]){"1", "2", "3", "4", "5", "6", NULL});
 	CHECK(job_service_wait(service, offsetof(struct job_service_counts, search_ids_max), 6, LONG));
 	CHECK(job_service_finish(service, 1));
 	run_read(&r, 1);
 	CHECK(!kill(r.pid, SIGINT));
-	check_status(&r, 1);
+	program_check(&r, 1);
 	CHECK_INT(count(&r, "finished"), 1);
 	CHECK_INT(count(&r, "cancelled"), 5);
 	CHECK_INT(job_service_counts(service).jobs_cancelled, 5);
 	CHECK_INT(job_service_counts(service).cancels, 5);
-	run_free(&r);
+	program_free(&r);
 	job_service_stop(service);
 }
 
@@ -561,28 +424,28 @@ TEST(publish, ctrl_c_while_publishing)
 {
 	struct job_service *service =
 		serve(&(struct job_service_options){.job_seconds = -1, .faults.publish.latency = 0.1});
-	struct run r;
+	struct program r;
 
 	run_all(&r, service, (const char *[]){"--workers", "2", "1", "2", "3", "4", NULL});
 	CHECK(job_service_wait_publishes(service, 2, LONG));
 	CHECK(!kill(r.pid, SIGINT));
 	check_all_cancelled(&r, 4);
 	CHECK_INT(job_service_counts(service).jobs_created, job_service_counts(service).jobs_cancelled);
-	run_free(&r);
+	program_free(&r);
 	job_service_stop(service);
 }
 
 TEST(publish, ctrl_c_where_publish_never_answers)
 {
 	struct job_service *service = serve(&(struct job_service_options){.faults.publish.hang = -1});
-	struct run r;
+	struct program r;
 
 	run_all(&r, service, (const char *[]){"--workers", "2", "1", "2", "3", "4", NULL});
 	CHECK(job_service_wait(service, offsetof(struct job_service_counts, hung), 2, LONG));
 	CHECK(!kill(r.pid, SIGTERM));
 	check_all_cancelled(&r, 4);
 	CHECK_INT(job_service_counts(service).publishes, 2);
-	run_free(&r);
+	program_free(&r);
 	job_service_stop(service);
 }
 
@@ -590,7 +453,7 @@ TEST(publish, ctrl_c_where_nothing_answers_any_more)
 {
 	struct job_service *service = serve(&for_ever);
 	struct job_service_faults faults = {.publish.hang = -1, .search.hang = -1, .cancel.hang = -1};
-	struct run r;
+	struct program r;
 
 	run_all(&r, service, (const char *[]){"--grace", "0.2", "1", "2", "3", NULL});
 	CHECK(job_service_wait(service, offsetof(struct job_service_counts, search_ids_max), 3, LONG));
@@ -599,22 +462,22 @@ TEST(publish, ctrl_c_where_nothing_answers_any_more)
 	CHECK(!kill(r.pid, SIGINT));
 	check_all_cancelled(&r, 3);
 	CHECK(strstr(r.texts[1], "is not cancelled: DELETE "));
-	run_free(&r);
+	program_free(&r);
 	job_service_stop(service);
 }
 
 TEST(publish, a_second_ctrl_c_leaves_at_once)
 {
 	struct job_service *service = serve(&(struct job_service_options){.job_seconds = -1, .faults.cancel.hang = -1});
-	struct run r;
+	struct program r;
 
 	run_all(&r, service, (const char *[]){"--grace", "3600", "1", "2", "3", NULL});
 	CHECK(job_service_wait(service, offsetof(struct job_service_counts, search_ids_max), 3, LONG));
 	CHECK(!kill(r.pid, SIGINT));
 	CHECK(job_service_wait(service, offsetof(struct job_service_counts, hung), 3, LONG)); /* it is in the DELETEs */
 	CHECK(!kill(r.pid, SIGINT));
-	check_status(&r, 130);
-	run_free(&r);
+	program_check(&r, 130);
+	program_free(&r);
 	job_service_stop(service);
 }
 
@@ -622,45 +485,45 @@ TEST(publish, a_delete_that_comes_too_late)
 {
 	struct job_service *service =
 		serve(&(struct job_service_options){.job_seconds = -1, .faults.cancel = {.fail = -1, .status = 409}});
-	struct run r;
+	struct program r;
 
 	run_all(&r, service, (const char *[]){"1", "2", NULL});
 	CHECK(job_service_wait(service, offsetof(struct job_service_counts, search_ids_max), 2, LONG));
 	CHECK(!kill(r.pid, SIGINT));
 	CHECK(job_service_wait(service, offsetof(struct job_service_counts, cancels), 2, LONG));
 	CHECK(job_service_finish(service, 1) && job_service_finish(service, 2));
-	check_status(&r, 0);
+	program_check(&r, 0);
 	CHECK_INT(count(&r, "finished"), 2);
-	run_free(&r);
+	program_free(&r);
 	job_service_stop(service);
 }
 
 TEST(publish, cancel_after)
 {
 	struct job_service *service = serve(&for_ever);
-	struct run r;
+	struct program r;
 
 	run_all(&r, service, (const char *[]){"--cancel-after", "0.3", "1", "2", "3", NULL});
 	check_all_cancelled(&r, 3);
 	CHECK_INT(job_service_counts(service).jobs_created, job_service_counts(service).jobs_cancelled);
-	run_free(&r);
+	program_free(&r);
 	run_all(&r, service, (const char *[]){"--cancel-after", "0", "1", "2", "3", NULL});
 	check_all_cancelled(&r, 3);
 	CHECK_INT(job_service_counts(service).jobs_created, job_service_counts(service).jobs_cancelled);
-	run_free(&r);
+	program_free(&r);
 	job_service_stop(service);
 }
 
 TEST(publish, a_timeout_cancels_at_the_service)
 {
 	struct job_service *service = serve(&for_ever);
-	struct run r;
+	struct program r;
 
 	run_all(&r, service, (const char *[]){"--timeout", "0.5", "1", "2", "3", NULL});
-	check_status(&r, 1);
+	program_check(&r, 1);
 	CHECK_INT(count(&r, "timeout"), 3);
 	CHECK_INT(job_service_counts(service).jobs_created, job_service_counts(service).jobs_cancelled);
-	run_free(&r);
+	program_free(&r);
 	job_service_stop(service);
 }
 
@@ -694,13 +557,13 @@ TEST(publish, a_thousand_jobs)
 	static char ids[N * 8];
 	struct job_service *service = serve(&(struct job_service_options){.job_seconds = 0.3, .job_seconds_max = 1.5});
 	const char *args[] = {"--url", job_service_url(service), "--workers", "3", "--interval", "0.3", "-", NULL};
-	struct run r;
+	struct program r;
 	size_t used = 0, searches;
 
 	for (int i = 1; i <= N; i++)
 		used += (size_t)snprintf(ids + used, sizeof(ids) - used, "%d\n", i);
 	run_start(&r, args, ids);
-	check_status(&r, 0);
+	program_check(&r, 0);
 	CHECK_INT(count(&r, "finished"), N);
 	struct job_service_counts c = job_service_counts(service);
 	CHECK_INT(c.publishes, N);
@@ -711,6 +574,6 @@ TEST(publish, a_thousand_jobs)
 	CHECK_INT(c.gets + c.strays + c.cancels, 0);
 	CHECK(least_gap(service, &searches) >= 0.3); /* however many jobs join in between */
 	CHECK_INT(c.searches, searches);
-	run_free(&r);
+	program_free(&r);
 	job_service_stop(service);
 }
