@@ -51,7 +51,7 @@ static bool count_in_stream(exs_executor *pool, size_t workers, struct log_reade
 {
 	const exs_stream_options options = {.max_results = 2 * workers, .as_completed = true, .stop_on_error = true};
 	exs_stream *s = exs_stream_new(pool, count_part, next_part, log, &options);
-	exs_set_status status;
+	exs_set_status status = EXS_FAILED;
 	exs_item item;
 
 	while (s && (status = exs_stream_next(s, &item, EXS_FOREVER)) == EXS_ITEM) {
@@ -59,7 +59,7 @@ static bool count_in_stream(exs_executor *pool, size_t workers, struct log_reade
 		exs_future_unref(item.future);
 	}
 	exs_stream_free(s);
-	return s && status == EXS_EMPTY;
+	return status == EXS_EMPTY;
 }
 /* [stream] end */
 

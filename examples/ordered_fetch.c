@@ -270,9 +270,12 @@ int main(int argc, char **argv)
 		return status;
 	status = 1;
 	if (begin(&f)) {
-		while (feed(&f), drain(&f)) {
+		feed(&f);
+		fetch_report_progress(&f.report);
+		while (drain(&f)) {
 			fetch_report_progress(&f.report);
 			wait_for_news(&f);
+			feed(&f);
 		}
 		status = status_of(&f);
 	}
