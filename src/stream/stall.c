@@ -21,10 +21,10 @@ static exs_result lost(const exs_stream *s, const struct exsi_place *p)
 	return exs_fail(exsi_error(EXS_ETIMEDOUT)); /* no memory for the words */
 }
 
-/* p has a reference of its own, which is dropped. */
+/* p has a reference of its own, and its future one of exsi_hold, which are dropped. */
 static void replace(exs_stream *s, struct exsi_place *p, bool again)
 {
-	exs_future *old = p->future; /* nobody else exchanges it */
+	exs_future *old = p->suspect;
 
 	if (exsi_node_remove(old, &p->node)) {
 		exs_future *f = again ? exsi_item_begin_again(s, p) : exsi_returned(lost(s, p));
@@ -37,13 +37,14 @@ static void replace(exs_stream *s, struct exsi_place *p, bool again)
 		exs_future_unref(old);
 		exsi_stream_unref(s);
 	}
+	exsi_drop(old);
 	exsi_lock(&s->lock);
 	p = exsi_place_unref(s, p);
 	exsi_unlock(&s->lock);
 	exsi_place_dispose(s, p);
 }
 
-/* With the lock: all that are awaited, with a reference of each, by lost. */
+/* With the lock: all that are awaited, by lost, with a reference of each and of its future: who reads it may be the first. */
 static struct exsi_place *collect(exs_stream *s)
 {
 	struct exsi_place *first = NULL, **to = &first;
@@ -53,6 +54,8 @@ static struct exsi_place *collect(exs_stream *s)
 		if (p->state != EXSI_AWAITED)
 			continue;
 		p->refs++;
+		p->suspect = p->future;
+		exsi_hold(p->suspect);
 		*to = p;
 		to = &p->lost;
 	}

@@ -33,6 +33,7 @@ struct exsi_place {
 	struct exsi_list link;	  /* in the window, or among those that are dropped */
 	struct exsi_place *after; /* among the ready ones, or the free ones */
 	struct exsi_place *lost;  /* among those that were awaited for too long */
+	exs_future *suspect;	  /* the future of then */
 	exs_stream *stream;
 	exs_future *future; /* one user reference */
 	uint64_t number;
