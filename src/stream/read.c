@@ -110,9 +110,12 @@ exs_future *exsi_stream_gate(exs_stream *s, exs_future **at, bool (*open)(const 
 	if (*at && !open(s))
 		f = exs_future_ref(*at);
 	exsi_unlock(&s->lock);
-	exsi_drop(&g->future);
+	exs_result r = exs_ok(NULL, NULL);
+	exsi_complete(&g->future, &r);
+	if (!f)
+		return &g->future;
 	exs_future_unref(&g->future);
-	return f ? f : exsi_returned(exs_ok(NULL, NULL));
+	return f;
 }
 
 /* --- decoded --- */
