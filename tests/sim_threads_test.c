@@ -164,6 +164,30 @@ TEST(sim_threads, waits_are_measured_on_its_clock)
 	end();
 }
 
+static exs_result map_for(void *seconds, exs_result in)
+{
+	CHECK_INT(exs_sim_wait(support_sim, never, NULL, *(double *)seconds), EXS_ETIMEDOUT);
+	return in;
+}
+
+/* A wait runs what its thread has put off: a function that waits, too, and for longer. */
+TEST(sim_threads, a_wait_within_another_lets_time_pass)
+{
+	double seconds[] = {1, 2};
+	exs_future *f[2];
+
+	begin(8);
+	promise = promise_made(&promised);
+	for (int i = 0; i < 2; i++)
+		f[i] = exs_future_map(exs_future_ref(promised), map_for, NULL, &seconds[i], NULL);
+	promise_done(promise, exs_ok(NULL, NULL));
+	for (int i = 0; i < 2; i++)
+		expect_value(f[i], NULL);
+	CHECK(exs_clock_now(exs_sim_clock(support_sim)) >= 2);
+	exs_future_unref(promised);
+	end();
+}
+
 static bool seldom(void *last)
 {
 	return exs_clock_now(exs_sim_clock(support_sim)) > *(double *)last;

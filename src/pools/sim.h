@@ -34,6 +34,7 @@ struct exsi_sim_seat {
 	pthread_cond_t passed;	    /* the baton, to this one */
 	unsigned depth;		    /* steps on the stack */
 	struct exsi_sim_run *run;   /* the innermost, or NULL */
+	struct exsi_sim_wait *wait; /* the innermost, or NULL: those below can't go on before it has */
 };
 
 /* A wait under way, the latest first. */
@@ -43,6 +44,7 @@ struct exsi_sim_wait {
 	uint64_t deadline, last_step;
 	struct exsi_sim_seat *seat;
 	struct exsi_sim_wait *below;
+	struct exsi_sim_wait *within; /* that below it on its stack, or NULL */
 	bool idles; /* until nothing is left to do */
 	bool told;  /* that it is in vain */
 };

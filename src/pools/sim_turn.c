@@ -125,9 +125,16 @@ static int pass_time(exs_sim *sim, uint64_t deadline)
 	return exsi_clock_step(sim->clock, deadline) ? EXS_OK : EXS_ETIMEDOUT;
 }
 
+static bool is_innermost(const struct exsi_sim_wait *w)
+{
+	return w->seat->wait == w;
+}
+
 /* Can it go on: has come what it waits for, its time, or word that it is in vain? */
 static bool can_go_on(exs_sim *sim, const struct exsi_sim_wait *w)
 {
+	if (!is_innermost(w))
+		return false;
 	return w->done(w->arg) || w->told || exsi_clock_ns(sim->clock) >= w->deadline ||
 	       sim->stats.steps >= w->last_step;
 }
@@ -191,7 +198,7 @@ static void tell(exs_sim *sim)
 
 	while (w->idles && w->below)
 		w = w->below;
-	w->told = true;
+	w->seat->wait->told = true;
 	sim->stats.steps++; /* one that waits again and again comes to max_steps */
 }
 
@@ -200,7 +207,7 @@ int exsi_sim_choose(exs_sim *sim, struct exsi_sim_wait **next)
 	uint64_t deadline = EXSI_NEVER;
 
 	for (struct exsi_sim_wait *w = sim->wait; w; w = w->below)
-		deadline = w->deadline < deadline ? w->deadline : deadline;
+		deadline = is_innermost(w) && w->deadline < deadline ? w->deadline : deadline;
 	*next = NULL;
 	int rc = turn(sim, deadline, next);
 	if (rc == EXS_EDEADLK)
@@ -248,7 +255,8 @@ static int wait_until(exs_sim *sim, struct exsi_sim_wait *wait)
 	wait->last_step = last < sim->options.max_steps ? UINT64_MAX : last;
 	wait->seat = sim->current;
 	wait->below = sim->wait;
-	sim->wait = wait;
+	wait->within = wait->seat->wait;
+	sim->wait = wait->seat->wait = wait;
 	for (;;) {
 		exsi_drain();
 		if (rc || wait->done(wait->arg))
@@ -258,6 +266,7 @@ static int wait_until(exs_sim *sim, struct exsi_sim_wait *wait)
 	while (*at != wait)
 		at = &(*at)->below;
 	*at = wait->below;
+	wait->seat->wait = wait->within;
 	if (!rc)
 		sim->chores_done = 0;
 	return rc;
