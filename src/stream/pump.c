@@ -35,7 +35,7 @@ static bool keep_input(exs_stream *s, struct exsi_place *p, exs_result value, ex
 	return true;
 }
 
-exs_future *exsi_item_begin_again(exs_stream *s, struct exsi_place *p)
+static exs_future *submit_kept(exs_stream *s, struct exsi_place *p, exs_entry entry)
 {
 	exs_task task = s->task;
 
@@ -48,7 +48,13 @@ exs_future *exsi_item_begin_again(exs_stream *s, struct exsi_place *p)
 		task.fn = s->fn;
 		task.arg = p->arg;
 	}
-	return exs_submit_with(s->ex, &task);
+	return exsi_submit(s->ex, &task, entry, NULL, NULL);
+}
+
+/* On the timer's callbacks' thread: it does not wait for room. */
+exs_future *exsi_item_begin_again(exs_stream *s, struct exsi_place *p)
+{
+	return submit_kept(s, p, EXS_ENTRY_RESTART);
 }
 
 /* Nothing but the call needs the input. */
@@ -72,7 +78,7 @@ static exs_future *begin(exs_stream *s, struct exsi_place *p, exs_result input, 
 	if (!from && (!input.destroy || !again))
 		return begin_once(s, input);
 	if (keep_input(s, p, input, from)) {
-		exs_future *f = exsi_item_begin_again(s, p);
+		exs_future *f = submit_kept(s, p, EXS_ENTRY_SUBMIT);
 		if (!again) {
 			exsi_input_unref(p->input);
 			p->input = NULL;
@@ -169,6 +175,7 @@ static enum next pull(exs_stream *s)
 		s->failed = EXS_ENOMEM;
 		return NOTHING_NOW;
 	}
+	atomic_store(&s->asking, s->source != NULL);
 	exsi_unlock(&s->lock);
 	enum exsi_pulled pulled = s->kind->pull(s, p, &error);
 	if (pulled == EXSI_PULLED && (!p->future || exs_future_is_done(p->future)))
@@ -211,9 +218,6 @@ void exsi_stream_pump(exs_stream *s, bool for_reader)
 		s->pump_again = false;
 	while (pull_all(s, for_reader));
 	atomic_store(&s->pumping, 0);
-	bool freeing = s->freeing;
 	exsi_stream_unlock(s);
-	if (freeing)
-		exsi_unpark(&s->pumping, 1);
 	exsi_stream_unref(s);
 }

@@ -71,6 +71,7 @@ exs_stream *exsi_stream_make(const struct exsi_stream_plan *plan)
 		return NULL;
 	}
 	init(s);
+	exsi_tick_init(s);
 	s->kind = plan->kind;
 	s->fn = plan->fn;
 	s->contexts = contexts;
@@ -118,28 +119,28 @@ void exsi_stream_unref(exs_stream *s)
 		destroy(s);
 }
 
-static bool has_pumped(void *arg)
+static bool has_asked(void *arg)
 {
-	return !atomic_load(&((exs_stream *)arg)->pumping);
+	return !atomic_load(&((exs_stream *)arg)->asking);
 }
 
-/* The pump of another thread leaves soon: its source is not asked again. */
-static void wait_for_pump(exs_stream *s)
+/* A source that runs on another thread: it is not asked again. The pump may go on after that. */
+static void wait_for_source(exs_stream *s)
 {
 	struct exsi_turner *turner = exsi_self()->turner;
 
 	exsi_lock(&s->lock);
-	bool waits = atomic_load(&s->pumping) && !pthread_equal(s->pumper, pthread_self());
-	s->freeing = true;
+	bool waits = atomic_load(&s->asking) && !pthread_equal(s->pumper, pthread_self());
 	exsi_unlock(&s->lock);
 	if (!waits)
 		return;
+	atomic_store(&s->freeing, true);
 	exsi_block(false, NULL);
-	while (!has_pumped(s))
+	while (!has_asked(s))
 		if (turner)
-			turner->until(turner, has_pumped, s, EXSI_NEVER);
+			turner->until(turner, has_asked, s, EXSI_NEVER);
 		else
-			exsi_park(&s->pumping, 1, EXSI_NEVER);
+			exsi_park(&s->asking, 1, EXSI_NEVER);
 	exsi_unblock();
 }
 
@@ -153,12 +154,16 @@ static void leave_sink(exs_stream *in)
 
 void exs_stream_free(exs_stream *s)
 {
+	exs_stream *first;
+
 	if (!s)
 		return;
 	if (s->in)
 		leave_sink(s->in);
 	exs_stream_cancel(s);
-	wait_for_pump(s);
+	for (first = s; first->in; first = first->in)
+		;
+	wait_for_source(first);
 	exsi_stream_unref(s);
 }
 
@@ -180,7 +185,11 @@ static enum exsi_pulled source_pull(exs_stream *s, struct exsi_place *p, exs_err
 {
 	exs_result input = exs_ok(NULL, NULL);
 
-	if (!s->source(s->contexts.source, &input)) {
+	bool more = s->source(s->contexts.source, &input);
+	atomic_store(&s->asking, 0);
+	if (atomic_load(&s->freeing))
+		exsi_unpark(&s->asking, 1);
+	if (!more) {
 		exs_result_clear(&input);
 		return EXSI_PULLED_LAST;
 	}

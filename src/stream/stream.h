@@ -106,10 +106,11 @@ struct exs_stream {
 	bool paused;
 	atomic_bool interrupted; /* who waits for room is to give up */
 	bool told;		 /* the end's error has been */
-	bool freeing;		 /* the pump is to wake who frees */
 	bool pump_again;	 /* something has changed for it */
 	atomic_uint pumping;	 /* 1: a thread does */
 	pthread_t pumper;	 /* which */
+	atomic_uint asking;	 /* 1: it is about to ask the source, or does; begins under the lock */
+	atomic_bool freeing;	 /* it is to wake who frees then */
 	exs_error *error;	 /* why it ends; NULL: not yet, or with its items */
 	int failed;		 /* a code to be told once, it goes on */
 	uint64_t failed_number;	 /* of the item; UINT64_MAX: of none */
@@ -234,6 +235,9 @@ enum exsi_pulled exsi_stage_end(exs_stream *s, exs_set_status status, exs_error 
 enum exsi_pulled exsi_stage_no_memory(exs_stream *s);
 
 /* --- time (tick.c, stall.c) --- */
+
+/* Before anything else. */
+void exsi_tick_init(exs_stream *s);
 
 /* With the lock: the timer is off, and is to be set now, without the lock, by exsi_tick_at. */
 bool exsi_ticks_from_now(exs_stream *s);

@@ -1,7 +1,7 @@
 /* The timer of a stream: on only while there is something that time decides about. */
 #include "stream/stream.h"
 
-/* While ticking the stream has a reference, the timer's. Only who has set it ticking, and then the timer, touches timer and time. */
+/* While ticking the stream has a reference, the timer's. Only who has set it ticking, and then the timer, arms timer and touches time. */
 
 static exs_stream *of_timer(struct exsi_timer *timer)
 {
@@ -61,6 +61,11 @@ static void fire(struct exsi_timer *timer)
 
 static const struct exsi_timer_kind timers = {.expire = expire, .fire = fire};
 
+void exsi_tick_init(exs_stream *s)
+{
+	s->timer.kind = &timers;
+}
+
 bool exsi_ticks_from_now(exs_stream *s)
 {
 	if (atomic_load(&s->ticking))
@@ -72,10 +77,8 @@ bool exsi_ticks_from_now(exs_stream *s)
 
 void exsi_tick_at(exs_stream *s, uint64_t at)
 {
-	if (!s->has_time) {
+	if (!s->has_time)
 		s->has_time = exsi_time_begin(&s->time, exsi_clock_ref(s->clock));
-		s->timer = (struct exsi_timer){.kind = &timers};
-	}
 	if (s->has_time) {
 		arm(s, at);
 		return;

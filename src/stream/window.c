@@ -67,9 +67,10 @@ static struct exsi_place *of_link(struct exsi_list *link)
 
 /* --- who waits is told --- */
 
+/* What is on its way into the window still comes, unless the stream was cut. */
 static bool has_ended(const exs_stream *s)
 {
-	return s->closed && exsi_list_is_empty(&s->window);
+	return s->closed && (s->cut ? exsi_list_is_empty(&s->window) : !s->count);
 }
 
 /* The next one to be read, or NULL. */
@@ -413,10 +414,12 @@ exs_set_status exsi_stream_take(exs_stream *s, exs_item *item, bool is_sink, exs
 	}
 	s->failed = 0;
 	status = failed ? EXS_FAILED : take_end(s, is_sink, error);
-	exsi_stream_unlock(s);
-	if (failed)
-		lost(failed, UINT64_MAX);
-	return status;
+	if (!failed) {
+		exsi_stream_unlock(s);
+		return status;
+	}
+	exsi_stream_pump(s, !is_sink); /* which had given up */
+	return lost(failed, UINT64_MAX);
 }
 
 /* --- its end --- */
