@@ -70,7 +70,7 @@ mutant freed_while_others_have_members future/set.c set set/freed_while_members_
 	's/^\tfor \(unsigned turn = 0; coming; turn\+\+\)/\tfor (unsigned turn = 0; coming > 100000; turn++)/'
 
 # --- the call ---
-mutant arg_free_twice executor/call.c conformance 'conformance/*' \
+mutant arg_free_twice executor/call.c conformance conformance/value \
 	's/^\t\targ_free\(f->arg\);/&\n\t\targ_free(f->arg);/'
 mutant count_before_callbacks executor/call.c races races/callback_on_a_borrowed_pool_while_the_chain_is_freed \
 	's/^\texsi_complete\(f, r\);$/\texsi_count_done(top);\n&/; /^\texsi_frame_pop\(frame\);$/{n;d}'
@@ -80,7 +80,7 @@ mutant park_again_though_insisted executor/call.c races races/timeout_while_a_ca
 	's/if \(s & EXSI_INSISTED\)/if (false)/'
 mutant closing_not_looked_at executor/call.c races races/value_that_comes_after_the_sweep \
 	'/^static bool closed_to/,/^}/s/return closed;/return false;/'
-mutant submit_after_shutdown executor/call.c conformance 'conformance/*' \
+mutant submit_after_shutdown executor/call.c conformance conformance/submit_after_shutdown \
 	's/^\tif \(atomic_load\(&x->closing\)\)/\tif (false)/'
 mutant task_has_no_frame executor/call.c shutdown shutdown/quiesce_waits_for_what_was_freed_from_within \
 	'/^void exs_call_run/,/^}/s/push_frame\(&frame, f\);/exsi_frame_push(\&frame, NULL);/'
