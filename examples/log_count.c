@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #include "log_count_log.h"
 #include "log_count_options.h"
+#include "log_count_sample.h"
 
 #include <errno.h>
 #include <executors/executors.h>
@@ -23,7 +24,7 @@ static bool fail(const char *what, const char *why)
 /* --- as a stream --- */
 
 /* [stream] */
-/* The next part of the log, some whole lines: asked for when there is room in the stream. */
+/* The next part of the log, some MB of whole lines: asked for when there is room in the stream. */
 static bool next_part(void *log, exs_result *part)
 {
 	struct log_part *p;
@@ -33,20 +34,19 @@ static bool next_part(void *log, exs_result *part)
 	return error || p;
 }
 
-/* On a worker. */
+/* On a worker, which keeps its buffer. */
 static exs_result count_part(void *part, exs_context *ctx)
 {
-	const struct log_part *p = part;
 	struct log_counts *counts = log_counts_new();
+	exs_error *error = log_count_part(part, exs_context_worker_state(ctx), counts);
 
-	(void)ctx;
-	if (counts && log_counts_add(counts, p->by, p->text, p->size))
+	if (!error)
 		return exs_ok(counts, log_counts_free);
 	log_counts_free(counts);
-	return exs_fail(exs_error_new(&exs_domain_exs, EXS_ENOMEM, "no memory for the counts"));
+	return exs_fail(error);
 }
 
-/* However long the log is, two parts for each worker are in memory. false: see exs_last_error. */
+/* Two parts for each worker are under way, however long the log is. false: see exs_last_error. */
 static bool count_in_stream(exs_executor *pool, size_t workers, struct log_reader *log, struct log_counts *total)
 {
 	const exs_stream_options options = {.max_results = 2 * workers, .as_completed = true, .stop_on_error = true};
@@ -67,13 +67,17 @@ static bool count_in_stream(exs_executor *pool, size_t workers, struct log_reade
 
 static bool count_in_loop(struct log_reader *log, struct log_counts *total)
 {
+	struct log_buffer buffer = {0};
 	struct log_part *p;
 	exs_error *error;
 
 	while (!(error = log_read(log, &p)) && p) {
-		log_counts_add(total, log->by, p->text, p->size);
+		error = log_count_part(p, &buffer, total);
 		free(p);
+		if (error)
+			break;
 	}
+	free(buffer.data);
 	if (!error)
 		return true;
 	exs_set_last_error(exs_error_domain(error), exs_error_code(error), "%s", exs_error_message(error));
@@ -93,12 +97,13 @@ struct job {
 /* One pass over the log, in a plain loop or in a stream; NULL, having said why. */
 static struct log_counts *pass(const struct job *j, bool in_stream, double *seconds)
 {
-	struct log_reader log = {.fd = j->fd, .name = j->name, .part_size = j->o->part_size, .by = j->o->by};
+	struct log_reader log;
 	struct log_counts *counts = log_counts_new();
 	double begun = exs_clock_now(NULL);
 
 	if (!counts)
 		return fail("", strerror(ENOMEM)), NULL;
+	log_reader_init(&log, j->fd, j->name, j->o->by, j->o->part_size);
 	bool whole = in_stream ? count_in_stream(j->pool, j->o->workers, &log, counts) : count_in_loop(&log, counts);
 	*seconds = exs_clock_now(NULL) - begun;
 	log_reader_fini(&log);
@@ -167,6 +172,28 @@ static bool count_once(const struct job *j)
 	return counts;
 }
 
+/* --- the workers --- */
+
+static exs_error *begin_worker(void *unused, unsigned number, void **buffer)
+{
+	(void)unused, (void)number;
+	*buffer = calloc(1, sizeof(struct log_buffer));
+	return *buffer ? NULL : exs_error_new(&exs_domain_exs, EXS_ENOMEM, "out of memory");
+}
+
+static void end_worker(void *unused, unsigned number, void *buffer)
+{
+	(void)unused, (void)number;
+	free(((struct log_buffer *)buffer)->data);
+	free(buffer);
+}
+
+static exs_executor *pool(const struct log_count_options *o)
+{
+	return exs_thread_pool_with(
+		&(exs_thread_pool_options){.workers = o->workers, .setup = begin_worker, .teardown = end_worker});
+}
+
 /* --- the file --- */
 
 static int temporary_file(void)
@@ -216,7 +243,7 @@ int main(int argc, char **argv)
 
 	if (status >= 0)
 		return status;
-	struct job job = {.o = &o, .name = o.path ? o.path : "a temporary file", .pool = exs_thread_pool(o.workers)};
+	struct job job = {.o = &o, .name = o.path ? o.path : "a temporary file", .pool = pool(&o)};
 	job.fd = open_log(&o);
 	status = run(&job) ? 0 : 1;
 	exs_executor_free(job.pool);

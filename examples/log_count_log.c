@@ -1,21 +1,105 @@
-/* Logs: cut at the ends of lines, from a file or a pipe; sample ones. */
+/* Logs, cut at the ends of lines. */
 #define _GNU_SOURCE
 #include "log_count_log.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
-enum { LINE_MAX_SIZE = 64 << 20 };
-
-/* --- read --- */
+enum { LINE_MAX_SIZE = 64 << 20, BLOCK = 256 << 10 };
 
 static exs_error *no_memory(void)
 {
 	return exs_error_new(&exs_domain_exs, EXS_ENOMEM, "out of memory");
 }
+
+static exs_error *failed(const struct log_reader *log, int code)
+{
+	return exs_error_new(&exs_domain_errno, code, "%s: %s", log->name, strerror(code));
+}
+
+static exs_error *no_log(const struct log_reader *log)
+{
+	return exs_error_new(&exs_domain_errno, EMSGSIZE, "%s: a line of more than %d bytes: no log", log->name,
+			     LINE_MAX_SIZE);
+}
+
+void log_reader_init(struct log_reader *log, int fd, const char *name, enum log_by by, size_t part_size)
+{
+	struct stat status;
+
+	*log = (struct log_reader){.fd = fd, .name = name, .by = by, .part_size = part_size};
+	log->at = lseek(fd, 0, SEEK_CUR);
+	log->in_place = log->at >= 0 && !fstat(fd, &status) && S_ISREG(status.st_mode) && status.st_size > 0;
+	log->end = log->in_place ? status.st_size : 0;
+}
+
+void log_reader_fini(struct log_reader *log)
+{
+	free(log->rest);
+	log->rest = NULL;
+}
+
+/* --- a file: the places of its parts --- */
+
+static exs_error *read_at(const struct log_reader *log, char *to, size_t n, off_t at)
+{
+	while (n) {
+		ssize_t rc = pread(log->fd, to, n, at);
+		if (rc < 0 && errno != EINTR)
+			return failed(log, errno);
+		if (rc == 0)
+			return exs_error_new(&exs_domain_errno, EIO, "%s: it has become shorter", log->name);
+		to += rc > 0 ? rc : 0;
+		at += rc > 0 ? rc : 0;
+		n -= rc > 0 ? (size_t)rc : 0;
+	}
+	return NULL;
+}
+
+static size_t smaller(size_t a, off_t b)
+{
+	return (off_t)a < b ? a : (size_t)b;
+}
+
+/* *at goes behind the end of the line that it is in. */
+static exs_error *find_line_end(const struct log_reader *log, off_t *at)
+{
+	const char *end = NULL;
+	char block[4096];
+
+	for (off_t begin = *at; !end && *at < log->end;) {
+		size_t n = smaller(sizeof(block), log->end - *at);
+		exs_error *error = *at - begin > LINE_MAX_SIZE ? no_log(log) : read_at(log, block, n, *at);
+		if (error)
+			return error;
+		end = memchr(block, '\n', n);
+		*at += (off_t)(end ? (size_t)(end - block) + 1 : n);
+	}
+	return NULL;
+}
+
+static exs_error *next_place(struct log_reader *log, struct log_part **part)
+{
+	off_t begin = log->at;
+	exs_error *error = NULL;
+
+	if (begin >= log->end)
+		return NULL;
+	log->at = log->end;
+	if ((off_t)log->part_size < log->end - begin) {
+		log->at = begin + (off_t)log->part_size - 1;
+		error = find_line_end(log, &log->at);
+	}
+	if (error || !(*part = malloc(sizeof(**part))))
+		return error ? error : no_memory();
+	**part = (struct log_part){.log = log, .at = begin, .size = (size_t)(log->at - begin)};
+	return NULL;
+}
+
+/* --- a pipe: the text of its parts --- */
 
 static bool make_room(struct log_part **part, size_t room)
 {
@@ -35,7 +119,7 @@ static exs_error *fill(struct log_reader *log, struct log_part *p)
 	while (p->size < p->room && !log->ended) {
 		ssize_t n = read(log->fd, p->text + p->size, p->room - p->size);
 		if (n < 0 && errno != EINTR)
-			return exs_error_new(&exs_domain_errno, errno, "%s: %s", log->name, strerror(errno));
+			return failed(log, errno);
 		log->ended = n == 0;
 		p->size += n > 0 ? (size_t)n : 0;
 	}
@@ -64,8 +148,7 @@ static exs_error *read_part(struct log_reader *log, struct log_part **p)
 		return no_memory();
 	while (!end) {
 		if ((*p)->size == (*p)->room && (*p)->room >= LINE_MAX_SIZE)
-			return exs_error_new(&exs_domain_errno, EMSGSIZE, "%s: a line of more than %d bytes: no log",
-					     log->name, LINE_MAX_SIZE);
+			return no_log(log);
 		if ((*p)->size == (*p)->room && !make_room(p, 2 * (*p)->room))
 			return no_memory();
 		exs_error *error = fill(log, *p);
@@ -76,102 +159,78 @@ static exs_error *read_part(struct log_reader *log, struct log_part **p)
 	return cut(log, *p, end + 1) ? NULL : no_memory();
 }
 
-exs_error *log_read(struct log_reader *log, struct log_part **part)
+static exs_error *next_text(struct log_reader *log, struct log_part **part)
 {
 	struct log_part *p = log->rest;
 
-	*part = log->rest = NULL;
+	log->rest = NULL;
 	exs_error *error = log->ended ? NULL : read_part(log, &p);
 	if (error || !p || !p->size) {
 		free(p);
 		return error;
 	}
-	p->by = log->by;
+	p->log = log;
 	*part = p;
 	return NULL;
 }
 
-void log_reader_fini(struct log_reader *log)
+exs_error *log_read(struct log_reader *log, struct log_part **part)
 {
-	free(log->rest);
-	log->rest = NULL;
+	*part = NULL;
+	return log->in_place ? next_place(log, part) : next_text(log, part);
 }
 
-/* --- samples --- */
+/* --- counted --- */
 
-static uint64_t draw(uint64_t *state, uint64_t below)
+/* Room for the longest line there was, or more. */
+static bool grow(struct log_buffer *b)
 {
-	*state ^= *state << 13;
-	*state ^= *state >> 7;
-	*state ^= *state << 17;
-	return *state * 0x2545f4914f6cdd1du % below;
+	size_t room = b->room ? 2 * b->room : BLOCK;
+	char *data = realloc(b->data, room);
+
+	if (!data)
+		return false;
+	b->data = data;
+	b->room = room;
+	return true;
 }
 
-/* Some paths are asked for much more often than others. */
-static int write_path(char *text, size_t size, uint64_t *state)
+/* Some whole lines of the part's rest, *size bytes; 0: a line needs more room, which there is now. */
+static exs_error *count_block(const struct log_part *rest, struct log_buffer *b, struct log_counts *counts,
+			      size_t *size)
 {
-	unsigned a = (unsigned)draw(state, 64), b = (unsigned)draw(state, 64), page = a * b * a / 64;
+	size_t n = rest->size < b->room ? rest->size : b->room;
+	exs_error *error = read_at(rest->log, b->data, n, rest->at);
 
-	switch (draw(state, 4)) {
-	case 0:
-		return snprintf(text, size, "/static/%u/app-%u.js", page % 7, page % 40);
-	case 1:
-		return snprintf(text, size, "/search?words=%u&page=%u", b, a);
-	default:
-		return snprintf(text, size, "/shop/item/%u", page);
+	*size = 0;
+	if (error)
+		return error;
+	const char *end = n < rest->size ? memrchr(b->data, '\n', n) : b->data + n - 1;
+	if (!end)
+		return grow(b) ? NULL : no_memory();
+	*size = (size_t)(end + 1 - b->data);
+	return log_counts_add(counts, rest->log->by, b->data, *size) ? NULL : no_memory();
+}
+
+static exs_error *count_place(const struct log_part *part, struct log_buffer *b, struct log_counts *counts)
+{
+	struct log_part rest = {.log = part->log, .at = part->at, .size = part->size};
+	exs_error *error = b->room || grow(b) ? NULL : no_memory();
+	size_t n;
+
+	while (!error && rest.size) {
+		error = count_block(&rest, b, counts, &n);
+		rest.at += (off_t)n;
+		rest.size -= n;
 	}
+	return error;
 }
 
-static unsigned draw_status(uint64_t *state)
+exs_error *log_count_part(const struct log_part *part, struct log_buffer *buffer, struct log_counts *counts)
 {
-	static const unsigned statuses[] = {200, 200, 200, 200, 200, 200, 200, 200, 200, 200,
-					    200, 200, 304, 304, 301, 404, 404, 403, 500, 503};
-
-	return statuses[draw(state, sizeof(statuses) / sizeof(*statuses))];
-}
-
-static int write_line(char *line, size_t size, uint64_t n, uint64_t *state)
-{
-	char path[64];
-	unsigned seconds = (unsigned)(n / 50 % 86400), host = (unsigned)draw(state, 5000);
-
-	if (draw(state, 1000) == 0)
-		return snprintf(line, size, "[warn] child %u: no answer\n", host);
-	write_path(path, sizeof(path), state);
-	return snprintf(line, size,
-			"10.7.%u.%u - - [21/Nov/2026:%02u:%02u:%02u +0000] \"GET %s HTTP/1.1\" %u %u \"-\" "
-			"\"Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0\"\n",
-			host / 250, host % 250, seconds / 3600, seconds / 60 % 60, seconds % 60, path,
-			draw_status(state), (unsigned)draw(state, 65536));
-}
-
-static int write_all(int fd, const char *text, size_t size)
-{
-	while (size) {
-		ssize_t n = write(fd, text, size);
-		if (n < 0 && errno != EINTR)
-			return errno;
-		text += n > 0 ? n : 0;
-		size -= n > 0 ? (size_t)n : 0;
-	}
-	return 0;
-}
-
-int log_write_sample(int fd, uint64_t size, uint64_t seed)
-{
-	char block[65536];
-	size_t filled = 0;
-	int rc = 0;
-	uint64_t state = seed * 2 + 1, written = 0;
-
-	for (uint64_t n = 0; written < size && !rc; n++) {
-		int line = write_line(block + filled, sizeof(block) - filled, n, &state);
-		filled += (size_t)line;
-		written += (uint64_t)line;
-		if (filled > sizeof(block) - 512 || written >= size) {
-			rc = write_all(fd, block, filled);
-			filled = 0;
-		}
-	}
-	return rc;
+	if (!counts)
+		return no_memory();
+	if (part->log->in_place)
+		return count_place(part, buffer, counts);
+	return log_counts_add(counts, part->log->by, part->text, part->size) ? NULL : no_memory();
 }

@@ -1,32 +1,45 @@
-/* A log, read part by part; and sample logs. */
+/* A log, part by part: of a file its parts are places, to be read by who counts them; of a pipe they are text. */
 #ifndef LOG_COUNT_LOG_H
 #define LOG_COUNT_LOG_H
 
 #include "log_count_counts.h"
 
 #include <executors/error.h>
+#include <sys/types.h>
+
+struct log_reader {
+	int fd;		  /* borrowed */
+	const char *name; /* for errors */
+	enum log_by by;
+	size_t part_size; /* bytes, at least; up to the end of a line */
+	bool in_place;	  /* a file, of which what there was at the beginning counts: from at to end */
+	off_t at, end;
+	struct log_part *rest; /* of a pipe: the beginning of the next part, a line that was cut */
+	bool ended;
+};
 
 /* Whole lines. */
 struct log_part {
-	enum log_by by;	   /* the reader's */
+	const struct log_reader *log;
+	off_t at;	   /* in place */
 	size_t size, room; /* bytes */
 	char text[];
 };
 
-struct log_reader {
-	int fd;		       /* borrowed */
-	const char *name;      /* for errors */
-	size_t part_size;      /* bytes of a part; more for a line that is longer */
-	struct log_part *rest; /* the beginning of the next part: a line that was cut */
-	bool ended;
-	enum log_by by; /* handed on */
+/* For log_count_part; begins as 0. */
+struct log_buffer {
+	size_t room;
+	char *data;
 };
+
+/* At the beginning of what fd is. */
+void log_reader_init(struct log_reader *log, int fd, const char *name, enum log_by by, size_t part_size);
+void log_reader_fini(struct log_reader *log);
 
 /* *part gets the next one, to be freed with free, or NULL at the end. Answers NULL or an error, after which nothing is to be read. */
 exs_error *log_read(struct log_reader *log, struct log_part **part);
-void log_reader_fini(struct log_reader *log);
 
-/* Writes about `size` bytes of an access log, the same for the same seed. Answers 0 or errno. */
-int log_write_sample(int fd, uint64_t size, uint64_t seed);
+/* Counts the lines of a part; several threads may, each with a buffer of its own. Answers NULL or an error. counts NULL: EXS_ENOMEM. */
+exs_error *log_count_part(const struct log_part *part, struct log_buffer *buffer, struct log_counts *counts);
 
 #endif

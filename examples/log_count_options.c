@@ -16,7 +16,7 @@ static const char help[] =
 	"Counts the lines of an access log per status and per path, in parts, on several threads. FILE may be -, "
 	"standard input.\n\n"
 	"  --workers N      threads that count (2)\n"
-	"  --part SIZE      bytes of a part, with K, M or G (1M)\n"
+	"  --part SIZE      bytes of a part, with K, M or G (4M)\n"
 	"  --by path|host   what is counted beside the statuses (path)\n"
 	"  --top N          so many of these are printed, the most frequent first (10)\n"
 	"  --compare        counts in a plain loop, too, three times each; prints both times and their ratio on "
@@ -26,7 +26,8 @@ static const char help[] =
 	"  --generate SIZE  writes a sample log first: to FILE, which must not exist, or to a temporary file\n"
 	"  --seed N         of the sample (1)\n"
 	"  --help\n\n"
-	"At most 2 * N + 1 parts are in memory. Exit status: 0, 1 on failure, 2 on wrong usage.\n";
+	"Of standard input and other pipes at most 2 * N + 1 parts are in memory, of a file a block for each worker. "
+	"Exit status: 0, 1 on failure, 2 on wrong usage.\n";
 
 static const struct option options[] = {
 	{"workers", required_argument, NULL, WORKERS},
@@ -133,7 +134,7 @@ int log_count_options_read(struct log_count_options *o, int argc, char **argv)
 {
 	int code, status = -1;
 
-	*o = (struct log_count_options){.workers = 2, .part_size = 1 << 20, .top = 10, .seed = 1};
+	*o = (struct log_count_options){.workers = 2, .part_size = 4 << 20, .top = 10, .seed = 1};
 	while (status < 0 && (code = getopt_long(argc, argv, "", options, NULL)) != -1)
 		status = read_option(o, code);
 	o->path = optind < argc ? argv[optind] : NULL;

@@ -81,9 +81,9 @@ TEST(log_count, the_most_frequent_of_the_hosts)
 		     "           1  10.0.0.2\n");
 }
 
-TEST(log_count, a_pipe_that_is_written_slowly)
+static void count_pipe(const char *part)
 {
-	const char *args[] = {"-", NULL};
+	const char *args[] = {"--part", part, "-", NULL};
 	struct program p;
 	int in[2];
 
@@ -95,6 +95,32 @@ TEST(log_count, a_pipe_that_is_written_slowly)
 	program_check(&p, 0);
 	CHECK_STR(p.texts[0], counts);
 	program_free(&p);
+}
+
+TEST(log_count, a_pipe_that_is_written_slowly)
+{
+	static const char *const sizes[] = {"1", "10", "63", "64", "200", "4M"};
+
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(*sizes); i++)
+		count_pipe(sizes[i]);
+}
+
+/* Longer than what is read at a time, and than a part. */
+TEST(log_count, a_long_line)
+{
+	enum { LONG = 1 << 20 };
+	char *text = malloc(LONG + sizeof(log_text));
+	struct program p;
+
+	CHECK(text);
+	memset(text, 'x', LONG);
+	text[LONG - 1] = '\n';
+	strcpy(text + LONG, log_text);
+	run(&p, (const char *[]){"--part=1000", "-", NULL}, text, 0);
+	CHECK(!strncmp(p.texts[0], "13 lines, 7 of them odd;", 24));
+	CHECK_STR(strchr(p.texts[0], '\n'), strchr(counts, '\n'));
+	program_free(&p);
+	free(text);
 }
 
 TEST(log_count, a_sample_is_a_file_that_can_be_counted_again)

@@ -626,7 +626,8 @@ TEST(stream, timer_is_off_when_nothing_is_awaited)
 		job.failures = ALWAYS;
 		job.error = error;
 		exs_executor *ex = exs_with_clock(exs_thread_pool(1), clock);
-		exs_stream *s = exs_stream_new(ex, job_of, jobs_next, &j, &(exs_stream_options){.stop_on_error = stops});
+		exs_stream *s =
+			exs_stream_new(ex, job_of, jobs_next, &j, &(exs_stream_options){.stop_on_error = stops});
 		sem_take(&job.entered);
 		CHECK_INT(exs_clock_armed(clock), 1);
 		sem_post(&job.open);
