@@ -33,19 +33,20 @@ typedef struct exs_item {
    Anything else means that the source has failed: the stream ends with that error (exs_cancelled: EXS_ECANCELLED) after the items before.
    false: there is no more. Never runs twice at a time, nor after an answer that ended it or the return of exs_stream_free; runs
    where room is made: in exs_stream_new, exs_stream_next, exs_stream_resume; of stages, also where items are done. It should not block for
-   long, and must not read the stream. */
+   long (what may have to be waited for is pushed: exs_stream_produce), and must not read the stream. */
 typedef bool exs_source_fn(void *ctx, exs_result *input);
 
 /* 0 or NULL is the default. */
 typedef struct exs_stream_options {
 	size_t max_results; /* items in it at a time, at least 1; 1024, of a batch 1; EXS_UNLIMITED */
 	bool as_completed;  /* items are read in the order in which they are done, not in that of the inputs */
-	bool stop_on_error; /* the first item that fails ends the stream, as exs_stream_stop with its error; those after it (in
-			       order; or all that are not done) are cancelled, for the cause EXS_CAUSE_SIBLING */
+	bool stop_on_error; /* the first item that fails ends the stream, as exs_stream_stop with its error, and is not read itself;
+			       those after it (in order; or all that are not done) are cancelled, for EXS_CAUSE_SIBLING */
 	/* Of streams that have inputs: when for so many seconds (on the executor's clock) no item has been answered and none begun, those
 	   that are not done are taken for lost, asked to stop (EXS_CAUSE_TIMEOUT), and submitted once more; after max_retries times in
 	   a row they fail with EXS_ETIMEDOUT. Any answer begins the count anew. fn may then run twice at a time for an input.
-	   For a limit of each item's own time put a timeout on the executor. */
+	   Items of which each takes longer, with none done meanwhile, need a longer one, or EXS_UNLIMITED. For a limit of each item's own
+	   time put a timeout on the executor. */
 	double timeout;	      /* seconds, more than 0; 10; EXS_UNLIMITED */
 	unsigned max_retries; /* 3; EXS_NONE; EXS_UNLIMITED */
 	/* encode makes of each input (a value, which it takes over) what fn gets, where the source runs; decode of each value what the
