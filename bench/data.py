@@ -35,6 +35,8 @@ def workload_of(line):
     name = line["workload"]
     if name == "W3":
         name += " " + line["variant"]
+    if name == "stream":
+        name += f" {line['chain']} {line['work']} {line['way']}"
     if name == "poll":
         name += f" {line['n']}"
     if name == "scaling":

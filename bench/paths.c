@@ -101,6 +101,41 @@ static void arm_timer(void)
 	die_unless(exsi_timer_disarm(exsi_clock(NULL), &timer), "disarm");
 }
 
+/* --- streams: an item of the inline executor, done when it is begun; and of an event loop, which is awaited; beside this a bare call of a
+   loop, with as many in flight --- */
+
+enum { FLIGHT = 64 };
+
+static bool one_more(void *ctx, exs_result *input)
+{
+	(void)ctx, (void)input;
+	return true;
+}
+
+static void read_stream(void)
+{
+	static exs_stream *s;
+	exs_item item;
+
+	if (!s)
+		s = exs_stream_new(ex, same, one_more, NULL, &(exs_stream_options){.max_results = FLIGHT});
+	while (exs_stream_next(s, &item, 0) != EXS_ITEM)
+		exs_event_loop_poll(ex);
+	exs_future_unref(item.future);
+}
+
+static void call_in_loop(void)
+{
+	static exs_future *ring[FLIGHT];
+	static size_t next;
+	exs_future **f = &ring[next++ % FLIGHT];
+
+	while (*f && exs_future_wait(*f, 0))
+		exs_event_loop_poll(ex);
+	exs_future_unref(*f);
+	*f = exs_submit(ex, same, NULL);
+}
+
 static exs_executor *inline_chain(void)
 {
 	return four_layers(exs_inline());
@@ -115,7 +150,8 @@ static const struct path {
 	{"options", submit_named, inline_chain}, {"promise", complete_promise, NULL},
 	{"callback", call_back, NULL},		 {"set", read_set, NULL},
 	{"cancel", cancel_promise, NULL},	 {"timer", arm_timer, NULL},
-	{"functions", map_and_zip, NULL},
+	{"functions", map_and_zip, NULL},	 {"stream", read_stream, exs_inline},
+	{"loop", call_in_loop, exs_event_loop},	 {"stream_awaited", read_stream, exs_event_loop},
 };
 
 int main(int argc, char **argv)

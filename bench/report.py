@@ -37,6 +37,9 @@ def print_tables(path):
     for setting, name in NAMES.items():
         out += ["", name.capitalize() + ":", "", *tables.scaling_table(d, setting), "",
                 tables.scaling_note(d, setting)]
+    out += ["", "## Streams: items a second, 64 in flight"]
+    for setting, name in NAMES.items():
+        out += ["", name.capitalize() + ":", "", *tables.stream_table(d, setting)]
     out += ["", "## Counts an operation", "",
             "Allocations and context switches in a run of its own, futex calls in one under strace, which is slower and so sleeps "
             "at other times.", "", *tables.count_table(d), "", "## Size of the library (stripped), and idle pools", "", *tables.other_table(d)]

@@ -73,6 +73,7 @@ workloads() {
 	run "$setting" ./timers
 	run "$setting" ./floor W6
 	run "$setting" ./layers
+	run "$setting" ./stream
 	scaling "$setting"
 }
 

@@ -61,6 +61,23 @@ def layer_targets(d, setting):
     yield Row("W8 as completed, ns", ours("W8"), "floor2", d.median(setting, FLOOR2[setting], "W8"), Limit(1.8), Limit(1.2))
 
 
+CHAINS = {"inline": "inline", "pool_1": "1 worker", "pool_2": "2 workers", "inline_layers": "inline, four layers",
+          "pool_2_layers": "2 workers, four layers"}
+WORKS = {"empty": "none", "1us": "1 us", "100us": "100 us", "10ms": "10 ms asleep"}
+WAYS = {"loop": "plain loop", "bare": "submit and wait", "set": "as_completed", "ordered": "stream", "as_completed": "stream, as completed",
+        "no_timeout": "stream, no timeout", "pipeline": "two stages and batches"}
+
+
+def stream_item(d, setting, chain, work, way):
+    return d.median(setting, OURS, f"stream {chain} {work} {way}")
+
+
+def stream_targets(d, setting):
+    for chain, name in CHAINS.items():
+        ordered, bare = (stream_item(d, setting, chain, "empty", way) for way in ("ordered", "bare"))
+        yield Row(f"stream, {name}: an item without work, ns", ordered, "submit and wait", bare, Limit(1.5))
+
+
 def scaling_extremes(d, setting):
     """(ns, producers, workers): the best and the worst."""
     cells = [(d.median(setting, OURS, f"scaling {p}x{w}"), p, w) for p in SIZES for w in SIZES]
@@ -110,6 +127,7 @@ def targets(d, setting):
     yield from pool_targets(d, setting, FREE, ", any order, ns")
     yield from layer_targets(d, setting)
     yield from scaling_target(d, setting)
+    yield from stream_targets(d, setting)
     if setting == "all":
         yield from count_targets(d)
         yield from poll_targets(d)
@@ -193,6 +211,17 @@ def scaling_note(d, setting):
         return "Not measured."
     return (f"The best is {shown(best[0])} ({best[1]} producers, {best[2]} workers), the worst {shown(worst[0])} ({worst[1]}, {worst[2]}): "
             f"{worst[0] / best[0]:.2f} ×.")
+
+
+def stream_table(d, setting):
+    """In items a second, and two ratios of times."""
+    def cells(chain, work):
+        ns = {way: stream_item(d, setting, chain, work, way) for way in WAYS}
+        ratios = [Row("", ns[way], "", ns[other]) for way, other in (("ordered", "bare"), ("as_completed", "set"))]
+        return (CHAINS[chain], WORKS[work], *(shown(1e9 / v if v else None) for v in ns.values()), *(shown(ratio(row), 2) for row in ratios))
+
+    return table(("chain", "work of an item", *WAYS.values(), "stream: time, of submit and wait", "stream, as completed: of as_completed"),
+                 (cells(chain, work) for chain in CHAINS for work in WORKS if stream_item(d, setting, chain, work, "ordered")))
 
 
 def count_table(d):
