@@ -38,10 +38,10 @@ static struct run {
 	bool pushed, as_completed, encoded, with_task, freed_by_a_task, on_time;
 	bool ends_on_error; /* of the last stream */
 	bool is_inline[STAGES];
-	long n, fails_at;   /* inputs; the source fails instead of this one, -1: it does not */
-	int n_stages;	    /* the first stream counts */
-	size_t batch;	    /* 0: none */
-	size_t room;	    /* items that may be there */
+	long n, fails_at; /* inputs; the source fails instead of this one, -1: it does not */
+	int n_stages;	  /* the first stream counts */
+	size_t batch;	  /* 0: none */
+	size_t room;	  /* items that may be there */
 	unsigned workers, n_readers, n_producers;
 	struct reader readers[READERS];
 	struct producer producers[PRODUCERS];
@@ -548,7 +548,9 @@ static exs_stream_options some_options(uint64_t *random)
 	exs_stream_options o = {
 		.max_results = 1 + harness_below(random, harness_below(random, 2) ? 64 : 4),
 		.as_completed = !harness_below(random, 3),
-		.timeout = run.on_time ? EXS_UNLIMITED : support_sim ? 10 : 0.002,
+		.timeout = run.on_time	 ? EXS_UNLIMITED
+			   : support_sim ? 10
+					 : 0.002,
 		.max_retries = harness_below(random, 2) ? EXS_NONE : 1 + (unsigned)harness_below(random, 3),
 		.task = run.with_task ? &task : NULL,
 	};

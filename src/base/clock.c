@@ -113,6 +113,11 @@ uint64_t exsi_clock_ns(exs_clock *c)
 	return now;
 }
 
+uint64_t exsi_clock_ns_about(exs_clock *c)
+{
+	return c->manual ? exsi_clock_ns(c) : exsi_now_about();
+}
+
 double exs_clock_now(exs_clock *clock)
 {
 	return (double)exsi_clock_ns(exsi_clock(clock)) / 1e9;

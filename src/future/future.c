@@ -196,11 +196,12 @@ static void run_several(exs_future *f, struct exsi_node *last)
 	telling = t.outer;
 }
 
+/* Of a sole one nothing is left, while it runs, that is not begun. */
 static void run_nodes(exs_future *f)
 {
 	struct exsi_node *last = exsi_nodes_lock(f);
 
-	if (!last || last->next != last || last->kind != EXSI_WATCHER) {
+	if (!last || last->next != last || last->kind == EXSI_HOOK) {
 		run_several(f, last);
 		return;
 	}

@@ -45,8 +45,8 @@ struct exsi_sim_wait {
 	struct exsi_sim_seat *seat;
 	struct exsi_sim_wait *below;
 	struct exsi_sim_wait *within; /* that below it on its stack, or NULL */
-	bool idles; /* until nothing is left to do */
-	bool told;  /* that it is in vain */
+	bool idles;		      /* until nothing is left to do */
+	bool told;		      /* that it is in vain */
 };
 
 struct exs_sim {

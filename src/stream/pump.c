@@ -58,26 +58,24 @@ exs_future *exsi_item_begin_again(exs_stream *s, struct exsi_place *p)
 }
 
 /* Nothing but the call needs the input. */
-static exs_future *begin_once(exs_stream *s, exs_result input)
+__attribute__((noinline)) static exs_future *begin_with_options(exs_stream *s, const exs_result *input)
 {
 	exs_task task = s->task;
 
-	if (!s->has_task && !input.destroy)
-		return exs_submit(s->ex, s->fn, input.value);
 	task.fn = s->fn;
-	task.arg = input.value;
-	task.arg_free = input.destroy;
+	task.arg = input->value;
+	task.arg_free = input->destroy;
 	return exs_submit_with(s->ex, &task);
 }
 
-static exs_future *begin(exs_stream *s, struct exsi_place *p, exs_result input, exs_future *from)
+__attribute__((noinline)) static exs_future *begin_kept(exs_stream *s, struct exsi_place *p, exs_result *input,
+							exs_future *from)
 {
 	bool again = s->timeout != EXSI_NEVER && s->max_retries;
 
-	p->arg = input.value;
-	if (!from && (!input.destroy || !again))
-		return begin_once(s, input);
-	if (keep_input(s, p, input, from)) {
+	if (!from && !again)
+		return begin_with_options(s, input);
+	if (keep_input(s, p, *input, from)) {
 		exs_future *f = submit_kept(s, p, EXS_ENTRY_SUBMIT);
 		if (!again) {
 			exsi_input_unref(p->input);
@@ -85,9 +83,17 @@ static exs_future *begin(exs_stream *s, struct exsi_place *p, exs_result input, 
 		}
 		return f;
 	}
-	exs_result_clear(&input);
+	exs_result_clear(input);
 	exs_future_unref(from);
 	return NULL;
+}
+
+static inline exs_future *begin(exs_stream *s, struct exsi_place *p, exs_result *input, exs_future *from)
+{
+	p->arg = input->value;
+	if (from || input->destroy)
+		return begin_kept(s, p, input, from);
+	return s->has_task ? begin_with_options(s, input) : exs_submit(s->ex, s->fn, input->value);
 }
 
 /* --- encoded --- */
@@ -105,119 +111,151 @@ exs_result exsi_item_coded(uint64_t number, const char *what, exs_result r)
 }
 
 /* What is encoded does not live in the future that the input came from. */
-static exs_future *encode(exs_stream *s, struct exsi_place *p, exs_result input, exs_future *from)
+__attribute__((noinline)) static exs_future *encode(exs_stream *s, struct exsi_place *p, const exs_result *input,
+						    exs_future *from)
 {
 	bool shared = false;
+	exs_result r = from ? exsi_outcome(from, &shared) : *input;
 
-	if (from)
-		input = exsi_outcome(from, &shared);
-	exs_result r = s->encode(s->contexts.codec, input);
+	r = s->encode(s->contexts.codec, r);
 	exsi_check_result(&r, "encode");
 	if (r.kind != EXS_KIND_VALUE) {
 		exs_future_unref(from);
 		return exsi_returned(exsi_item_coded(p->number, "encoded", r));
 	}
 	if (shared) /* it may be from's, or part of it */
-		return begin(s, p, r, from);
+		return begin(s, p, &r, from);
 	exs_future_unref(from);
-	return begin(s, p, r, NULL);
+	return begin(s, p, &r, NULL);
 }
 
-exs_future *exsi_item_begin(exs_stream *s, struct exsi_place *p, exs_result input, exs_future *from)
+static inline exs_future *item_begin(exs_stream *s, struct exsi_place *p, exs_result *input, exs_future *from)
 {
 	return s->encode ? encode(s, p, input, from) : begin(s, p, input, from);
 }
+
+exs_future *exsi_item_begin(exs_stream *s, struct exsi_place *p, exs_result *input, exs_future *from)
+{
+	return item_begin(s, p, input, from);
+}
+
+/* --- of a source --- */
+
+static enum exsi_pulled source_pull(exs_stream *s, struct exsi_place *p, exs_error **error)
+{
+	exs_result input = exs_ok(NULL, NULL);
+
+	bool more = s->source(s->contexts.source, &input);
+	if (atomic_exchange(&s->asking, 0) == 2) /* who frees waits for this */
+		exsi_unpark(&s->asking, 1);
+	if (!more) {
+		exs_result_clear(&input);
+		return EXSI_PULLED_LAST;
+	}
+	exsi_check_result(&input, "the source of a stream");
+	if (input.kind != EXS_KIND_VALUE) {
+		*error = input.kind == EXS_KIND_ERROR ? input.error : exs_error_ref(exsi_error(EXS_ECANCELLED));
+		return EXSI_PULLED_LAST;
+	}
+	p->future = item_begin(s, p, &input, NULL);
+	return EXSI_PULLED;
+}
+
+const struct exsi_stream_kind exsi_of_source = {.pull = source_pull};
 
 /* --- the pump --- */
 
 static bool may_pull(const exs_stream *s)
 {
-	return s->kind->pull && !s->closed && !s->paused && !s->failed && s->count < s->max;
+	return s->count < s->max && s->kind->pull && !s->closed && !s->paused && !s->failed;
 }
 
-enum next { BEGUN, DONE_AT_ONCE, NOTHING_NOW, NOTHING_MORE };
-
-/* With the lock, which it gives back: the place has been pulled. */
-static void put(exs_stream *s, struct exsi_place *p, uint64_t now)
+/* With the lock: p has been pulled, and comes into the window without its future, which is the answer. */
+static exs_future *put(exs_stream *s, struct exsi_place *p)
 {
-	if (s->cut) {
-		s->number++;
-		s->count--;
-		p->state = EXSI_DROPPED;
-	} else {
-		exsi_place_append(s, p);
-	}
 	exs_future *f = p->future;
+
 	p->future = NULL;
-	exsi_place_fill(s, p, f, now);
+	if (!s->cut) {
+		exsi_place_append(s, p);
+		return f;
+	}
+	s->number++;
+	s->count--;
+	p->state = EXSI_DROPPED;
+	return f;
 }
 
-/* As put: nothing has been pulled. */
-static enum next put_nothing(exs_stream *s, struct exsi_place *p, enum exsi_pulled pulled, exs_error *error)
+/* With the lock, which it gives back: nothing has been pulled. Answers whether to go on. */
+static bool put_nothing(exs_stream *s, struct exsi_place *p, enum exsi_pulled pulled, exs_error *error)
 {
 	exsi_place_give_back(s, p);
-	if (pulled == EXSI_NOTHING) {
-		exsi_stream_unlock(s);
-		return NOTHING_NOW;
+	if (pulled == EXSI_PULLED_LAST) {
+		s->pumping = false;
+		exsi_stream_close(s, error);
+		return false;
 	}
-	exsi_stream_close(s, error);
-	return NOTHING_MORE;
+	bool more = s->pump_again && may_pull(s);
+	if (!more)
+		s->pumping = false;
+	exsi_stream_unlock(s);
+	return more;
 }
 
-/* With the lock, which it leaves. */
-static enum next pull(exs_stream *s)
+/* With the lock: will there be something to read when p, which was put, is filled with what is done? */
+static bool is_for_reader(const exs_stream *s, const struct exsi_place *p)
+{
+	return s->as_completed || s->window.next == &p->link || exsi_stream_readable(s);
+}
+
+/* With the lock, which it gives back. Answers whether to go on; if not, this thread pumps no more. */
+static bool pull(exs_stream *s, bool for_reader)
 {
 	struct exsi_place *p = exsi_place_new(s);
 	exs_error *error = NULL;
-	enum next next = BEGUN;
 
 	if (!p) {
 		s->failed = EXS_ENOMEM;
-		return NOTHING_NOW;
+		s->pumping = false;
+		exsi_stream_unlock(s);
+		return false;
 	}
-	atomic_store(&s->asking, s->source != NULL);
+	s->pump_again = false;
+	atomic_store_explicit(&s->asking, s->source != NULL, memory_order_relaxed); /* as of the lock */
 	exsi_unlock(&s->lock);
 	enum exsi_pulled pulled = s->kind->pull(s, p, &error);
-	if (pulled == EXSI_PULLED && (!p->future || exs_future_is_done(p->future)))
-		next = DONE_AT_ONCE;
-	uint64_t now = pulled == EXSI_PULLED ? exsi_stall_now(s, next == BEGUN) : EXSI_NEVER;
+	bool at_once = pulled == EXSI_PULLED && (!p->future || exsi_is_done(p->future));
+	uint64_t now = pulled == EXSI_PULLED ? exsi_stall_now(s, !at_once) : EXSI_NEVER;
 	exsi_lock(&s->lock);
-	if (pulled == EXSI_PULLED)
-		put(s, p, now);
-	else
-		next = put_nothing(s, p, pulled, error);
-	exsi_lock(&s->lock);
-	return next;
-}
-
-/* With the lock, which it leaves. Answers whether it is to be asked again. */
-static bool pull_all(exs_stream *s, bool for_reader)
-{
-	while (may_pull(s)) {
-		enum next next = pull(s);
-		if (next == NOTHING_NOW || next == NOTHING_MORE)
-			break;
-		if (for_reader && next == DONE_AT_ONCE && exsi_stream_readable(s))
-			return false;
-	}
-	return s->pump_again && may_pull(s);
+	if (pulled != EXSI_PULLED)
+		return put_nothing(s, p, pulled, error);
+	exs_future *f = put(s, p);
+	bool more = !(for_reader && at_once && is_for_reader(s, p)) && may_pull(s);
+	if (!more)
+		s->pumping = false;
+	exsi_place_fill(s, p, f, now);
+	return more;
 }
 
 /* Invariant: who finds another thread pumping says so to it, and that looks again before it leaves. */
-void exsi_stream_pump(exs_stream *s, bool for_reader)
+bool exsi_stream_pump(exs_stream *s, bool for_reader)
 {
-	if (atomic_load(&s->pumping) || !may_pull(s)) {
+	if (s->pumping || !may_pull(s)) {
 		s->pump_again = true;
 		exsi_stream_unlock(s);
-		return;
+		return false;
 	}
-	atomic_store(&s->pumping, 1);
+	s->pumping = true;
 	s->pumper = pthread_self();
 	exsi_stream_ref(s);
-	do
-		s->pump_again = false;
-	while (pull_all(s, for_reader));
-	atomic_store(&s->pumping, 0);
-	exsi_stream_unlock(s);
+	while (pull(s, for_reader)) {
+		exsi_lock(&s->lock);
+		if (may_pull(s))
+			continue;
+		s->pumping = false;
+		exsi_stream_unlock(s);
+		break;
+	}
 	exsi_stream_unref(s);
+	return true;
 }

@@ -145,10 +145,10 @@ static exs_future *decode(exs_stream *s, uint64_t number, exs_future *from)
 	return &d->future;
 }
 
-/* An item that is there goes to the reader. */
+/* Decoded, if it is a value. */
 static exs_set_status hand_out(exs_stream *s, exs_item *item)
 {
-	if (!s->decode || exs_future_state(item->future) != EXS_STATE_VALUE)
+	if (exs_future_state(item->future) != EXS_STATE_VALUE)
 		return EXS_ITEM;
 	item->future = decode(s, item->number, item->future);
 	if (item->future)
@@ -159,35 +159,32 @@ static exs_set_status hand_out(exs_stream *s, exs_item *item)
 
 /* --- next --- */
 
-static exs_set_status look(exs_stream *s, exs_item *item)
+static inline exs_set_status look(exs_stream *s, exs_item *item)
 {
 	exs_error *error;
 	exs_set_status status = exsi_stream_take(s, item, false, &error);
 
 	if (status == EXS_ITEM)
-		return hand_out(s, item);
+		return s->decode ? hand_out(s, item) : EXS_ITEM;
 	if (error)
 		exs_set_last_error(exs_error_domain(error), exs_error_code(error), "%s", exs_error_message(error));
 	return status;
 }
 
-/* Has items begun, if there is nothing to read. */
-static exs_set_status look_or_begin(exs_stream *s, exs_item *item)
+/* There was nothing to read: has items begun. */
+static exs_set_status look_again(exs_stream *s, exs_item *item)
 {
-	exs_set_status status = look(s, item);
-
-	if (status != EXS_TIMEOUT || !s->kind->pull)
-		return status;
+	if (!s->kind->pull)
+		return EXS_TIMEOUT;
 	exsi_lock(&s->lock);
-	exsi_stream_pump(s, true);
-	return look(s, item);
+	return exsi_stream_pump(s, true) ? look(s, item) : EXS_TIMEOUT;
 }
 
 static exs_set_status await(exs_stream *s, exs_item *item, uint64_t deadline)
 {
-	exs_set_status status;
+	exs_set_status status = EXS_TIMEOUT;
 
-	while ((status = look_or_begin(s, item)) == EXS_TIMEOUT) {
+	while (status == EXS_TIMEOUT) {
 		exs_future *gate = exsi_stream_gate(s, &s->gate, exsi_stream_readable);
 		int rc = gate ? exsi_wait(gate, deadline) : exsi_fail(EXS_ENOMEM, "exs_stream_next: out of memory");
 		if (gate)
@@ -197,26 +194,36 @@ static exs_set_status await(exs_stream *s, exs_item *item, uint64_t deadline)
 			return look(s, item);
 		if (rc)
 			return EXS_FAILED;
+		status = look(s, item);
+		if (status == EXS_TIMEOUT)
+			status = look_again(s, item);
 	}
 	return status;
 }
 
-exs_set_status exs_stream_next(exs_stream *s, exs_item *item, double seconds)
+/* Nothing could be read at first. */
+__attribute__((noinline)) static exs_set_status next(exs_stream *s, exs_item *item, double seconds)
 {
+	exs_set_status status = seconds >= 0 ? look_again(s, item) : EXS_TIMEOUT;
 	uint64_t deadline;
 
+	if (status != EXS_TIMEOUT || seconds == 0)
+		return status;
+	if (exsi_wait_begin("exs_stream_next", seconds, &deadline))
+		return EXS_FAILED;
+	return await(s, item, deadline);
+}
+
+exs_set_status exs_stream_next(exs_stream *s, exs_item *item, double seconds)
+{
 	if (item)
 		*item = (exs_item){.future = NULL};
 	if (!s || !item) {
 		exsi_fail(EXS_EINVAL, "exs_stream_next: %s is NULL", s ? "item" : "stream");
 		return EXS_FAILED;
 	}
-	exs_set_status status = seconds >= 0 ? look_or_begin(s, item) : EXS_TIMEOUT;
-	if (status != EXS_TIMEOUT || seconds == 0)
-		return status;
-	if (exsi_wait_begin("exs_stream_next", seconds, &deadline))
-		return EXS_FAILED;
-	return await(s, item, deadline);
+	exs_set_status status = seconds >= 0 ? look(s, item) : EXS_TIMEOUT;
+	return status != EXS_TIMEOUT ? status : next(s, item, seconds);
 }
 
 /* --- what else a reader asks --- */

@@ -1,13 +1,6 @@
 /* A stream in which nothing happens: what is awaited is taken for lost, and begun again. */
 #include "stream/stream.h"
 
-uint64_t exsi_stall_now(exs_stream *s, bool awaits)
-{
-	if (s->timeout == EXSI_NEVER || !(awaits || atomic_load(&s->ticking)))
-		return EXSI_NEVER;
-	return exsi_clock_ns(s->clock);
-}
-
 /* --- one after the other: each belongs to whom its node was removed by --- */
 
 static exs_result lost(const exs_stream *s, const struct exsi_place *p)
@@ -30,12 +23,14 @@ static void replace(exs_stream *s, struct exsi_place *p, bool again)
 		exs_future *f = again ? exsi_item_begin_again(s, p) : exsi_returned(lost(s, p));
 		uint64_t now = exsi_stall_now(s, f && !exs_future_is_done(f));
 		exsi_lock(&s->lock);
+		bool last = !--s->nodes;
 		if (p->state == EXSI_DROPPED) /* the place keeps it */
 			exs_future_ref(old);
 		exsi_place_fill(s, p, f, again ? now : EXSI_NEVER);
 		exsi_cancel(old, EXSI_STOP_ALL, EXS_CAUSE_TIMEOUT);
 		exs_future_unref(old);
-		exsi_stream_unref(s);
+		if (last)
+			exsi_stream_unref(s);
 	}
 	exsi_drop(old);
 	exsi_lock(&s->lock);

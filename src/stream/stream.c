@@ -128,19 +128,20 @@ static bool has_asked(void *arg)
 static void wait_for_source(exs_stream *s)
 {
 	struct exsi_turner *turner = exsi_self()->turner;
+	unsigned asks = 1;
 
 	exsi_lock(&s->lock);
 	bool waits = atomic_load(&s->asking) && !pthread_equal(s->pumper, pthread_self());
 	exsi_unlock(&s->lock);
 	if (!waits)
 		return;
-	atomic_store(&s->freeing, true);
+	atomic_compare_exchange_strong(&s->asking, &asks, 2);
 	exsi_block(false, NULL);
 	while (!has_asked(s))
 		if (turner)
 			turner->until(turner, has_asked, s, EXSI_NEVER);
 		else
-			exsi_park(&s->asking, 1, EXSI_NEVER);
+			exsi_park(&s->asking, 2, EXSI_NEVER);
 	exsi_unblock();
 }
 
@@ -181,28 +182,6 @@ void exsi_stream_follow(exs_stream *s, exs_stream *in)
 
 /* --- of a source --- */
 
-static enum exsi_pulled source_pull(exs_stream *s, struct exsi_place *p, exs_error **error)
-{
-	exs_result input = exs_ok(NULL, NULL);
-
-	bool more = s->source(s->contexts.source, &input);
-	atomic_store(&s->asking, 0);
-	if (atomic_load(&s->freeing))
-		exsi_unpark(&s->asking, 1);
-	if (!more) {
-		exs_result_clear(&input);
-		return EXSI_PULLED_LAST;
-	}
-	exsi_check_result(&input, "the source of a stream");
-	if (input.kind != EXS_KIND_VALUE) {
-		*error = input.kind == EXS_KIND_ERROR ? input.error : exs_error_ref(exsi_error(EXS_ECANCELLED));
-		return EXSI_PULLED_LAST;
-	}
-	p->future = exsi_item_begin(s, p, input, NULL);
-	return EXSI_PULLED;
-}
-
-static const struct exsi_stream_kind of_source = {.pull = source_pull};
 static const struct exsi_stream_kind pushed = {.pull = NULL};
 
 static const char *wrong_arguments(const exs_executor *ex, exs_task_fn *fn, exs_source_fn *source, const void *ctx)
@@ -220,7 +199,7 @@ exs_stream *exs_stream_new_sized(exs_executor *ex, exs_task_fn *fn, exs_source_f
 				 const exs_stream_options *options, size_t size)
 {
 	exs_stream *s = exsi_stream_make(&(struct exsi_stream_plan){.who = "exs_stream_new",
-								    .kind = source ? &of_source : &pushed,
+								    .kind = source ? &exsi_of_source : &pushed,
 								    .ex = ex,
 								    .fn = fn,
 								    .ctx = ctx,

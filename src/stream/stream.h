@@ -70,7 +70,7 @@ struct exsi_stream_contexts {
 	exs_free_fn *codec_free;
 };
 
-/* lock guards what follows it; those constant from the start stand before. refs: the user's; of each node; of the pump; of the timer while it
+/* lock guards what follows it; those constant from the start stand before. refs: the user's; of all nodes together; of the pump; of the timer while it
    is armed or fires; of a stage below that tells it (sink). waited: somebody may have to be told of a change: gate, room, fd or sink_asked. */
 struct exs_stream {
 	const struct exsi_stream_kind *kind;
@@ -100,6 +100,7 @@ struct exs_stream {
 	struct exsi_list *looked;     /* in the window: the place that a waiting thread looked at last; or NULL */
 	uint64_t number;	      /* of the next item */
 	size_t awaited;		      /* AWAITED ones */
+	size_t nodes;		      /* that are with a future or fire, those of dropped ones, too */
 	bool closed;		      /* no more will come than there are */
 	bool cancelled;
 	bool cut; /* cancelled, or an item has failed and ends it: what comes now is dropped */
@@ -107,13 +108,13 @@ struct exs_stream {
 	atomic_bool interrupted; /* who waits for room is to give up */
 	bool told;		 /* the end's error has been */
 	bool pump_again;	 /* something has changed for it */
-	atomic_uint pumping;	 /* 1: a thread does */
+	bool pumping;		 /* a thread does */
 	pthread_t pumper;	 /* which */
-	atomic_uint asking;	 /* 1: it is about to ask the source, or does; begins under the lock */
-	atomic_bool freeing;	 /* it is to wake who frees then */
-	exs_error *error;	 /* why it ends; NULL: not yet, or with its items */
-	int failed;		 /* a code to be told once, it goes on */
-	uint64_t failed_number;	 /* of the item; UINT64_MAX: of none */
+	atomic_uint
+		asking; /* 1: it is about to ask the source, or does; begins under the lock; 2: who frees waits for the end of that */
+	exs_error *error;	/* why it ends; NULL: not yet, or with its items */
+	int failed;		/* a code to be told once, it goes on */
+	uint64_t failed_number; /* of the item; UINT64_MAX: of none */
 	bool waited;
 	exs_future *gate;    /* done when there is something to read: for readers that wait; the token's reference */
 	exs_future *room;    /* the same for producers */
@@ -160,18 +161,55 @@ void exsi_stream_follow(exs_stream *s, exs_stream *in);
 
 /* --- the window (window.c) --- */
 
+static inline bool exsi_is_done(exs_future *f)
+{
+	return atomic_load(&f->state) & EXSI_DONE;
+}
+
 /* With the lock. Is there something to be read, an end included? */
 bool exsi_stream_readable(const exs_stream *s);
 
 /* Gives the lock back, and tells those who wait. */
-void exsi_stream_unlock(exs_stream *s);
+void exsi_stream_unlock_and_tell(exs_stream *s);
+static inline void exsi_stream_unlock(exs_stream *s)
+{
+	if (s->waited)
+		exsi_stream_unlock_and_tell(s);
+	else
+		exsi_unlock(&s->lock);
+}
+
+/* With the lock, which it leaves for a moment: another one that is free. NULL: no memory. */
+struct exsi_place *exsi_place_allocate(exs_stream *s);
 
 /* A place with one reference, who fills it has that; counted, but not in the window. NULL: no memory. With the lock, which it may leave
-   for a moment. */
-struct exsi_place *exsi_place_new(exs_stream *s);
+   for a moment. A free one has neither future nor input. */
+static inline struct exsi_place *exsi_place_new(exs_stream *s)
+{
+	struct exsi_place *p = s->free;
+
+	s->count++;
+	if (p)
+		s->free = p->after;
+	else
+		p = exsi_place_allocate(s);
+	if (!p) {
+		s->count--;
+		return NULL;
+	}
+	p->number = s->number;
+	p->refs = 1;
+	p->state = EXSI_COMING;
+	return p;
+}
 
 /* With the lock: at the end of the window, COMING, with the next number. */
-void exsi_place_append(exs_stream *s, struct exsi_place *p);
+static inline void exsi_place_append(exs_stream *s, struct exsi_place *p)
+{
+	p->number = s->number++;
+	p->refs++;
+	exsi_list_append(&s->window, &p->link);
+}
 
 /* With the lock: it has not come into the window. */
 void exsi_place_give_back(exs_stream *s, struct exsi_place *p);
@@ -209,13 +247,15 @@ void exsi_stream_fill(exs_stream *s, struct exsi_place *p, exs_future *f);
 /* --- the pump (pump.c) --- */
 
 /* With the lock, which it gives back: begins items while there is room for them. for_reader: only until there is something to read, if
-   they are done as soon as they are begun. */
-void exsi_stream_pump(exs_stream *s, bool for_reader);
+   they are done as soon as they are begun. Answers whether it has tried. */
+bool exsi_stream_pump(exs_stream *s, bool for_reader);
 
 /* A future of fn of the input, which it takes over; with `from`, one reference of it, the input is that one's. For p, which keeps what
    it needs to begin again. NULL: no memory. */
-exs_future *exsi_item_begin(exs_stream *s, struct exsi_place *p, exs_result input, exs_future *from);
+exs_future *exsi_item_begin(exs_stream *s, struct exsi_place *p, exs_result *input, exs_future *from);
 exs_future *exsi_item_begin_again(exs_stream *s, struct exsi_place *p);
+
+extern const struct exsi_stream_kind exsi_of_source __attribute__((visibility("hidden")));
 
 /* One is dropped; of struct exsi_input. NULL is allowed. */
 void exsi_input_unref(void *input);
@@ -252,8 +292,13 @@ static inline void exsi_tick_no_more(exs_stream *s)
 /* The timer goes off for ever, now or soon. */
 void exsi_tick_end(exs_stream *s);
 
-/* Now, if it is of interest to the timeouts; EXSI_NEVER: it is not. awaits: for an item that is about to be awaited. */
-uint64_t exsi_stall_now(exs_stream *s, bool awaits);
+/* Now (exsi_clock_ns_about), if it is of interest to the timeouts; EXSI_NEVER: it is not. awaits: for an item that is about to be awaited. */
+static inline uint64_t exsi_stall_now(exs_stream *s, bool awaits)
+{
+	if (s->timeout == EXSI_NEVER || !(awaits || atomic_load(&s->ticking)))
+		return EXSI_NEVER;
+	return exsi_clock_ns_about(s->clock);
+}
 uint64_t exsi_stall_tick(exs_stream *s, uint64_t now);
 
 #endif

@@ -38,7 +38,7 @@ static enum exsi_pulled map_pull(exs_stream *s, struct exsi_place *p, exs_error 
 	}
 	exs_result input = exs_future_result(item.future);
 	input.destroy = NULL;
-	p->future = exsi_item_begin(s, p, input, item.future);
+	p->future = exsi_item_begin(s, p, &input, item.future);
 	return EXSI_PULLED;
 }
 

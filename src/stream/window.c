@@ -4,31 +4,14 @@
 
 /* --- places --- */
 
-struct exsi_place *exsi_place_new(exs_stream *s)
+struct exsi_place *exsi_place_allocate(exs_stream *s)
 {
-	struct exsi_place *p = s->free;
-
-	s->count++;
-	if (p) {
-		s->free = p->after;
-	} else {
-		exsi_unlock(&s->lock);
-		p = exsi_alloc(sizeof(*p));
-		exsi_lock(&s->lock);
-	}
-	if (!p) {
-		s->count--;
-		return NULL;
-	}
-	*p = (struct exsi_place){.stream = s, .number = s->number, .refs = 1};
+	exsi_unlock(&s->lock);
+	struct exsi_place *p = exsi_alloc(sizeof(*p));
+	exsi_lock(&s->lock);
+	if (p)
+		*p = (struct exsi_place){.stream = s};
 	return p;
-}
-
-void exsi_place_append(exs_stream *s, struct exsi_place *p)
-{
-	p->number = s->number++;
-	p->refs++;
-	exsi_list_append(&s->window, &p->link);
 }
 
 struct exsi_place *exsi_place_unref(exs_stream *s, struct exsi_place *p)
@@ -48,6 +31,8 @@ void exsi_place_dispose(exs_stream *s, struct exsi_place *p)
 		return;
 	exs_future_unref(p->future);
 	exsi_input_unref(p->input);
+	p->future = NULL;
+	p->input = NULL;
 	exsi_lock(&s->lock);
 	p->after = s->free;
 	s->free = p;
@@ -116,15 +101,10 @@ static void tell_sink(exs_stream *sink)
 	exsi_stream_unref(sink);
 }
 
-void exsi_stream_unlock(exs_stream *s)
+void exsi_stream_unlock_and_tell(exs_stream *s)
 {
 	exs_future *gate = NULL, *room = NULL;
 	exs_stream *sink = NULL;
-
-	if (!s->waited) {
-		exsi_unlock(&s->lock);
-		return;
-	}
 	bool readable = exsi_stream_readable(s);
 	if (s->has_fd)
 		exsi_event_assign(&s->event, readable);
@@ -204,11 +184,12 @@ static void let_go(exs_stream *s, struct exsi_place *p)
 	bool removed = f && exsi_node_remove(f, &p->node);
 
 	exsi_lock(&s->lock);
+	bool last = removed && !--s->nodes;
 	p->refs -= removed;
 	p = exsi_place_unref(s, p);
 	exsi_unlock(&s->lock);
 	exsi_place_dispose(s, p);
-	if (removed)
+	if (last)
 		exsi_stream_unref(s);
 }
 
@@ -262,20 +243,11 @@ static void fail_at(exs_stream *s, struct exsi_place *p, struct exsi_list *dropp
 		drop(s, p, dropped);
 }
 
-/* With the lock, which it gives back: p in the window is done. */
-static void done(exs_stream *s, struct exsi_place *p)
+/* With the lock, which it gives back: p in the window has failed, and that is the end. */
+__attribute__((noinline)) static void end_at(exs_stream *s, struct exsi_place *p, struct exsi_input *input)
 {
 	struct exsi_list dropped;
-	struct exsi_input *input = p->input;
 
-	p->input = NULL;
-	p->state = EXSI_READY;
-	if (!s->stop_on_error || !has_failed(p)) {
-		make_ready(s, p);
-		exsi_stream_unlock(s);
-		exsi_input_unref(input);
-		return;
-	}
 	exsi_list_init(&dropped);
 	fail_at(s, p, &dropped);
 	exsi_stream_ref(s);
@@ -287,6 +259,35 @@ static void done(exs_stream *s, struct exsi_place *p)
 	exsi_stream_unref(s);
 }
 
+/* With the lock, which it gives back: p in the window is done. s may be gone then. */
+static inline void done(exs_stream *s, struct exsi_place *p)
+{
+	struct exsi_input *input = p->input;
+
+	p->input = NULL;
+	p->state = EXSI_READY;
+	if (s->stop_on_error && has_failed(p)) {
+		end_at(s, p, input);
+		return;
+	}
+	make_ready(s, p);
+	exsi_stream_unlock(s);
+	if (input)
+		exsi_input_unref(input);
+}
+
+/* The node of p, which was dropped, is gone: as fired. Answers whether the caller has a reference of s now. */
+static bool leave_dropped(exs_stream *s, struct exsi_place *p, bool last)
+{
+	p = exsi_place_unref(s, p);
+	if (p && !last)
+		exsi_stream_ref(s);
+	exsi_unlock(&s->lock);
+	exsi_place_dispose(s, p);
+	return p || last;
+}
+
+/* Once it has given the lock back only the last node has the stream. */
 static void fired(exs_future *f, struct exsi_node *node)
 {
 	struct exsi_place *p = EXSI_CONTAINER_OF(node, struct exsi_place, node);
@@ -295,22 +296,22 @@ static void fired(exs_future *f, struct exsi_node *node)
 
 	(void)f;
 	exsi_lock(&s->lock);
+	bool last = !--s->nodes;
 	if (p->state == EXSI_DROPPED) {
-		p = exsi_place_unref(s, p);
-		exsi_unlock(&s->lock);
-		exsi_place_dispose(s, p);
+		last = leave_dropped(s, p, last);
 	} else {
-		exsi_place_unref(s, p);
+		p->refs--; /* the window has one */
 		s->awaited--;
 		if (now != EXSI_NEVER)
 			s->since = now;
 		done(s, p);
 	}
-	exsi_stream_unref(s);
+	if (last)
+		exsi_stream_unref(s);
 }
 
 /* p was dropped before it had this future: that of the time stays with it. */
-static void fill_dropped(exs_stream *s, struct exsi_place *p, exs_future *f)
+__attribute__((noinline)) static void fill_dropped(exs_stream *s, struct exsi_place *p, exs_future *f)
 {
 	exs_cause cause = s->cancelled ? EXS_CAUSE_USER : EXS_CAUSE_SIBLING;
 
@@ -323,14 +324,15 @@ static void fill_dropped(exs_stream *s, struct exsi_place *p, exs_future *f)
 }
 
 /* With the lock, which it gives back: the reference that p is filled with is its node's from now on. */
-static void await(exs_stream *s, struct exsi_place *p, exs_future *f, uint64_t now)
+__attribute__((noinline)) static void await(exs_stream *s, struct exsi_place *p, exs_future *f, uint64_t now)
 {
 	exs_future *gate = exsi_anyone_looks_out() ? s->gate : NULL;
 
 	p->state = EXSI_AWAITED;
 	p->node = (struct exsi_node){.fn = fired, .kind = EXSI_CONTINUATION};
 	s->awaited++;
-	exsi_stream_ref(s);
+	if (!s->nodes++)
+		exsi_stream_ref(s);
 	bool begins = now != EXSI_NEVER && exsi_ticks_from_now(s);
 	if (gate)
 		exsi_hold(gate);
@@ -355,11 +357,11 @@ void exsi_place_fill(exs_stream *s, struct exsi_place *p, exs_future *f, uint64_
 	if (now != EXSI_NEVER)
 		s->since = now;
 	s->awaited -= p->state == EXSI_AWAITED;
-	if (f && !exs_future_is_done(f)) {
+	if (f && !exsi_is_done(f)) {
 		await(s, p, f, now);
 		return;
 	}
-	exsi_place_unref(s, p);
+	p->refs--; /* the window has one */
 	done(s, p);
 }
 
@@ -399,27 +401,31 @@ static exs_set_status lost(int code, uint64_t number)
 	return EXS_FAILED;
 }
 
+/* With the lock, which it gives back: there is no item. */
+__attribute__((noinline)) static exs_set_status take_no_item(exs_stream *s, bool is_sink, exs_error **error)
+{
+	int failed = s->failed;
+
+	s->failed = 0;
+	if (failed) {
+		exsi_stream_pump(s, !is_sink); /* which had given up */
+		return lost(failed, UINT64_MAX);
+	}
+	exs_set_status status = take_end(s, is_sink, error);
+	exsi_stream_unlock(s);
+	return status;
+}
+
 exs_set_status exsi_stream_take(exs_stream *s, exs_item *item, bool is_sink, exs_error **error)
 {
-	exs_set_status status;
-
 	*error = NULL;
 	exsi_lock(&s->lock);
 	struct exsi_place *p = next_ready(s);
-	int failed = p ? 0 : s->failed;
-	if (p) {
-		take_place(s, p, item);
-		exsi_stream_pump(s, true);
-		return item->future ? EXS_ITEM : lost(EXS_ENOMEM, item->number);
-	}
-	s->failed = 0;
-	status = failed ? EXS_FAILED : take_end(s, is_sink, error);
-	if (!failed) {
-		exsi_stream_unlock(s);
-		return status;
-	}
-	exsi_stream_pump(s, !is_sink); /* which had given up */
-	return lost(failed, UINT64_MAX);
+	if (!p)
+		return take_no_item(s, is_sink, error);
+	take_place(s, p, item);
+	exsi_stream_pump(s, true);
+	return item->future ? EXS_ITEM : lost(EXS_ENOMEM, item->number);
 }
 
 /* --- its end --- */
