@@ -7,8 +7,9 @@
 #include <stdlib.h>
 
 struct count {
-	long n, end; /* the next; LONG_MAX: without end */
-	long fails;  /* instead of this one; 0: none does */
+	atomic_long n; /* the next */
+	long end;      /* LONG_MAX: without end */
+	long fails;    /* instead of this one; 0: none does */
 	atomic_int freed;
 };
 

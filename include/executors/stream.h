@@ -61,8 +61,8 @@ typedef struct exs_stream_options {
 				     they point to; its fn, arg and arg_free must be NULL */
 } exs_stream_options;
 
-/* New stream of fn(input) on ex, for each input that source(ctx) gives. It begins at once: max_results items ahead of the reader, or up to
-   the first one that is done when its submit returns (inline): the next then begins when one is read. With source NULL a push stream, of
+/* New stream of fn(input) on ex, for each input that source(ctx) gives. It begins at once, max_results items ahead of the reader; where tasks
+   run within their submit (inline) only one, and the next when that is read. With source NULL a push stream, of
    what exs_stream_produce and its kind bring (fn and ctx are NULL, too; ex may be). options may be NULL. NULL and exs_last_error on
    failure. May run user code, and block as exs_submit does. */
 EXS_API exs_stream *exs_stream_new_sized(exs_executor *ex, exs_task_fn *fn, exs_source_fn *source, void *ctx,

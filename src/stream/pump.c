@@ -230,7 +230,7 @@ static bool pull(exs_stream *s, bool for_reader)
 	if (pulled != EXSI_PULLED)
 		return put_nothing(s, p, pulled, error);
 	exs_future *f = put(s, p);
-	bool more = !(for_reader && at_once && is_for_reader(s, p)) && may_pull(s);
+	bool more = !(for_reader && s->lazy && at_once && is_for_reader(s, p)) && may_pull(s);
 	if (!more)
 		s->pumping = false;
 	exsi_place_fill(s, p, f, now);

@@ -80,6 +80,7 @@ exs_stream *exsi_stream_make(const struct exsi_stream_plan *plan)
 		return exsi_fail_null(EXS_ESHUTDOWN, "%s: the executor is being freed", plan->who);
 	}
 	s->ex = plan->ex;
+	s->lazy = s->ex && !s->ex->leaf->workers && !s->ex->leaf->turn;
 	s->clock = s->ex ? exsi_clock_ref(s->ex->clock_above) : exsi_clock_here();
 	set_options(s, &o, plan->max_default);
 	return s;

@@ -79,6 +79,7 @@ struct exs_stream {
 	exs_task_fn *fn;
 	exs_task task; /* the options of each call */
 	bool has_task;
+	bool lazy; /* tasks run within their submits: ahead of the reader there is nothing to be gained */
 	bool as_completed;
 	bool stop_on_error;
 	size_t max;
@@ -247,7 +248,7 @@ void exsi_stream_fill(exs_stream *s, struct exsi_place *p, exs_future *f);
 /* --- the pump (pump.c) --- */
 
 /* With the lock, which it gives back: begins items while there is room for them. for_reader: only until there is something to read, if
-   they are done as soon as they are begun. Answers whether it has tried. */
+   it is lazy, and they are done as soon as they are begun. Answers whether it has tried. */
 bool exsi_stream_pump(exs_stream *s, bool for_reader);
 
 /* A future of fn of the input, which it takes over; with `from`, one reference of it, the input is that one's. For p, which keeps what
