@@ -324,6 +324,8 @@ static void read_failure(void)
 
 	CHECK_INT(atomic_fetch_add(&run.told, 1), 0);
 	CHECK(exs_error_is(exs_stream_error(run.s), exs_error_domain(e), exs_error_code(e)));
+	if (run.ends_on_error) /* an item may have failed behind another error */
+		atomic_store(&run.stopped_with_error, true);
 	if (exs_error_is(e, &test_domain, MOST + 1)) {
 		CHECK(run.fails_at >= 0);
 	} else if (exs_error_is(e, &test_domain, MOST + 2)) {
@@ -332,7 +334,6 @@ static void read_failure(void)
 		CHECK(run.ends_on_error);
 		CHECK(exs_error_is(e, &test_domain, exs_error_code(e)) ||
 		      (!run.on_time && exs_error_is(e, &exs_domain_exs, EXS_ETIMEDOUT)));
-		atomic_store(&run.stopped_with_error, true);
 	}
 }
 
