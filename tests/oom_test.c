@@ -9,12 +9,14 @@
 
 #include <errno.h>
 #include <executors/executors.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <semaphore.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* --- faults --- */
 
@@ -1450,6 +1452,279 @@ TEST(oom, scopes)
 	everything_fails(cancelled_members, 80, 1);
 	everything_fails(scope_in_a_task, 5, 1);
 	everything_fails(refused_members, 3, 0);
+}
+
+/* --- streams --- */
+
+enum { ITEMS = 5, IN_VAIN = 50 };
+
+struct feed {
+	int next;
+	bool destroys; /* inputs are counted as contexts are */
+};
+
+static bool feed_next(void *ctx, exs_result *input)
+{
+	struct feed *feed = ctx;
+
+	if (feed->next == ITEMS)
+		return false;
+	feed->next++;
+	if (feed->destroys)
+		*input = exs_ok(give(), count_freed);
+	return true;
+}
+
+static void check_read(const exs_item *item)
+{
+	exs_future *f = item->future;
+
+	CHECK(exs_future_is_done(f));
+	if (exs_future_state(f) == EXS_STATE_VALUE)
+		CHECK(exs_future_value(f) == (void *)7);
+	else
+		CHECK(about_memory_or_threads(exs_future_error(f)));
+	exs_future_unref(f);
+}
+
+/* Each of n has been read, or named as lost, unless reading was given up. So long as there is some memory each call brings something. */
+static void read_all(exs_stream *s, uint64_t n)
+{
+	uint64_t seen = 0;
+	int vain = 0;
+	exs_set_status status;
+	exs_item item;
+	struct pollfd p = {.fd = exs_stream_fd(s), .events = POLLIN};
+
+	while ((status = exs_stream_next(s, &item, 0)) != EXS_EMPTY && vain < IN_VAIN) {
+		if (status == EXS_TIMEOUT && p.fd >= 0)
+			CHECK(poll(&p, 1, -1) == 1);
+		if (status == EXS_FAILED)
+			CHECK(about_memory_or_threads(exs_last_error()));
+		vain += status == EXS_FAILED || status == EXS_TIMEOUT;
+		seen += status == EXS_ITEM || (status == EXS_FAILED && strstr(exs_error_message(exs_last_error()), "item "));
+		if (status == EXS_ITEM)
+			check_read(&item);
+	}
+	CHECK(seen == n || vain == IN_VAIN || exs_stream_error(s));
+	CHECK(seen <= n);
+}
+
+static void read_fed(exs_stream *s)
+{
+	if (!made(s))
+		return;
+	read_all(s, ITEMS);
+	exs_stream_free(s);
+}
+
+static void stream_of_a_source(void)
+{
+	struct feed feed = {.destroys = true};
+	exs_task task = {.name = "item"};
+	exs_executor *ex = exs_thread_pool(1);
+
+	if (made(ex))
+		read_fed(exs_stream_new(ex, answer_7, feed_next, &feed, &(exs_stream_options){.max_results = 2, .task = &task}));
+	exs_executor_free(ex);
+}
+
+/* None is answered, so each is begun again, and in the end has failed. */
+static void stream_of_lost_items(void)
+{
+	struct feed feed = {.destroys = true};
+	exs_clock *clock = exs_clock_manual_new();
+	exs_executor *ex = clock ? with_poll(exs_with_clock(exs_inline(), clock), resolve_none) : NULL;
+	exs_stream_options options = {.max_results = 2, .max_retries = 1};
+
+	if (made(ex)) {
+		exs_stream *s = exs_stream_new(ex, answer_7, feed_next, &feed, &options);
+		exs_item item;
+		for (int i = 0; made(s) && i < 40; i++) {
+			exs_set_status status = exs_stream_next(s, &item, 0);
+			if (status == EXS_TIMEOUT)
+				exs_clock_advance(clock, 10);
+			if (status == EXS_ITEM)
+				CHECK(exs_error_is(exs_future_error(item.future), &exs_domain_exs, EXS_ETIMEDOUT) ||
+				      about_memory_or_threads(exs_future_error(item.future)));
+			exs_future_unref(item.future);
+		}
+		exs_stream_free(s);
+	}
+	exs_executor_free(ex);
+	exs_clock_unref(clock);
+}
+
+static exs_result again(void *unused, exs_result in)
+{
+	(void)unused;
+	return in;
+}
+
+static void stream_in_stages(void)
+{
+	struct feed feed = {.next = 0};
+	exs_executor *ex = exs_thread_pool(2);
+	exs_stream_options options = {.encode = again, .decode = again, .codec_free = count_freed};
+
+	if (!made(ex))
+		return;
+	options.codec = give();
+	exs_stream *s = exs_stream_new(ex, answer_7, feed_next, &feed, &(exs_stream_options){.max_results = 2});
+	read_fed(exs_stream_map(s, ex, answer_7, &options));
+	exs_executor_free(ex);
+}
+
+/* Items of a batch without a future were lost. */
+static void stream_in_batches(void)
+{
+	struct feed feed = {.next = 0};
+	exs_executor *ex = exs_inline();
+	exs_stream *s = ex ? exs_stream_new(ex, answer_7, feed_next, &feed, NULL) : NULL;
+	exs_item item;
+	exs_set_status status = EXS_ITEM;
+
+	if (made(ex) && made(s) && made(s = exs_stream_batch(s, 2, EXS_FOREVER, NULL)))
+		for (int i = 0; status != EXS_EMPTY && i < IN_VAIN; i++) {
+			status = exs_stream_next(s, &item, 0);
+			const exs_items *items = exs_future_value(item.future);
+			CHECK(status != EXS_FAILED || about_memory_or_threads(exs_last_error()));
+			for (size_t k = 0; items && k < items->n; k++)
+				if (items->items[k].future)
+					check_read(&(exs_item){0, exs_future_ref(items->items[k].future)});
+			exs_future_unref(item.future);
+		}
+	exs_stream_free(s);
+	exs_executor_free(ex);
+}
+
+static exs_future *seven_at_once(void *unused)
+{
+	(void)unused;
+	return exs_future_return((void *)7, NULL);
+}
+
+/* In each way; those without a place are not in the stream. Answers whether it has one. */
+static bool produce_one(exs_stream *s, int way)
+{
+	exs_task task = {.fn = answer_7, .name = "item"};
+	uint64_t before = exs_stream_count(s);
+
+	if (way == 0) {
+		int rc = exs_stream_push(s, exs_ok((void *)7, NULL), 0);
+		CHECK(rc == EXS_OK || rc == EXS_ENOMEM);
+	} else if (way == 1) {
+		finish(exs_stream_produce(s, answer_7, NULL));
+	} else if (way == 2) {
+		exs_future *f = exs_stream_produce_async(s, seven_at_once, NULL);
+		if (made(f))
+			finish(f);
+	} else {
+		task.arg = give();
+		task.arg_free = count_freed;
+		exs_future_unref(way == 3 ? exs_stream_produce_with(s, &task) : exs_stream_try_produce(s, &task));
+	}
+	CHECK(exs_stream_count(s) - before <= 1);
+	return exs_stream_count(s) != before;
+}
+
+static void stream_pushed(void)
+{
+	exs_executor *ex = exs_thread_pool(1);
+	exs_stream *s = ex ? exs_stream_new(ex, NULL, NULL, NULL, NULL) : NULL;
+	uint64_t n = 0;
+
+	for (int way = 0; made(s) && way < 5; way++)
+		n += produce_one(s, way);
+	if (s) {
+		exs_stream_stop(s, NULL);
+		read_all(s, n);
+	}
+	exs_stream_free(s);
+	exs_executor_free(ex);
+}
+
+/* The task's retry and name are copied meanwhile. */
+static void stream_paused(void)
+{
+	exs_executor *ex = with_retry(exs_inline(), 1);
+	exs_retry_code codes[] = {{&exs_domain_errno, EIO}};
+	exs_retry_options retry = {.codes = codes, .n_codes = 1};
+	exs_stream *s = ex ? exs_stream_new(ex, NULL, NULL, NULL, NULL) : NULL;
+	uint64_t n = 0;
+
+	if (s)
+		exs_stream_pause(s);
+	for (int i = 0; made(s) && i < 3; i++) {
+		exs_task task = {.fn = answer_7, .arg = give(), .arg_free = count_freed, .name = "late", .retry = &retry};
+		exs_future *f = exs_stream_produce_with(s, &task);
+		made(f);
+		exs_future_unref(f);
+		n = exs_stream_count(s);
+	}
+	if (s) {
+		exs_stream_resume(s);
+		exs_stream_stop(s, NULL);
+		read_all(s, n);
+	}
+	exs_stream_free(s);
+	exs_executor_free(ex);
+}
+
+/* Of a stop without memory for its future nobody waits for the end: the executor may be freed before. */
+static bool has_reason(const exs_error *e)
+{
+	return about_memory_or_threads(e) || exs_error_is(e, &exs_domain_exs, EXS_ESHUTDOWN);
+}
+
+static exs_result consume(exs_stream *items, void *arg, exs_context *ctx)
+{
+	exs_item item;
+	exs_set_status status;
+
+	(void)arg, (void)ctx;
+	for (int i = 0; i < IN_VAIN && (status = exs_stream_next(items, &item, EXS_FOREVER)) != EXS_EMPTY; i++) {
+		CHECK(status != EXS_ITEM || exs_future_value(item.future) == (void *)7);
+		CHECK(status == EXS_ITEM || has_reason(exs_last_error()));
+		exs_future_unref(item.future);
+	}
+	return exs_ok((void *)7, NULL);
+}
+
+static void producer(void)
+{
+	exs_executor *ex = exs_thread_pool(2);
+	exs_producer *p = ex ? exs_producer_new(ex, NULL) : NULL;
+
+	if (made(p)) {
+		exs_future *begun = exs_producer_start(p, ex, consume, give(), count_freed);
+		made(begun);
+		for (int i = 0; i < 3; i++) {
+			exs_future *f = exs_producer_produce(p, answer_7, NULL);
+			made(f);
+			exs_future_unref(f);
+		}
+		exs_future *stopped = exs_producer_stop(p, NULL);
+		if (made(begun))
+			CHECK_INT(exs_future_wait(begun, EXS_FOREVER), EXS_OK);
+		if (made(stopped))
+			CHECK_INT(exs_future_wait(stopped, EXS_FOREVER), EXS_OK);
+		exs_future_unref(begun);
+		exs_future_unref(stopped);
+	}
+	exs_producer_free(p);
+	exs_executor_free(ex);
+}
+
+TEST(oom, streams)
+{
+	everything_fails(stream_of_a_source, 15, 1);
+	everything_fails(stream_of_lost_items, 15, 0);
+	everything_fails(stream_in_stages, 20, 1);
+	everything_fails(stream_in_batches, 15, 0);
+	everything_fails(stream_pushed, 10, 1);
+	everything_fails(stream_paused, 10, 0);
+	everything_fails(producer, 10, 1);
 }
 
 /* --- with all watched --- */
