@@ -1496,7 +1496,7 @@ static void read_all(exs_stream *s, uint64_t n)
 	exs_item item;
 	struct pollfd p = {.fd = exs_stream_fd(s), .events = POLLIN};
 
-	while ((status = exs_stream_next(s, &item, 0)) != EXS_EMPTY && vain < IN_VAIN) {
+	while (vain < IN_VAIN && (status = exs_stream_next(s, &item, 0)) != EXS_EMPTY) {
 		if (status == EXS_TIMEOUT && p.fd >= 0)
 			CHECK(poll(&p, 1, -1) == 1);
 		if (status == EXS_FAILED)
