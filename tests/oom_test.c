@@ -1502,7 +1502,8 @@ static void read_all(exs_stream *s, uint64_t n)
 		if (status == EXS_FAILED)
 			CHECK(about_memory_or_threads(exs_last_error()));
 		vain += status == EXS_FAILED || status == EXS_TIMEOUT;
-		seen += status == EXS_ITEM || (status == EXS_FAILED && strstr(exs_error_message(exs_last_error()), "item "));
+		seen += status == EXS_ITEM ||
+			(status == EXS_FAILED && strstr(exs_error_message(exs_last_error()), "item "));
 		if (status == EXS_ITEM)
 			check_read(&item);
 	}
@@ -1525,7 +1526,8 @@ static void stream_of_a_source(void)
 	exs_executor *ex = exs_thread_pool(1);
 
 	if (made(ex))
-		read_fed(exs_stream_new(ex, answer_7, feed_next, &feed, &(exs_stream_options){.max_results = 2, .task = &task}));
+		read_fed(exs_stream_new(ex, answer_7, feed_next, &feed,
+					&(exs_stream_options){.max_results = 2, .task = &task}));
 	exs_executor_free(ex);
 }
 
@@ -1656,7 +1658,8 @@ static void stream_paused(void)
 	if (s)
 		exs_stream_pause(s);
 	for (int i = 0; made(s) && i < 3; i++) {
-		exs_task task = {.fn = answer_7, .arg = give(), .arg_free = count_freed, .name = "late", .retry = &retry};
+		exs_task task = {
+			.fn = answer_7, .arg = give(), .arg_free = count_freed, .name = "late", .retry = &retry};
 		exs_future *f = exs_stream_produce_with(s, &task);
 		made(f);
 		exs_future_unref(f);

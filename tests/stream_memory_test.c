@@ -116,8 +116,9 @@ static void grows_not(exs_stream *s, long n, bool in_order, long there)
 	read_items(s, n, in_order);
 	long before = atomic_load(&most_blocks), pages = resident();
 	read_items(s, 9 * n, in_order);
-	fprintf(stderr, "%ld items: %ld KiB, most blocks %ld, items %ld, inputs %ld; %ld items: %ld KiB, %ld\n", n, pages,
-		before, atomic_load(&most_there), atomic_load(&most_alive), 10 * n, resident(), atomic_load(&most_blocks));
+	fprintf(stderr, "%ld items: %ld KiB, most blocks %ld, items %ld, inputs %ld; %ld items: %ld KiB, %ld\n", n,
+		pages, before, atomic_load(&most_there), atomic_load(&most_alive), 10 * n, resident(),
+		atomic_load(&most_blocks));
 	CHECK(atomic_load(&most_blocks) <= before + 8 * (there + WORKERS));
 	CHECK(!counts_pages() || resident() <= pages + 1024);
 	CHECK(atomic_load(&most_there) <= there + 1); /* one is read, and not counted yet */

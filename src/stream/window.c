@@ -448,6 +448,7 @@ void exs_stream_cancel(exs_stream *s)
 	if (!s)
 		return;
 	exsi_list_init(&dropped);
+	exsi_stream_ref(s); /* a reader may see the end, and free it */
 	exsi_lock(&s->lock);
 	if (!s->cancelled && !has_ended(s)) {
 		s->cancelled = s->cut = s->closed = s->told = true;
@@ -464,6 +465,7 @@ void exs_stream_cancel(exs_stream *s)
 	if (s->kind->cancel)
 		s->kind->cancel(s);
 	let_all_go(s, &dropped, EXS_CAUSE_USER);
+	exsi_stream_unref(s);
 }
 
 void exs_stream_stop(exs_stream *s, exs_error *error)
