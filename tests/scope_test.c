@@ -681,8 +681,7 @@ TEST(scope, failed_scope_takes_no_more)
 	}
 	struct job after, last;
 	job_init(&after);
-	expect_value(job_submit(ex, &after),
-		     &after); /* the worker has cancelled the members: what comes now is not one */
+	expect_value(job_submit(ex, &after), &after); /* the worker has cancelled the members: the next is none */
 	job_init(&last);
 	expect_cancelled(put(scope, ex, &last), EXS_CAUSE_SIBLING);
 	CHECK_INT(last.starts, 0);
