@@ -60,7 +60,9 @@ static bool counts_pages(void)
 /* So many items, then ten times as many; `part` of that where it is not a soak. */
 static long some(int part)
 {
-	return harness_rounds(1) > 1 ? 1000000 : __asan_init || __tsan_init ? 10000 : 100000 / part;
+	long n = harness_rounds(1) > 1 ? 1000000 : 100000 / part;
+
+	return counts_pages() ? n : n / 10;
 }
 
 /* --- items --- */

@@ -677,3 +677,17 @@ mutant iterator_run_by_its_reader stream/iterator.c iterator iterator/read_on_a_
 	's/^\tbelow->alone = true;//'
 mutant iterator_error_lost stream/iterator.c iterator iterator/error_after_items_ends_the_stream \
 	's/exs_error \*error = exs_error_ref\(exs_future_error\(f\)\);/exs_error *error = NULL;/'
+mutant stream_ends_before_what_comes stream/window.c stream_stall stream_ends/after_what_the_source_is_about_to_give \
+	's/\(s->cut \? exsi_list_is_empty\(&s->window\) : !s->count\)/exsi_list_is_empty(\&s->window)/'
+mutant stream_free_waits_for_its_own_source stream/stream.c stream_stall stream_ends/free_waits_for_the_source_of_the_first_stage \
+	's/wait_for_source\(first\)/wait_for_source(s)/'
+mutant stream_begun_again_waits_for_room stream/pump.c stream_stall stream_stall/lost_in_a_full_pool \
+	's/EXS_ENTRY_RESTART/EXS_ENTRY_SUBMIT/'
+mutant stream_answer_does_not_count stream/window.c stream_stall stream_stall/any_answer_begins_the_count_anew \
+	's/^\ts->retries = 0;//'
+mutant stream_gives_up_without_memory stream/window.c oom oom/streams \
+	's/exsi_stream_pump\(s, !is_sink\); \/\* which had given up \*\//exsi_stream_unlock(s);/'
+mutant stream_input_gone_with_its_item stream/pump.c stream_stall stream_stall/input_lives_until_the_last_attempt_has_ended \
+	's/^\t\tatomic_fetch_add\(&p->input->refs, 1\);//'
+mutant sim_chooses_what_is_below pools/sim_turn.c sim_threads sim_threads/a_wait_within_another_lets_time_pass \
+	's/return w->seat->wait == w;/return true;/'
