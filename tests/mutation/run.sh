@@ -3,10 +3,10 @@
 # With arguments: only these faults. The last line counts them; the exit status is 0 only if all were caught.
 #
 # Everything is built once, then for each fault only the file it is in. A fault that does not apply, does not compile or is not
-# caught counts as failed; so does everything if a test fails without a fault. EXS_MUTATION_JOBS (two for each processor), CC (gcc).
+# caught counts as failed; so does everything if a test fails without a fault. EXS_MUTATION_JOBS (one more than processors), CC (gcc).
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 1
-jobs=${EXS_MUTATION_JOBS:-$((2 * $(nproc)))} # many of the faults are hangs
+jobs=${EXS_MUTATION_JOBS:-$(($(nproc) + 1))} # many of the faults are hangs
 cc=${CC:-gcc}
 common="-std=c11 -O1 -w -pthread -DEXSI_BUILDING -Iinclude -Isrc -Itests"
 work=$(mktemp -d)
