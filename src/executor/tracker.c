@@ -16,6 +16,7 @@ struct exs_tracker {
 	pthread_mutex_t lock;
 	struct member **members; /* count of room places; the last takes the place of one that leaves */
 	size_t room, count;
+	bool freed;		/* who waits is released */
 	struct exsi_heap fewer; /* the greatest n first */
 	struct exsi_list any;
 	uint64_t order; /* of waiters */
@@ -351,6 +352,7 @@ void exs_tracker_free(exs_tracker *t)
 	size_t n = t->count;
 	t->members = NULL;
 	t->room = t->count = 0;
+	t->freed = true;
 	for (size_t i = 0; i < n; i++)
 		members[i]->index = TAKEN;
 	release(t, &d);
@@ -384,13 +386,13 @@ static exs_future *waiter_new(exs_tracker *t, size_t n)
 
 	if (!w)
 		return exsi_fail_null(EXS_ENOMEM, "a wait for a tracker: out of memory");
+	atomic_fetch_add(&t->refs, 1);
 	exsi_future_init(&w->future, &waiters, EXSI_PARKED);
 	w->tracker = t;
 	w->n = n;
 	w->waits = true;
 	w->released = false;
 	w->node.key = SIZE_MAX - n;
-	atomic_fetch_add(&t->refs, 1);
 	exsi_future_made(&w->future);
 	pthread_mutex_lock(&t->lock);
 	w->node.order = t->order++;
@@ -398,8 +400,8 @@ static exs_future *waiter_new(exs_tracker *t, size_t n)
 		exsi_heap_add(&t->fewer, &w->node);
 	else
 		exsi_list_append(&t->any, &w->link);
-	if (holds(t, n))
-		decide(t, w, false, &d);
+	if (t->freed || holds(t, n))
+		decide(t, w, t->freed, &d);
 	pthread_mutex_unlock(&t->lock);
 	tell(&d);
 	return &w->future;
@@ -408,7 +410,7 @@ static exs_future *waiter_new(exs_tracker *t, size_t n)
 static bool holds_now(exs_tracker *t, size_t n)
 {
 	pthread_mutex_lock(&t->lock);
-	bool now = holds(t, n);
+	bool now = !t->freed && holds(t, n);
 	pthread_mutex_unlock(&t->lock);
 	return now;
 }
@@ -437,24 +439,35 @@ exs_future *exs_tracker_fewer(exs_tracker *t, size_t n)
 	return n ? future_of("exs_tracker_fewer", t, n) : exsi_failed(impossible, "");
 }
 
-static int wait(const char *who, exs_tracker *t, size_t n, double seconds)
+static int wait_once(exs_tracker *t, size_t n, bool looks_only, uint64_t deadline)
 {
-	uint64_t deadline = 0;
-	int rc = t ? exsi_wait_begin(who, seconds, &deadline) : exsi_fail(EXS_EINVAL, "%s: tracker is NULL", who);
-
-	if (rc || holds_now(t, n))
-		return rc;
-	if (seconds == 0)
+	if (holds_now(t, n))
+		return EXS_OK;
+	if (looks_only)
 		return EXS_ETIMEDOUT;
 	exs_future *f = waiter_new(t, n);
 	if (!f)
 		return EXS_ENOMEM;
-	rc = exsi_wait(f, deadline);
+	int rc = exsi_wait(f, deadline);
 	if (rc)
 		exsi_cancel(f, EXSI_STOP_ALL, EXS_CAUSE_USER);
 	else if (exs_future_state(f) == EXS_STATE_CANCELLED)
 		rc = EXS_ECANCELLED;
 	exs_future_unref(f);
+	return rc;
+}
+
+/* It may be freed meanwhile. */
+static int wait(const char *who, exs_tracker *t, size_t n, double seconds)
+{
+	uint64_t deadline = 0;
+	int rc = t ? exsi_wait_begin(who, seconds, &deadline) : exsi_fail(EXS_EINVAL, "%s: tracker is NULL", who);
+
+	if (rc)
+		return rc;
+	atomic_fetch_add(&t->refs, 1);
+	rc = wait_once(t, n, seconds == 0, deadline);
+	tracker_unref(t);
 	return rc;
 }
 
