@@ -621,6 +621,10 @@ mutant stream_failure_drops_nothing stream/window.c stream stream/stop_on_error_
 	's/if \(!s->as_completed \|\| of_link\(link\)->state != EXSI_READY\)/if (false)/'
 mutant stream_failure_still_awaited stream/window.c stream stream/timer_is_off_when_nothing_is_awaited \
 	's/s->awaited -= p->state == EXSI_AWAITED;/s->awaited -= p->state != EXSI_COMING;/'
+mutant stream_kept_by_what_it_awaited stream/window.c stream stream/freed_while_items_are_on_their_way \
+	'/^static void fired/,/^}/s/if \(last\)/if (false)/'
+mutant stream_dropped_by_each_that_it_awaited stream/window.c stream stream/freed_while_items_are_on_their_way \
+	'/^static void fired/,/^}/s/if \(last\)/if (true)/'
 mutant stream_error_told_again stream/window.c stream stream/source_that_fails_ends_it_after_the_items_before \
 	's/^\ts->told = true;//'
 mutant stream_later_error_counts stream/window.c stream stream/stop_with_an_error \
@@ -628,15 +632,15 @@ mutant stream_later_error_counts stream/window.c stream stream/stop_with_an_erro
 mutant stream_cancel_stays_below stream/window.c stages stages/cancel_goes_up \
 	'/^void exs_stream_cancel/,/^}/s/if \(s->in\)/if (false)/'
 mutant stream_failure_stays_below stream/window.c stages stages/stop_on_error_below_cancels_above \
-	'/^static void done/,/^}/s/if \(s->in\)/if (false)/'
+	'/static void end_at/,/^}/s/if \(s->in\)/if (false)/'
 mutant stream_one_too_many stream/pump.c stream stream/one_at_a_time \
-	's/s->count < s->max;/s->count <= s->max;/'
+	's/return s->count < s->max/return s->count <= s->max/'
 mutant stream_not_lazy stream/pump.c stream stream/inline_is_as_lazy_as_it_can_be \
-	's/if \(for_reader && next == DONE_AT_ONCE/if (false \&\& next == DONE_AT_ONCE/'
+	's/!\(for_reader && at_once/!(false \&\& at_once/'
 mutant stream_pause_overlooked stream/pump.c stream stream/paused_begins_none \
 	's/ && !s->paused//'
 mutant stream_input_not_kept stream/pump.c stream stream/lost_items_are_begun_again \
-	's/if \(!from && \(!input\.destroy \|\| !again\)\)/if (!from)/'
+	's/if \(!from && !again\)/if (!from)/'
 mutant stream_code_error_without_number stream/pump.c stream stream/items_that_can_not_be_coded_carry_their_number \
 	's/^\texs_error \*why = r\.kind == EXS_KIND_ERROR \? r\.error : NULL;/\texs_error *why = NULL;/'
 mutant stream_retries_without_end stream/stall.c stream stream/lost_items_are_begun_again \
@@ -644,7 +648,7 @@ mutant stream_retries_without_end stream/stall.c stream stream/lost_items_are_be
 mutant stream_lost_ones_run_on stream/stall.c stream stream/lost_items_are_begun_again \
 	's/^\t\texsi_cancel\(old, EXSI_STOP_ALL, EXS_CAUSE_TIMEOUT\);//'
 mutant stream_not_decoded stream/read.c stream stream/items_that_can_not_be_coded_carry_their_number \
-	's/if \(!s->decode \|\|/if (true ||/'
+	's/return s->decode \?/return false ?/'
 mutant stream_room_for_one_more stream/produce.c producer produce/try_does_not_wait_for_room \
 	's/s->count >= s->max && !beyond/s->count > s->max \&\& !beyond/'
 mutant stream_produces_while_paused stream/produce.c producer produce/paused_items_keep_their_places \
