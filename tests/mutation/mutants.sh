@@ -636,7 +636,7 @@ mutant stream_failure_stays_below stream/window.c stages stages/stop_on_error_be
 mutant stream_one_too_many stream/pump.c stream stream/one_at_a_time \
 	's/return s->count < s->max/return s->count <= s->max/'
 mutant stream_not_lazy stream/pump.c stream stream/inline_is_as_lazy_as_it_can_be \
-	's/!\(for_reader && at_once/!(false \&\& at_once/'
+	's/!\(for_reader && s->lazy/!(false/'
 mutant stream_pause_overlooked stream/pump.c stream stream/paused_begins_none \
 	's/ && !s->paused//'
 mutant stream_input_not_kept stream/pump.c stream stream/lost_items_are_begun_again \
