@@ -29,18 +29,17 @@ enum exsi_item_state {
    the lock. In the window it is COMING, AWAITED or READY. The future is exchanged, under the lock, only by who has removed the node, and not
    once it is DROPPED. */
 struct exsi_place {
-	struct exsi_node node;
+	struct exsi_node node; /* what who completes the item touches comes first */
+	exs_stream *stream;
+	unsigned refs;
+	enum exsi_item_state state;
+	struct exsi_input *input; /* of one that may be begun again; NULL: arg is all */
+	exs_future *future;	  /* one user reference */
+	uint64_t number;
 	struct exsi_list link;	  /* in the window, or among those that are dropped */
 	struct exsi_place *after; /* among the ready ones, or the free ones */
 	struct exsi_place *lost;  /* among those that were awaited for too long */
 	exs_future *suspect;	  /* the future of then */
-	exs_stream *stream;
-	exs_future *future; /* one user reference */
-	uint64_t number;
-	unsigned refs;
-	enum exsi_item_state state;
-	struct exsi_input *input; /* of one that may be begun again; NULL: arg is all */
-	exs_task_fn *fn;	  /* for that; NULL: it can't be */
 	void *arg;
 };
 
@@ -91,8 +90,15 @@ struct exs_stream {
 	exs_stream *in; /* of a stage */
 	void *extra;	/* of the kind */
 
+	atomic_bool ticking; /* the timer is armed, about to be, or fires */
 	atomic_size_t refs;
 	struct exsi_lock lock;
+	/* what who completes an item touches comes first */
+	unsigned retries;
+	uint64_t since; /* when there was the last answer or beginning */
+	size_t awaited; /* AWAITED ones */
+	size_t nodes;	/* that are with a future or fire, those of dropped ones, too */
+	bool waited;
 	struct exsi_list window;      /* in the order of their numbers */
 	size_t count;		      /* in the window, and those that the pump or a producer is at */
 	struct exsi_place *free;      /* by after */
@@ -100,8 +106,6 @@ struct exs_stream {
 	struct exsi_place **ready_to; /* the end of that */
 	struct exsi_list *looked;     /* in the window: the place that a waiting thread looked at last; or NULL */
 	uint64_t number;	      /* of the next item */
-	size_t awaited;		      /* AWAITED ones */
-	size_t nodes;		      /* that are with a future or fire, those of dropped ones, too */
 	bool closed;		      /* no more will come than there are */
 	bool cancelled;
 	bool cut; /* cancelled, or an item has failed and ends it: what comes now is dropped */
@@ -116,11 +120,10 @@ struct exs_stream {
 	exs_error *error;	/* why it ends; NULL: not yet, or with its items */
 	int failed;		/* a code to be told once, it goes on */
 	uint64_t failed_number; /* of the item; UINT64_MAX: of none */
-	bool waited;
-	exs_future *gate;    /* done when there is something to read: for readers that wait; the token's reference */
-	exs_future *room;    /* the same for producers */
-	exs_promise *resume; /* to be completed when it is not paused any more; NULL: nothing waits for that */
-	exs_future *resumed; /* of that */
+	exs_future *gate;	/* done when there is something to read: for readers that wait; the token's reference */
+	exs_future *room;	/* the same for producers */
+	exs_promise *resume;	/* to be completed when it is not paused any more; NULL: nothing waits for that */
+	exs_future *resumed;	/* of that */
 	bool has_fd;
 	bool sink_asked;  /* the stage above has found nothing */
 	exs_stream *sink; /* the stage that reads this, or NULL */
@@ -129,10 +132,7 @@ struct exs_stream {
 	struct exsi_timer timer;
 	struct exsi_time time;
 	bool has_time;	     /* time is there; it stays. Of who has set it ticking */
-	atomic_bool ticking; /* the timer is armed, about to be, or fires */
 	atomic_bool stopped; /* it is not to be armed any more */
-	uint64_t since;	     /* when there was the last answer or beginning */
-	unsigned retries;
 };
 
 /* --- made, freed (stream.c) --- */
