@@ -148,7 +148,8 @@ EXS_API int exs_stream_push(exs_stream *stream, exs_result result, double second
 /* New stream of fn(value) on ex for each value that `in` brings, in the order in which it brings them. The value is in's and lives until the
    last attempt that could read it. An item that has failed or was cancelled keeps its place and is read as it is, without fn. Items move on
    by themselves, on the threads that complete them. When the stream is cancelled, or ends with an error, so is `in` cancelled; the end and
-   the error of `in` are its own. Options as above (source_free is NULL). */
+   the error of `in` are its own. `in` may still be produced for, counted and paused. Stages take stack, one below the other: some tens
+   are fine. Options as above (source_free is NULL). */
 EXS_API exs_stream *exs_stream_map_sized(exs_stream *in, exs_executor *ex, exs_task_fn *fn,
 					 const exs_stream_options *options, size_t size);
 
@@ -166,7 +167,7 @@ typedef struct exs_items {
 
 /* New stream whose items are the items of `in`, n by n; fewer at its end, or when `seconds` (on `in`'s clock, from the first of a batch) are over
    (EXS_FOREVER: they don't count; 0: each gets what there is). The value of each is an exs_items. While max_results batches
-   wait (1) the next is filled. Of the options only max_results counts; decode and codec, too. */
+   (1) wait nothing more is taken from `in`. Of the options only max_results counts; decode and codec, too. */
 EXS_API exs_stream *exs_stream_batch_sized(exs_stream *in, size_t n, double seconds, const exs_stream_options *options,
 					   size_t size);
 
