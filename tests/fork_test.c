@@ -13,6 +13,7 @@ struct scene {
 	exs_future *running, *done;
 	exs_set *set;
 	exs_scope *scope; /* with a member that runs */
+	exs_stream *empty, *full;
 };
 
 static bool failed_so(int code)
@@ -96,6 +97,16 @@ static void check_scopes(struct scene *s)
 	exs_error_unref(error);
 }
 
+static void check_streams(struct scene *s)
+{
+	exs_item item;
+
+	CHECK_INT(exs_stream_next(s->empty, &item, EXS_FOREVER), EXS_FAILED);
+	CHECK(failed_so(EXS_EFORK));
+	CHECK_INT(exs_stream_push(s->full, exs_ok(NULL, NULL), EXS_FOREVER), EXS_EFORK);
+	expect_code(exs_stream_produce(s->full, job_run, NULL), &exs_domain_exs, EXS_EFORK);
+}
+
 /* In the child; a failure aborts it. */
 static void child(struct scene *s)
 {
@@ -103,6 +114,7 @@ static void child(struct scene *s)
 	check_waits(s);
 	check_submits(s);
 	check_scopes(s);
+	check_streams(s);
 	check_executors(s);
 	harness_end_child(0);
 }
@@ -128,6 +140,9 @@ static void fork_and_tell(void)
 	s.running = exs_scope_submit_with(s.scope, s.ex, &task);
 	sem_take(&s.gate.entered);
 	CHECK_INT(exs_set_add(s.set, exs_future_ref(s.running)), EXS_OK);
+	s.empty = exs_stream_new(s.ex, NULL, NULL, NULL, NULL);
+	s.full = exs_stream_new(s.ex, NULL, NULL, NULL, &(exs_stream_options){.max_results = 1});
+	CHECK_INT(exs_stream_push(s.full, exs_ok(NULL, NULL), 0), EXS_OK);
 	pid_t pid = fork();
 	CHECK(pid >= 0);
 	if (!pid)
@@ -145,6 +160,8 @@ static void fork_and_tell(void)
 	exs_executor_free(s.ex);
 	exs_executor_free(s.loop);
 	exs_set_free(s.set);
+	exs_stream_free(s.empty);
+	exs_stream_free(s.full);
 	job_fini(&s.gate);
 	job_fini(&s.done_job);
 }

@@ -263,6 +263,26 @@ TEST(iterator, stop_wakes_a_task_that_waits_for_room)
 	exs_clock_unref(clock);
 }
 
+/* The stream is stopped, its task is not: there is no room any more, and that is all it is told. */
+TEST(iterator, end_of_the_stream_wakes_a_task_that_waits_for_room)
+{
+	struct emits e = {.n = LONG_MAX};
+	exs_executor *ex = exs_with_iterator(exs_thread_pool(1), 2);
+	exs_future *f = exs_submit(ex, emit_all, &e);
+	exs_stream *s = stream_of(f);
+
+	wait_until(has_emitted_two, &e);
+	give_time();
+	exs_stream_stop(s, NULL);
+	wait_count(&e.ends, 1);
+	CHECK_INT(e.refused, EXS_ECANCELLED);
+	expect_next(s, 0);
+	expect_next(s, 1);
+	expect_end(s, EXS_EMPTY);
+	exs_future_unref(f);
+	end(ex);
+}
+
 /* The waiter does not run it: it would wait for a reader below itself on the stack. */
 static exs_result wait_and_read(void *arg, exs_context *ctx)
 {
@@ -316,6 +336,34 @@ TEST(iterator, above_a_timeout_that_abandons)
 	for (long i = 0; i < 20; i++)
 		expect_next(s, i);
 	expect_end(s, EXS_EMPTY);
+	exs_future_unref(f);
+	end(ex);
+}
+
+static void check_described(size_t max_results, const char *as)
+{
+	exs_executor *ex = exs_with_iterator(exs_inline(), max_results);
+	char text[100];
+
+	exs_describe(ex, text, sizeof(text));
+	CHECK_STR(text, as);
+	exs_executor_free(ex);
+}
+
+TEST(iterator, says_how_far_it_goes_ahead)
+{
+	check_described(7, "iterator(7) > inline");
+	check_described(EXS_UNLIMITED, "iterator(unlimited) > inline");
+}
+
+TEST(iterator, without_limit)
+{
+	struct emits e = {.n = 5000};
+	exs_executor *ex = exs_with_iterator(exs_thread_pool(1), EXS_UNLIMITED);
+	exs_future *f = exs_submit(ex, emit_all, &e);
+
+	wait_count(&e.ends, 1); /* nobody reads */
+	CHECK_INT(exs_stream_count(stream_of(f)), 5000);
 	exs_future_unref(f);
 	end(ex);
 }

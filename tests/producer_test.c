@@ -227,6 +227,44 @@ TEST(produce, freed_while_paused)
 	end(ex);
 }
 
+static exs_result fails_twice(void *arg, exs_context *ctx)
+{
+	return exs_context_attempt(ctx) < 3 ? fails(arg, ctx) : answer(arg, ctx);
+}
+
+static void seen_by_retry(void *ctx, const exs_attempt *attempt, double delay)
+{
+	(void)attempt, (void)delay;
+	atomic_fetch_add(&((struct seen *)ctx)->calls, 1);
+}
+
+/* What its options point to is copied while it waits; the context stays the caller's. */
+TEST(produce, paused_with_a_retry_of_its_own)
+{
+	for (int goes_on = 0; goes_on < 2; goes_on++) {
+		exs_executor *ex = exs_with_retry(exs_thread_pool(1), NULL);
+		exs_stream *s = exs_stream_new(ex, NULL, NULL, NULL, NULL);
+		exs_retry_code codes[] = {{&test_domain, 8}, {&test_domain, 9}};
+		struct seen seen;
+
+		seen_init(&seen);
+		exs_retry_options retry = {
+			.sleep = EXS_NONE, .codes = codes, .n_codes = 2, .on_retry = seen_by_retry, .ctx = &seen};
+		exs_task task = {.fn = fails_twice, .arg = nth(9), .retry = &retry, .name = "painter"};
+		exs_stream_pause(s);
+		drop(exs_stream_produce_with(s, &task));
+		codes[1].code = 0;
+		retry = (exs_retry_options){.max_attempts = 1};
+		if (goes_on) {
+			exs_stream_resume(s);
+			expect_item(s, 9);
+		}
+		exs_stream_free(s);
+		end(ex);
+		CHECK_INT(atomic_load(&seen.calls), goes_on ? 2 : 0);
+	}
+}
+
 /* --- functions that answer futures --- */
 
 struct later {
@@ -267,6 +305,12 @@ TEST(produce, asynchronous_items)
 	end(NULL);
 }
 
+static bool no_more(void *ctx, exs_result *input)
+{
+	(void)ctx, (void)input;
+	return false;
+}
+
 TEST(produce, misuse)
 {
 	exs_executor *ex = exs_inline();
@@ -275,6 +319,15 @@ TEST(produce, misuse)
 	expect_code(exs_stream_produce(NULL, answer, NULL), &exs_domain_exs, EXS_EINVAL);
 	expect_code(exs_stream_produce(s, NULL, NULL), &exs_domain_exs, EXS_EINVAL);
 	expect_code(exs_stream_produce_async(s, NULL, NULL), &exs_domain_exs, EXS_EINVAL);
+	struct {
+		exs_task known;
+		int unknown;
+	} newer = {{.fn = answer}, 1};
+	expect_code(exs_stream_produce_with_sized(s, &newer.known, sizeof(newer)), &exs_domain_exs, EXS_EINVAL);
+	exs_stream *other = exs_stream_new(ex, answer, no_more, NULL, NULL);
+	expect_code(exs_stream_produce(other, answer, NULL), &exs_domain_exs, EXS_EINVAL);
+	CHECK_INT(exs_stream_push(other, number(1), 0), EXS_EINVAL);
+	exs_stream_free(other);
 	CHECK_INT(exs_stream_push(NULL, number(1), 0), EXS_EINVAL);
 	CHECK_INT(exs_stream_push(s, number(1), -1), EXS_EINVAL);
 	CHECK_INT(exs_stream_push(s, (exs_result){.kind = (exs_kind)9}, 0), EXS_OK);
@@ -541,6 +594,28 @@ TEST(producer, cancel_of_the_stop_asks_the_consumer_to_stop)
 	end(NULL);
 }
 
+TEST(producer, cancel_ends_what_the_consumer_reads)
+{
+	struct consumer c = {.n = 0};
+	struct job job;
+	exs_executor *ex = exs_thread_pool(2);
+	exs_producer *p = exs_producer_new(ex, NULL);
+
+	job_init(&job);
+	job.gated = job.polite = true;
+	expect_value(exs_producer_start(p, ex, consume, &c, NULL), NULL);
+	exs_task task = {.fn = job_run, .arg = &job, .arg_free = job_free_arg, .name = "painter"};
+	drop(exs_producer_produce_with(p, &task));
+	sem_take(&job.entered);
+	exs_producer_cancel(p);
+	wait_count(&job.stops, 1);
+	expect_number(exs_producer_stop(p, NULL), 0);
+	CHECK_INT(c.last, EXS_EMPTY);
+	exs_producer_free(p);
+	job_fini(&job);
+	end(ex);
+}
+
 TEST(producer, freed_without_a_stop)
 {
 	struct consumer c = {.n = 0};
@@ -562,10 +637,21 @@ TEST(producer, misuse)
 
 	CHECK(!exs_producer_new(ex, &(exs_stream_options){.source_free = consumer_free}));
 	CHECK(!exs_producer_new(ex, &(exs_stream_options){.max_results = EXS_NONE}));
+	struct {
+		exs_stream_options known;
+		int unknown;
+	} newer = {{.codec = &c, .codec_free = consumer_free}, 1};
+	CHECK(!exs_producer_new_sized(ex, &newer.known, sizeof(newer)));
+	newer.known.source_free = consumer_free;
+	CHECK(!exs_producer_new(ex, &newer.known));
+	CHECK_INT(c.frees, 2);
+	expect_code(exs_producer_start(NULL, ex, consume, &c, NULL), &exs_domain_exs, EXS_EINVAL);
+	expect_code(exs_producer_produce_with(NULL, &(exs_task){.fn = answer}), &exs_domain_exs, EXS_EINVAL);
+	expect_code(exs_producer_produce_async(NULL, later_item, NULL), &exs_domain_exs, EXS_EINVAL);
 	expect_code(exs_producer_start(NULL, ex, consume, &c, consumer_free), &exs_domain_exs, EXS_EINVAL);
 	expect_code(exs_producer_start(p, NULL, consume, &c, consumer_free), &exs_domain_exs, EXS_EINVAL);
 	expect_code(exs_producer_start(p, ex, NULL, &c, consumer_free), &exs_domain_exs, EXS_EINVAL);
-	CHECK_INT(c.frees, 3);
+	CHECK_INT(c.frees, 5);
 	drop(exs_producer_start(p, ex, consume, &c, consumer_free));
 	expect_code(exs_producer_start(p, ex, consume, &c, consumer_free), &exs_domain_exs, EXS_EALREADY);
 	expect_code(exs_producer_produce(NULL, answer, NULL), &exs_domain_exs, EXS_EINVAL);

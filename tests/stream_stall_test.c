@@ -448,6 +448,36 @@ TEST(stream_ends, free_waits_for_the_source_of_the_first_stage)
 	harness_wait_futures(0);
 }
 
+/* It is asked by a worker, on behalf of the stage. */
+static bool freeing_source(void *ctx, exs_result *input)
+{
+	struct freeing *f = ctx;
+
+	*input = exs_ok(NULL, NULL);
+	if (++f->h->next == 3) {
+		exs_stream_free(f->s);
+		atomic_store(&f->freed, 1);
+	}
+	return true;
+}
+
+TEST(stream_ends, freed_by_its_own_source)
+{
+	struct held h = {.next = 0};
+	struct freeing f = {.h = &h};
+	exs_executor *ex = exs_thread_pool(1);
+
+	CHECK(!sem_init(&built, 0, 0));
+	exs_stream *s = exs_stream_new(ex, when_built, freeing_source, &f, &(exs_stream_options){.max_results = 2});
+	f.s = exs_stream_map(s, ex, same, NULL);
+	sem_post(&built);
+	wait_count(&f.freed, 1);
+	exs_executor_free(ex);
+	CHECK_INT(h.next, 3);
+	CHECK_INT(exs_quiesce(EXS_FOREVER), EXS_OK);
+	harness_wait_futures(0);
+}
+
 /* --- from within --- */
 
 /* What the source, the task or the callback of item `at` does to the stream. */

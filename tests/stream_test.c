@@ -2,6 +2,7 @@
 #define _POSIX_C_SOURCE 200809L
 #include "support.h"
 
+#include <errno.h>
 #include <limits.h>
 #include <math.h>
 #include <poll.h>
@@ -491,6 +492,24 @@ TEST(stream, descriptor_says_when_there_is_something_to_read)
 	CHECK_INT(exs_stream_fd(NULL), -1);
 }
 
+TEST(stream, no_descriptor_to_be_had)
+{
+	struct count c = {.end = 2};
+	exs_executor *ex = exs_inline();
+	exs_stream *s = exs_stream_new(ex, twice, count_next, &c, NULL);
+
+	refuse_descriptors(true);
+	CHECK_INT(exs_stream_fd(s), -1);
+	refuse_descriptors(false);
+	CHECK(exs_error_is(exs_last_error(), &exs_domain_errno, EMFILE));
+	expect_item(s, 0, 0); /* it goes on */
+	int fd = exs_stream_fd(s);
+	CHECK(readable(fd, 0));
+	expect_item(s, 1, 2);
+	expect_end(s);
+	end(s, ex);
+}
+
 /* A reader that is a worker of the pool. */
 static exs_result read_all(void *stream, exs_context *ctx)
 {
@@ -515,6 +534,25 @@ TEST(stream, read_on_the_only_worker)
 		expect_value(exs_submit(ex, read_all, s), (void *)(intptr_t)SOME);
 		end(s, ex);
 	}
+}
+
+/* Between turns, and by a task of the loop, which runs what it waits for. */
+TEST(stream, read_on_an_event_loop)
+{
+	struct count c = {.end = SOME};
+	exs_executor *ex = exs_event_loop();
+	exs_stream *s = exs_stream_new(ex, twice, count_next, &c, &(exs_stream_options){.max_results = 3});
+
+	expect_status(s, EXS_TIMEOUT); /* it has not been turned */
+	CHECK_INT(exs_event_loop_run_once(ex, 0), 3);
+	for (int i = 0; i < 3; i++)
+		expect_item(s, (uint64_t)i, 2L * i);
+	expect_status(s, EXS_TIMEOUT);
+	exs_future *f = exs_submit(ex, read_all, s);
+	while (!exs_future_is_done(f))
+		CHECK(exs_event_loop_run_once(ex, 0) >= 1);
+	expect_value(f, (void *)(intptr_t)(SOME - 3));
+	end(s, ex);
 }
 
 /* --- as completed --- */
@@ -544,6 +582,43 @@ TEST(stream, as_completed)
 	exs_executor_free(ex);
 	for (int i = 0; i < 3; i++)
 		job_fini(&jobs[i]);
+}
+
+TEST(stream, as_completed_drops_what_is_not_done_at_a_failure)
+{
+	exs_error *error = exs_error_new(&test_domain, 4, "no");
+	struct job jobs[3];
+	struct jobs j = {jobs, 0, 3};
+	exs_executor *ex = exs_thread_pool(3);
+	exs_item item;
+
+	for (int i = 0; i < 3; i++) {
+		job_init(&jobs[i]);
+		jobs[i].gated = true;
+	}
+	jobs[0].polite = true;
+	jobs[1].failures = ALWAYS;
+	jobs[1].error = error;
+	exs_stream *s = exs_stream_new(ex, job_of, jobs_next, &j,
+				       &(exs_stream_options){.as_completed = true, .stop_on_error = true});
+	int fd = exs_stream_fd(s);
+	sem_post(&jobs[2].open);
+	CHECK(readable(fd, -1)); /* it is, before the failure */
+	sem_take(&jobs[0].entered);
+	sem_post(&jobs[1].open);
+	wait_count(&jobs[0].stops, 1);
+	CHECK_INT(atomic_load(&jobs[0].cause), EXS_CAUSE_SIBLING);
+	CHECK_INT(exs_stream_next(s, &item, EXS_FOREVER), EXS_ITEM);
+	CHECK_INT(item.number, 2);
+	exs_future_unref(item.future);
+	expect_status(s, EXS_FAILED);
+	CHECK(exs_stream_error(s) == error);
+	expect_end(s);
+	exs_stream_free(s);
+	exs_executor_free(ex);
+	for (int i = 0; i < 3; i++)
+		job_fini(&jobs[i]);
+	exs_error_unref(error);
 }
 
 /* --- lost items --- */
@@ -657,6 +732,81 @@ TEST(stream, timer_is_off_when_nothing_is_awaited)
 	}
 }
 
+/* The timeouts need the thread of the timers. */
+TEST(stream, without_a_thread_for_the_timeouts)
+{
+	struct job job;
+	struct jobs j = {&job, 0, 1};
+	exs_executor *ex = pool_made((exs_thread_pool_options){.workers = 1, .min_workers = 1});
+	exs_item item;
+
+	expect_value(exs_submit(ex, read_all, NULL), NULL); /* it has its thread */
+	CHECK_INT(exs_quiesce(EXS_FOREVER), EXS_OK);
+	job_init(&job);
+	job.gated = true;
+	refuse_threads(true);
+	exs_stream *s = exs_stream_new(ex, job_of, jobs_next, &j, NULL);
+	refuse_threads(false);
+	CHECK_INT(exs_stream_next(s, &item, EXS_FOREVER), EXS_FAILED);
+	CHECK(exs_error_is(exs_last_error(), &exs_domain_exs, EXS_ETHREAD));
+	CHECK(!exs_stream_error(s)); /* and goes on without them */
+	sem_post(&job.open);
+	CHECK_INT(exs_stream_next(s, &item, EXS_FOREVER), EXS_ITEM);
+	CHECK(exs_future_value(item.future) == &job);
+	exs_future_unref(item.future);
+	expect_end(s);
+	exs_stream_free(s);
+	exs_executor_free(ex);
+	job_fini(&job);
+}
+
+/* Inputs that need no destroy, with options for the calls. */
+static bool plain_next(void *ctx, exs_result *input)
+{
+	struct jobs *j = ctx;
+
+	if (j->n == j->end)
+		return false;
+	*input = exs_ok(&j->jobs[j->n++], NULL);
+	return true;
+}
+
+static exs_result named(void *arg, exs_context *ctx)
+{
+	CHECK_STR(exs_context_name(ctx), "painter");
+	return begun(arg, ctx);
+}
+
+TEST(stream, plain_inputs_are_begun_again_with_the_options_of_the_task)
+{
+	exs_clock *clock = exs_clock_manual_new();
+	struct job job;
+	struct jobs j = {&job, 0, 1};
+	exs_item item;
+
+	job_init(&job);
+	atomic_store(&job.held, true);
+	exs_executor *ex = silent(clock);
+	exs_task task = {.name = "painter"};
+	exs_stream *s =
+		exs_stream_new(ex, named, plain_next, &j, &(exs_stream_options){.task = &task, .max_retries = 1});
+	for (unsigned round = 1; round <= 2; round++) {
+		wait_count(&job.starts, round);
+		wait_next(clock, 10);
+		advance(clock, 10);
+	}
+	CHECK_INT(exs_stream_next(s, &item, EXS_FOREVER), EXS_ITEM);
+	CHECK(exs_error_is(exs_future_error(item.future), &exs_domain_exs, EXS_ETIMEDOUT));
+	exs_future_unref(item.future);
+	expect_end(s);
+	wait_count(&job.told, 2);
+	exs_stream_free(s);
+	exs_executor_free(ex);
+	exs_clock_unref(clock);
+	job_free_arg(&job);
+	job_fini(&job);
+}
+
 /* --- encoded, decoded --- */
 
 static exs_result encode(void *ctx, exs_result in)
@@ -719,13 +869,61 @@ TEST(stream, paused_begins_none)
 	end(s, ex);
 }
 
+TEST(stream, unlimited_begins_all_at_once)
+{
+	struct count c = {.end = 5000};
+	exs_executor *ex = exs_thread_pool(1);
+	exs_stream *s = exs_stream_new(ex, twice, count_next, &c, &(exs_stream_options){.max_results = EXS_UNLIMITED});
+
+	CHECK_INT(c.n, 5000);
+	CHECK_INT(exs_stream_count(s), 5000);
+	end(s, ex);
+}
+
+static bool cancelled_next(void *ctx, exs_result *input)
+{
+	(void)ctx;
+	*input = exs_cancelled();
+	return true;
+}
+
+TEST(stream, source_that_is_cancelled_ends_it)
+{
+	exs_executor *ex = exs_inline();
+	exs_stream *s = exs_stream_new(ex, twice, cancelled_next, NULL, NULL);
+	exs_item item;
+
+	CHECK_INT(exs_stream_next(s, &item, EXS_FOREVER), EXS_FAILED);
+	CHECK(exs_error_is(exs_last_error(), &exs_domain_exs, EXS_ECANCELLED));
+	expect_end(s);
+	end(s, ex);
+}
+
+TEST(stream, codec_is_freed_with_it)
+{
+	struct count c = {.end = 1}, codec = {.n = 0};
+	exs_stream_options o = {.source_free = count_free, .codec = &codec, .codec_free = count_free};
+	exs_executor *ex = exs_inline();
+	exs_stream *s = exs_stream_new(ex, twice, count_next, &c, &o);
+
+	CHECK_INT(atomic_load(&codec.freed), 0);
+	end(s, ex);
+	CHECK(!exs_stream_new(NULL, twice, count_next, &c, &o));
+	CHECK_INT(atomic_load(&codec.freed), 2);
+	CHECK_INT(atomic_load(&c.freed), 2);
+}
+
 /* --- misuse --- */
 
 TEST(stream, misuse)
 {
 	struct count c = {.end = 1};
 	exs_executor *ex = exs_inline();
-	exs_task task = {.fn = twice};
+	exs_task task = {.fn = twice}, with_arg = {.arg = &c}, with_free = {.arg_free = number_free};
+	struct {
+		exs_stream_options known;
+		int unknown;
+	} newer = {.unknown = 1};
 
 	CHECK(!exs_stream_new(NULL, twice, count_next, &c, &(exs_stream_options){.source_free = count_free}));
 	CHECK_INT(atomic_load(&c.freed), 1);
@@ -737,6 +935,9 @@ TEST(stream, misuse)
 	CHECK(!exs_stream_new(ex, twice, count_next, &c, &(exs_stream_options){.timeout = NAN}));
 	CHECK(!exs_stream_new(ex, twice, count_next, &c, &(exs_stream_options){.max_results = EXS_NONE}));
 	CHECK(!exs_stream_new(ex, twice, count_next, &c, &(exs_stream_options){.task = &task}));
+	CHECK(!exs_stream_new(ex, twice, count_next, &c, &(exs_stream_options){.task = &with_arg}));
+	CHECK(!exs_stream_new(ex, twice, count_next, &c, &(exs_stream_options){.task = &with_free}));
+	CHECK(!exs_stream_new_sized(ex, twice, count_next, &c, &newer.known, sizeof(newer)));
 	CHECK(exs_error_is(exs_last_error(), &exs_domain_exs, EXS_EINVAL));
 	CHECK_INT(atomic_load(&c.asked), 0);
 	exs_stream_free(NULL);

@@ -72,8 +72,6 @@ static void held_free(void *arg)
 
 	if (!h->begun && h->task.arg_free)
 		h->task.arg_free(h->task.arg);
-	if (!h->begun && h->task.retry && h->retry.ctx_free)
-		h->retry.ctx_free(h->retry.ctx);
 	exsi_stream_unref(h->stream);
 	exsi_free(h);
 }

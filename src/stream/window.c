@@ -239,8 +239,7 @@ static void fail_at(exs_stream *s, struct exsi_place *p, struct exsi_list *dropp
 		if (!s->as_completed || of_link(link)->state != EXSI_READY)
 			drop(s, of_link(link), dropped);
 	}
-	if (p->state != EXSI_DROPPED)
-		drop(s, p, dropped);
+	drop(s, p, dropped);
 }
 
 /* With the lock, which it gives back: p in the window has failed, and that is the end. */
