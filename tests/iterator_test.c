@@ -340,6 +340,30 @@ TEST(iterator, above_a_timeout_that_abandons)
 	end(ex);
 }
 
+static bool once_more(void *ctx, const exs_attempt *attempt, double *delay, exs_error **error)
+{
+	(void)error;
+	atomic_fetch_add((atomic_uint *)ctx, 1);
+	*delay = 0;
+	return attempt->attempt == 1;
+}
+
+/* Its task has begun, and its argument is in other hands: a retry above can't have another stream of it. */
+TEST(iterator, below_a_retry_that_is_not_content)
+{
+	atomic_uint asked = 0;
+	struct job job;
+	exs_executor *ex = exs_with_retry(exs_with_iterator(exs_thread_pool(1), 0),
+					  &(exs_retry_options){.policy = once_more, .ctx = &asked});
+
+	job_init(&job);
+	expect_code(job_submit(ex, &job), &exs_domain_exs, EXS_EALREADY);
+	CHECK_INT(atomic_load(&asked), 2);
+	end(ex);
+	CHECK(atomic_load(&job.starts) <= 1);
+	job_fini(&job);
+}
+
 static void check_described(size_t max_results, const char *as)
 {
 	exs_executor *ex = exs_with_iterator(exs_inline(), max_results);

@@ -248,8 +248,11 @@ TEST(produce, paused_with_a_retry_of_its_own)
 		struct seen seen;
 
 		seen_init(&seen);
-		exs_retry_options retry = {
-			.sleep = EXS_NONE, .codes = codes, .n_codes = 2, .on_retry = seen_by_retry, .ctx = &seen};
+		exs_retry_options retry = {.sleep = EXS_NONE,
+					   .codes = goes_on ? codes : NULL,
+					   .n_codes = 2,
+					   .on_retry = seen_by_retry,
+					   .ctx = &seen};
 		exs_task task = {.fn = fails_twice, .arg = nth(9), .retry = &retry, .name = "painter"};
 		exs_stream_pause(s);
 		drop(exs_stream_produce_with(s, &task));

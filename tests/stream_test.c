@@ -555,6 +555,30 @@ TEST(stream, read_on_an_event_loop)
 	end(s, ex);
 }
 
+/* An item that waits for itself. */
+static exs_result reads_its_own(void *arg, exs_context *ctx)
+{
+	exs_stream *s = *(exs_stream **)arg;
+	exs_item item;
+
+	(void)ctx;
+	CHECK_INT(exs_stream_next(s, &item, EXS_FOREVER), EXS_FAILED);
+	CHECK(exs_error_is(exs_last_error(), &exs_domain_exs, EXS_EDEADLK));
+	return exs_ok(NULL, NULL);
+}
+
+TEST(stream, item_that_waits_for_itself)
+{
+	exs_executor *ex = exs_event_loop();
+	exs_stream *s = exs_stream_new(ex, NULL, NULL, NULL, NULL);
+
+	exs_future *f = exs_stream_produce(s, reads_its_own, &s);
+	CHECK_INT(exs_event_loop_run_once(ex, 0), 1);
+	expect_value(f, NULL);
+	CHECK_INT(exs_stream_count(s), 1);
+	end(s, ex);
+}
+
 /* --- as completed --- */
 
 TEST(stream, as_completed)
