@@ -290,3 +290,33 @@ TEST(wait, taken_while_it_is_watched)
 			pthread_join(threads[i], NULL);
 	}
 }
+
+static exs_result a_number(void *arg, exs_context *ctx)
+{
+	(void)ctx;
+	return exs_ok(arg, NULL);
+}
+
+static exs_result wait_on_three(void *ex, exs_context *ctx)
+{
+	exs_future *f[3];
+	size_t first = 0;
+
+	(void)ctx;
+	for (long i = 0; i < 3; i++)
+		f[i] = exs_submit(ex, a_number, (void *)(intptr_t)i);
+	CHECK_INT(exs_wait_first_error(f, 3, EXS_FOREVER, &first), EXS_OK);
+	CHECK_INT(first, 3);
+	for (long i = 0; i < 3; i++)
+		expect_value(f[i], (void *)(intptr_t)i);
+	return exs_ok(NULL, NULL);
+}
+
+/* The only worker runs one after the other, and passes those that are done. */
+TEST(wait, for_the_first_error_on_the_only_worker)
+{
+	exs_executor *ex = pool_made((exs_thread_pool_options){.workers = 1, .max_spares = EXS_NONE});
+
+	expect_value(exs_submit(ex, wait_on_three, ex), NULL);
+	exs_executor_free(ex);
+}
