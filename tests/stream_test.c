@@ -810,13 +810,13 @@ TEST(stream, plain_inputs_are_begun_again_with_the_options_of_the_task)
 
 	job_init(&job);
 	atomic_store(&job.held, true);
-	exs_executor *ex = silent(clock);
+	exs_executor *pool = exs_thread_pool(1), *ex = silent(pool, clock);
 	exs_task task = {.name = "painter"};
 	exs_stream *s =
 		exs_stream_new(ex, named, plain_next, &j, &(exs_stream_options){.task = &task, .max_retries = 1});
 	for (unsigned round = 1; round <= 2; round++) {
 		wait_count(&job.starts, round);
-		wait_next(clock, 10);
+		pass_through(pool);
 		advance(clock, 10);
 	}
 	CHECK_INT(exs_stream_next(s, &item, EXS_FOREVER), EXS_ITEM);
@@ -826,6 +826,7 @@ TEST(stream, plain_inputs_are_begun_again_with_the_options_of_the_task)
 	wait_count(&job.told, 2);
 	exs_stream_free(s);
 	exs_executor_free(ex);
+	exs_executor_free(pool);
 	exs_clock_unref(clock);
 	job_free_arg(&job);
 	job_fini(&job);
