@@ -81,8 +81,8 @@ exs_stream *exsi_stream_make(const struct exsi_stream_plan *plan)
 	}
 	s->ex = plan->ex;
 	s->lazy = s->ex && !s->ex->leaf->workers && !s->ex->leaf->turn;
-	bool has_clock = s->ex && s->ex->clock_above !=
-					  exsi_clock(NULL); /* in a simulation others have that of the simulation */
+	/* In a simulation a chain that has been given no clock has that of the simulation. */
+	bool has_clock = s->ex && s->ex->clock_above != exsi_clock(NULL);
 	s->clock = has_clock ? exsi_clock_ref(s->ex->clock_above) : exsi_clock_here();
 	set_options(s, &o, plan->max_default);
 	return s;
