@@ -44,11 +44,11 @@ static int write_line(char *line, size_t size, uint64_t n, uint64_t *state)
 	if (draw(state, 1000) == 0)
 		return snprintf(line, size, "[warn] child %u: no answer\n", host);
 	write_path(path, sizeof(path), state);
+	unsigned bytes = (unsigned)draw(state, 65536), status = draw_status(state);
 	return snprintf(line, size,
 			"10.7.%u.%u - - [21/Nov/2026:%02u:%02u:%02u +0000] \"GET %s HTTP/1.1\" %u %u \"-\" "
 			"\"Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0\"\n",
-			host / 250, host % 250, seconds / 3600, seconds / 60 % 60, seconds % 60, path,
-			draw_status(state), (unsigned)draw(state, 65536));
+			host / 250, host % 250, seconds / 3600, seconds / 60 % 60, seconds % 60, path, status, bytes);
 }
 
 static int write_all(int fd, const char *text, size_t size)
