@@ -117,13 +117,12 @@ struct exs_stream {
 	pthread_t pumper;	 /* which */
 	atomic_uint
 		asking; /* 1: it is about to ask the source, or does; begins under the lock; 2: who frees waits for the end of that */
-	exs_error *error;	/* why it ends; NULL: not yet, or with its items */
-	int failed;		/* a code to be told once, it goes on */
-	uint64_t failed_number; /* of the item; UINT64_MAX: of none */
-	exs_future *gate;	/* done when there is something to read: for readers that wait; the token's reference */
-	exs_future *room;	/* the same for producers */
-	exs_promise *resume;	/* to be completed when it is not paused any more; NULL: nothing waits for that */
-	exs_future *resumed;	/* of that */
+	exs_error *error;    /* why it ends; NULL: not yet, or with its items */
+	int failed;	     /* a code to be told once, it goes on */
+	exs_future *gate;    /* done when there is something to read: for readers that wait; the token's reference */
+	exs_future *room;    /* the same for producers */
+	exs_promise *resume; /* to be completed when it is not paused any more; NULL: nothing waits for that */
+	exs_future *resumed; /* of that */
 	bool has_fd;
 	bool sink_asked;  /* the stage above has found nothing */
 	exs_stream *sink; /* the stage that reads this, or NULL */
