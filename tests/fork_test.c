@@ -162,6 +162,7 @@ static void fork_and_tell(void)
 	exs_set_free(s.set);
 	exs_stream_free(s.empty);
 	exs_stream_free(s.full);
+	CHECK_INT(exs_quiesce(EXS_FOREVER), EXS_OK); /* the streams have held the executor to the last */
 	job_fini(&s.gate);
 	job_fini(&s.done_job);
 }

@@ -1,6 +1,7 @@
 /* Parking on a word: futex where there is one, otherwise hashed condition variables. */
 #define _GNU_SOURCE
 #include "base/sync.h"
+#include "base/list.h"
 #include "base/thread.h"
 
 #include <errno.h>
@@ -122,19 +123,26 @@ void exsi_unpark(atomic_uint *word, int n)
 
 #else
 
-/* Each bucket's lock guards its sleepers: a waiter looks at the word under it, a waker broadcasts under it. */
+/* Each bucket's lock guards its sleepers: a waiter looks at the word under it, a waker takes those of its word out. */
 enum { BUCKETS = 61 };
 static struct bucket {
 	pthread_mutex_t lock;
 	pthread_cond_t woken;
+	struct exsi_list sleepers;
 } buckets[BUCKETS];
 static pthread_once_t buckets_once = PTHREAD_ONCE_INIT;
+
+struct sleeper {
+	struct exsi_list link; /* first; prev NULL: it has been woken */
+	atomic_uint *word;
+};
 
 static void buckets_init(void)
 {
 	for (int i = 0; i < BUCKETS; i++) {
 		pthread_mutex_init(&buckets[i].lock, NULL);
 		exsi_cond_init(&buckets[i].woken);
+		exsi_list_init(&buckets[i].sleepers);
 	}
 }
 
@@ -147,11 +155,18 @@ static struct bucket *bucket_of(atomic_uint *word)
 bool exsi_park(atomic_uint *word, unsigned value, uint64_t deadline)
 {
 	struct bucket *b = bucket_of(word);
+	struct sleeper me = {.word = word};
 	bool in_time = true;
 
 	pthread_mutex_lock(&b->lock);
 	if (atomic_load(word) == value)
+		exsi_list_append(&b->sleepers, &me.link);
+	while (me.link.prev && in_time)
 		in_time = exsi_cond_wait(&b->woken, &b->lock, deadline);
+	if (me.link.prev)
+		exsi_list_remove(&me.link);
+	else
+		in_time = true;
 	pthread_mutex_unlock(&b->lock);
 	return in_time;
 }
@@ -159,9 +174,16 @@ bool exsi_park(atomic_uint *word, unsigned value, uint64_t deadline)
 void exsi_unpark(atomic_uint *word, int n)
 {
 	struct bucket *b = bucket_of(word);
+	struct exsi_list *at, *next;
 
-	(void)n;
 	pthread_mutex_lock(&b->lock);
+	for (at = b->sleepers.next; at != &b->sleepers && n > 0; at = next) {
+		next = at->next;
+		if (((struct sleeper *)at)->word != word)
+			continue;
+		exsi_list_remove(at);
+		n--;
+	}
 	pthread_cond_broadcast(&b->woken);
 	pthread_mutex_unlock(&b->lock);
 }
