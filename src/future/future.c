@@ -644,7 +644,7 @@ exs_state exs_future_state(exs_future *f)
 
 bool exs_future_is_done(exs_future *f)
 {
-	return !f || atomic_load(&f->state) & EXSI_DONE;
+	return !f || exsi_is_done(f);
 }
 
 exs_cause exs_future_cause(exs_future *f)

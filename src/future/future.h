@@ -124,6 +124,11 @@ struct exs_future {
 /* For a story: behind the future lies a pointer to another, of which this one keeps a user reference, as its value is that one's. */
 #define EXSI_KEEPS UINT32_MAX
 
+static inline bool exsi_is_done(exs_future *f)
+{
+	return atomic_load(&f->state) & EXSI_DONE;
+}
+
 static inline struct exsi_story *exsi_story(exs_future *f)
 {
 	return f->story && f->story != EXSI_KEEPS ? (struct exsi_story *)(void *)((char *)f + f->story) : NULL;

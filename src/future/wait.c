@@ -23,11 +23,6 @@ void exsi_drain(void)
 		exsi_self()->drain(true);
 }
 
-static bool is_done(exs_future *f)
-{
-	return atomic_load(&f->state) & EXSI_DONE;
-}
-
 /* A thread that sleeps on f and may be nudged. */
 struct sleeper {
 	exs_future *f;
@@ -49,14 +44,14 @@ static bool has_news(void *arg)
 {
 	struct sleeper *sleeper = arg;
 
-	return is_done(sleeper->f) || atomic_load(&sleeper->nudged);
+	return exsi_is_done(sleeper->f) || atomic_load(&sleeper->nudged);
 }
 
 static int turn_until_done(struct exsi_turner *turner, struct sleeper *sleeper, uint64_t deadline)
 {
 	int rc = turner->until(turner, has_news, sleeper, deadline);
 
-	return rc || is_done(sleeper->f) ? rc : (int)EXSI_AGAIN;
+	return rc || exsi_is_done(sleeper->f) ? rc : (int)EXSI_AGAIN;
 }
 
 static int sleep_until_done(struct sleeper *sleeper, uint64_t deadline)
@@ -83,7 +78,7 @@ static int sleep_until_done(struct sleeper *sleeper, uint64_t deadline)
 
 static bool is_done_now(void *f)
 {
-	return is_done(f);
+	return exsi_is_done(f);
 }
 
 /* A result is often a moment away. */
@@ -105,8 +100,8 @@ static int help_or_sleep(exs_future *f, uint64_t deadline)
 
 	do /* what has been done may have put off more */
 		exsi_drain();
-	while (!is_done(f) && help(f, deadline));
-	if (is_done(f) || (!exsi_self()->turner && spin(f)))
+	while (!exsi_is_done(f) && help(f, deadline));
+	if (exsi_is_done(f) || (!exsi_self()->turner && spin(f)))
 		return EXS_OK;
 	int rc = exsi_block(exsi_concerns(f), &nudge);
 	if (rc == EXSI_AGAIN)
@@ -124,7 +119,7 @@ int exsi_wait(exs_future *f, uint64_t deadline)
 {
 	int rc = EXSI_AGAIN;
 
-	if (is_done(f))
+	if (exsi_is_done(f))
 		return EXS_OK;
 	if (exsi_forked())
 		return exsi_fail(EXS_EFORK, "waiting on a future of the parent process: executors do not survive fork");
@@ -141,7 +136,7 @@ int exs_future_wait(exs_future *f, double seconds)
 
 	if (!f)
 		return exsi_fail(EXS_EINVAL, "exs_future_wait: future is NULL");
-	if (is_done(f) && seconds >= 0)
+	if (exsi_is_done(f) && seconds >= 0)
 		return EXS_OK;
 	int rc = exsi_wait_begin("exs_future_wait", seconds, &deadline);
 	if (rc)
@@ -166,7 +161,7 @@ int exs_wait_all(exs_future *const *futures, size_t n, double seconds)
 		rc = exsi_wait_begin("exs_wait_all", seconds, &deadline);
 	for (size_t i = 0; !rc && i < n; i++) {
 		if (seconds == 0)
-			rc = is_done(futures[i]) ? EXS_OK : EXS_ETIMEDOUT;
+			rc = exsi_is_done(futures[i]) ? EXS_OK : EXS_ETIMEDOUT;
 		else
 			rc = exsi_wait(futures[i], deadline);
 	}
@@ -279,7 +274,7 @@ static bool help_any(struct waiter *w, exs_future *const *futures, uint64_t dead
 	bool can = exsi_can_help(deadline == EXSI_NEVER);
 
 	for (size_t i = 0; can && i < w->n; i++) {
-		if (!is_done(futures[w->helped]) && help(futures[w->helped], deadline))
+		if (!exsi_is_done(futures[w->helped]) && help(futures[w->helped], deadline))
 			return true;
 		w->helped = w->helped + 1 < w->n ? w->helped + 1 : 0;
 	}

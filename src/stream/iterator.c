@@ -2,7 +2,7 @@
 #include <executors/iterator.h>
 
 #include "base/memory.h"
-#include "stream/stream.h"
+#include "stream/window.h"
 
 /* Two executors: one that answers the streams; below it, hidden, the top of the tasks' calls. */
 struct iterator {

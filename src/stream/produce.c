@@ -1,7 +1,7 @@
 /* Push streams: items that anybody produces, in the order of the calls. */
 #include "base/memory.h"
 #include "future/wait.h"
-#include "stream/stream.h"
+#include "stream/window.h"
 
 #include <executors/functions.h>
 #include <string.h>
@@ -54,7 +54,7 @@ int exsi_stream_reserve(exs_stream *s, uint64_t deadline, struct exsi_place **pl
 void exsi_stream_fill(exs_stream *s, struct exsi_place *p, exs_future *f)
 {
 	exsi_lock(&s->lock);
-	exsi_place_fill(s, p, f, EXSI_NEVER);
+	exsi_place_fill(s, p, f);
 }
 
 /* --- while it is paused: a task that is submitted later --- */

@@ -1,6 +1,6 @@
 /* The pump of a stream: inputs become calls, while there is room for them. */
 #include "base/memory.h"
-#include "stream/stream.h"
+#include "stream/window.h"
 
 /* --- inputs --- */
 
@@ -141,12 +141,12 @@ exs_future *exsi_item_begin(exs_stream *s, struct exsi_place *p, exs_result *inp
 
 /* --- of a source --- */
 
-static enum exsi_pulled source_pull(exs_stream *s, struct exsi_place *p, exs_error **error)
+static inline enum exsi_pulled source_pull(exs_stream *s, struct exsi_place *p, exs_error **error)
 {
 	exs_result input = exs_ok(NULL, NULL);
 
 	bool more = s->source(s->contexts.source, &input);
-	if (atomic_exchange(&s->asking, 0) == 2) /* who frees waits for this */
+	if (s->followed && atomic_exchange(&s->asking, 0) == 2) /* who frees waits for this */
 		exsi_unpark(&s->asking, 1);
 	if (!more) {
 		exs_result_clear(&input);
@@ -221,11 +221,11 @@ static bool pull(exs_stream *s, bool for_reader)
 		return false;
 	}
 	s->pump_again = false;
-	atomic_store_explicit(&s->asking, s->source != NULL, memory_order_relaxed); /* as of the lock */
+	if (s->followed)
+		atomic_store_explicit(&s->asking, s->source != NULL, memory_order_relaxed); /* as of the lock */
 	exsi_unlock(&s->lock);
-	enum exsi_pulled pulled = s->kind->pull(s, p, &error);
+	enum exsi_pulled pulled = s->source ? source_pull(s, p, &error) : s->kind->pull(s, p, &error);
 	bool at_once = pulled == EXSI_PULLED && (!p->future || exsi_is_done(p->future));
-	uint64_t now = pulled == EXSI_PULLED ? exsi_stall_now(s, !at_once) : EXSI_NEVER;
 	exsi_lock(&s->lock);
 	if (pulled != EXSI_PULLED)
 		return put_nothing(s, p, pulled, error);
@@ -233,11 +233,12 @@ static bool pull(exs_stream *s, bool for_reader)
 	bool more = !(for_reader && s->lazy && at_once && is_for_reader(s, p)) && may_pull(s);
 	if (!more)
 		s->pumping = false;
-	exsi_place_fill(s, p, f, now);
+	exsi_place_fill(s, p, f);
 	return more;
 }
 
-/* Invariant: who finds another thread pumping says so to it, and that looks again before it leaves. */
+/* Invariant: who finds another thread pumping says so to it, and that looks again before it leaves. The caller keeps the stream until then; not
+   longer: what is told last may free it. */
 bool exsi_stream_pump(exs_stream *s, bool for_reader)
 {
 	if (s->pumping || !may_pull(s)) {
@@ -246,8 +247,8 @@ bool exsi_stream_pump(exs_stream *s, bool for_reader)
 		return false;
 	}
 	s->pumping = true;
-	s->pumper = pthread_self();
-	exsi_stream_ref(s);
+	if (s->followed)
+		s->pumper = pthread_self();
 	while (pull(s, for_reader)) {
 		exsi_lock(&s->lock);
 		if (may_pull(s))
@@ -256,6 +257,5 @@ bool exsi_stream_pump(exs_stream *s, bool for_reader)
 		exsi_stream_unlock(s);
 		break;
 	}
-	exsi_stream_unref(s);
 	return true;
 }

@@ -1,7 +1,7 @@
 /* Reading a stream: waits for the next item, a descriptor, decoded values. */
 #include "base/memory.h"
 #include "future/wait.h"
-#include "stream/stream.h"
+#include "stream/window.h"
 
 /* --- the gate: what readers that wait wait for; what they could help with is what it is made of --- */
 
@@ -21,22 +21,17 @@ static void gate_cancel_many(exs_future **futures, size_t n, exs_cause cause)
 	(void)futures, (void)n, (void)cause;
 }
 
-static struct exsi_place *place_of(struct exsi_list *link)
-{
-	return EXSI_CONTAINER_OF(link, struct exsi_place, link);
-}
-
 /* With the lock: the first place whose number is at least this, or NULL. It is often behind that of the last time. */
 static struct exsi_place *find(exs_stream *s, uint64_t number)
 {
 	struct exsi_list *link = s->looked ? s->looked : &s->window;
 
-	if (link == &s->window || place_of(link)->number >= number)
+	if (link == &s->window || exsi_place_of(link)->number >= number)
 		link = s->window.next;
-	while (link != &s->window && place_of(link)->number < number)
+	while (link != &s->window && exsi_place_of(link)->number < number)
 		link = link->next;
 	s->looked = link;
-	return link == &s->window ? NULL : place_of(link);
+	return link == &s->window ? NULL : exsi_place_of(link);
 }
 
 /* The next AWAITED one whose number is at least *cursor. */
@@ -104,7 +99,7 @@ exs_future *exsi_stream_gate(exs_stream *s, exs_future **at, bool (*open)(const 
 	if (!*at && !open(s)) {
 		*at = &g->future;
 		s->waited = true;
-		exsi_unlock(&s->lock);
+		exsi_stream_unlock(s);
 		return &g->future;
 	}
 	if (*at && !open(s))
@@ -153,8 +148,7 @@ static exs_set_status hand_out(exs_stream *s, exs_item *item)
 	item->future = decode(s, item->number, item->future);
 	if (item->future)
 		return EXS_ITEM;
-	exsi_fail(EXS_ENOMEM, "item %llu of a stream: %s", (unsigned long long)item->number, exs_strerror(EXS_ENOMEM));
-	return EXS_FAILED;
+	return exsi_took_lost(item->number);
 }
 
 /* --- next --- */

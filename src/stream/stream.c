@@ -1,6 +1,6 @@
 /* Streams made and freed; those of a source. */
-#include "stream/stream.h"
 #include "base/memory.h"
+#include "stream/window.h"
 
 #include <string.h>
 
@@ -34,6 +34,7 @@ static void set_options(exs_stream *s, const exs_stream_options *o, size_t max_d
 		s->max = SIZE_MAX;
 	s->as_completed = o->as_completed;
 	s->stop_on_error = o->stop_on_error;
+	s->looks = !s->as_completed && !s->stop_on_error;
 	s->timeout = EXSI_NEVER;
 	if (s->kind->pull && s->ex)
 		exsi_duration(exsi_option_seconds(o->timeout, 10), &s->timeout);
@@ -180,6 +181,7 @@ void exsi_stream_follow(exs_stream *s, exs_stream *in)
 	}
 	exsi_lock(&in->lock);
 	in->sink = s;
+	in->followed = true;
 	exsi_unlock(&in->lock);
 }
 

@@ -19,10 +19,10 @@ struct exsi_input {
 };
 
 enum exsi_item_state {
-	EXSI_COMING,  /* it has no future yet */
-	EXSI_AWAITED, /* its node is with the future, fires or was just removed */
-	EXSI_READY,   /* the future is done; or is NULL: there was no memory for it */
-	EXSI_DROPPED  /* it is not in the window any more */
+	EXSI_COMING, /* it has no future yet */
+	EXSI_AWAITED, /* watched: its node is with the future, fires or was just removed; else who looks sees whether that is done */
+	EXSI_READY,  /* the future is done; or is NULL: there was no memory for it */
+	EXSI_DROPPED /* it is not in the window any more */
 };
 
 /* An item. Its references, under the lock of the stream: the window's; the node's, or of who fills it; of those who look at it without
@@ -33,6 +33,7 @@ struct exsi_place {
 	exs_stream *stream;
 	unsigned refs;
 	enum exsi_item_state state;
+	bool watched;
 	struct exsi_input *input; /* of one that may be begun again; NULL: arg is all */
 	exs_future *future;	  /* one user reference */
 	uint64_t number;
@@ -81,6 +82,7 @@ struct exs_stream {
 	bool lazy; /* tasks run within their submits: ahead of the reader there is nothing to be gained */
 	bool as_completed;
 	bool stop_on_error;
+	bool looks; /* nobody but who reads needs to know what is done: only the first place is watched, and while somebody waits for it */
 	size_t max;
 	uint64_t timeout; /* ns; EXSI_NEVER */
 	unsigned max_retries;
@@ -88,6 +90,7 @@ struct exs_stream {
 	exs_source_fn *source;
 	struct exsi_stream_contexts contexts;
 	exs_stream *in; /* of a stage */
+	bool followed;	/* by a stage: so it may be pumped while the user frees */
 	void *extra;	/* of the kind */
 
 	atomic_bool ticking; /* the timer is armed, about to be, or fires */
@@ -95,8 +98,8 @@ struct exs_stream {
 	struct exsi_lock lock;
 	/* what who completes an item touches comes first */
 	unsigned retries;
-	uint64_t since; /* when there was the last answer or beginning */
-	size_t awaited; /* AWAITED ones */
+	uint64_t since; /* while it ticks: when something was begun last, or answered, as far as was seen; never too early */
+	bool answered;	/* since the last tick something has been seen that had been */
 	size_t nodes;	/* that are with a future or fire, those of dropped ones, too */
 	bool waited;
 	struct exsi_list window;      /* in the order of their numbers */
@@ -159,76 +162,6 @@ void exsi_stream_unref(exs_stream *s);
 /* s reads `in`, which it owns from now on. */
 void exsi_stream_follow(exs_stream *s, exs_stream *in);
 
-/* --- the window (window.c) --- */
-
-static inline bool exsi_is_done(exs_future *f)
-{
-	return atomic_load(&f->state) & EXSI_DONE;
-}
-
-/* With the lock. Is there something to be read, an end included? */
-bool exsi_stream_readable(const exs_stream *s);
-
-/* Gives the lock back, and tells those who wait. */
-void exsi_stream_unlock_and_tell(exs_stream *s);
-static inline void exsi_stream_unlock(exs_stream *s)
-{
-	if (s->waited)
-		exsi_stream_unlock_and_tell(s);
-	else
-		exsi_unlock(&s->lock);
-}
-
-/* With the lock, which it leaves for a moment: another one that is free. NULL: no memory. */
-struct exsi_place *exsi_place_allocate(exs_stream *s);
-
-/* A place with one reference, who fills it has that; counted, but not in the window. NULL: no memory. With the lock, which it may leave
-   for a moment. A free one has neither future nor input. */
-static inline struct exsi_place *exsi_place_new(exs_stream *s)
-{
-	struct exsi_place *p = s->free;
-
-	s->count++;
-	if (p)
-		s->free = p->after;
-	else
-		p = exsi_place_allocate(s);
-	if (!p) {
-		s->count--;
-		return NULL;
-	}
-	p->number = s->number;
-	p->refs = 1;
-	p->state = EXSI_COMING;
-	return p;
-}
-
-/* With the lock: at the end of the window, COMING, with the next number. */
-static inline void exsi_place_append(exs_stream *s, struct exsi_place *p)
-{
-	p->number = s->number++;
-	p->refs++;
-	exsi_list_append(&s->window, &p->link);
-}
-
-/* With the lock: it has not come into the window. */
-void exsi_place_give_back(exs_stream *s, struct exsi_place *p);
-
-/* With the lock. Answers p if it was the last reference and has something to give back: then dispose, without the lock; otherwise NULL. */
-struct exsi_place *exsi_place_unref(exs_stream *s, struct exsi_place *p);
-void exsi_place_dispose(exs_stream *s, struct exsi_place *p);
-
-/* With the lock, which it gives back, and with a reference of p: p, COMING or dropped since, or AWAITED with its node removed, gets its
-   future, a reference of which it takes over (NULL: there was no memory for one). now: exsi_stall_now. */
-void exsi_place_fill(exs_stream *s, struct exsi_place *p, exs_future *future, uint64_t now);
-
-/* With the lock, which it gives back: ends the stream with the error (taken over; NULL: none) after what is in it. */
-void exsi_stream_close(exs_stream *s, exs_error *error);
-
-/* What can be read now: EXS_ITEM, EXS_EMPTY, EXS_FAILED (*error: the one that it ends with, borrowed; NULL: exs_last_error), or
-   EXS_TIMEOUT: nothing. is_sink: for the stage above, which is told of what comes then. Runs the pump. */
-exs_set_status exsi_stream_take(exs_stream *s, exs_item *item, bool is_sink, exs_error **error);
-
 /* --- waiting (read.c) --- */
 
 /* What to wait for until open(s), with a user reference: *at, s->gate or s->room, which is made if need be. NULL: no memory. */
@@ -280,7 +213,14 @@ enum exsi_pulled exsi_stage_no_memory(exs_stream *s);
 void exsi_tick_init(exs_stream *s);
 
 /* With the lock: the timer is off, and is to be set now, without the lock, by exsi_tick_at. */
-bool exsi_ticks_from_now(exs_stream *s);
+static inline bool exsi_ticks_from_now(exs_stream *s)
+{
+	if (atomic_load(&s->ticking))
+		return false;
+	atomic_store(&s->ticking, true);
+	exsi_stream_ref(s);
+	return true;
+}
 void exsi_tick_at(exs_stream *s, uint64_t at);
 
 /* With the lock, in a tick. */
@@ -292,13 +232,30 @@ static inline void exsi_tick_no_more(exs_stream *s)
 /* The timer goes off for ever, now or soon. */
 void exsi_tick_end(exs_stream *s);
 
-/* Now (exsi_clock_ns_about), if it is of interest to the timeouts; EXSI_NEVER: it is not. awaits: for an item that is about to be awaited. */
-static inline uint64_t exsi_stall_now(exs_stream *s, bool awaits)
+/* With the lock, for an item that is awaited: is the timer off that looks whether something is lost? */
+static inline bool exsi_stall_is_due(const exs_stream *s)
 {
-	if (s->timeout == EXSI_NEVER || !(awaits || atomic_load(&s->ticking)))
-		return EXSI_NEVER;
-	return exsi_clock_ns_about(s->clock);
+	return s->timeout != EXSI_NEVER && !atomic_load(&s->ticking);
 }
+
+/* With the lock: an item is awaited from now on. Then, if it answers true, without the lock, exsi_stall_begin. */
+static inline bool exsi_stall_begins(exs_stream *s)
+{
+	if (!exsi_stall_is_due(s) || !exsi_ticks_from_now(s))
+		return false;
+	s->since = exsi_clock_ns_about(s->clock);
+	return true;
+}
+void exsi_stall_begin(exs_stream *s);
+
+/* With the lock: something is begun, or has just been answered. */
+static inline void exsi_stall_moves(exs_stream *s)
+{
+	if (atomic_load(&s->ticking) && s->timeout != EXSI_NEVER)
+		s->since = exsi_clock_ns_about(s->clock);
+}
+
+/* The tick. */
 uint64_t exsi_stall_tick(exs_stream *s, uint64_t now);
 
 #endif

@@ -1,6 +1,6 @@
 /* A stage of a stream: its items many by many. */
 #include "base/memory.h"
-#include "stream/stream.h"
+#include "stream/window.h"
 
 #include <string.h>
 

@@ -1,5 +1,5 @@
 /* A stage of a stream: a function of each value of another. */
-#include "stream/stream.h"
+#include "stream/window.h"
 
 /* Of what `in` answers when there is no item. */
 enum exsi_pulled exsi_stage_end(exs_stream *s, exs_set_status status, exs_error *why, exs_error **error)

@@ -1,5 +1,5 @@
 /* The timer of a stream: on only while there is something that time decides about. */
-#include "stream/stream.h"
+#include "stream/window.h"
 
 /* While ticking the stream has a reference, the timer's. Only who has set it ticking, and then the timer, arms timer and touches time. */
 
@@ -64,15 +64,6 @@ static const struct exsi_timer_kind timers = {.expire = expire, .fire = fire};
 void exsi_tick_init(exs_stream *s)
 {
 	s->timer.kind = &timers;
-}
-
-bool exsi_ticks_from_now(exs_stream *s)
-{
-	if (atomic_load(&s->ticking))
-		return false;
-	atomic_store(&s->ticking, true);
-	exsi_stream_ref(s);
-	return true;
 }
 
 void exsi_tick_at(exs_stream *s, uint64_t at)

@@ -1,6 +1,6 @@
-/* The window of a stream: places that are filled, become ready, are read or dropped. */
+/* The window of a stream: what not each item passes through. */
+#include "stream/window.h"
 #include "base/memory.h"
-#include "stream/stream.h"
 
 /* --- places --- */
 
@@ -12,17 +12,6 @@ struct exsi_place *exsi_place_allocate(exs_stream *s)
 	if (p)
 		*p = (struct exsi_place){.stream = s};
 	return p;
-}
-
-struct exsi_place *exsi_place_unref(exs_stream *s, struct exsi_place *p)
-{
-	if (--p->refs)
-		return NULL;
-	if (p->future || p->input)
-		return p;
-	p->after = s->free;
-	s->free = p;
-	return NULL;
 }
 
 void exsi_place_dispose(exs_stream *s, struct exsi_place *p)
@@ -45,11 +34,6 @@ void exsi_place_give_back(exs_stream *s, struct exsi_place *p)
 	exsi_place_unref(s, p);
 }
 
-static struct exsi_place *of_link(struct exsi_list *link)
-{
-	return EXSI_CONTAINER_OF(link, struct exsi_place, link);
-}
-
 /* --- who waits is told --- */
 
 /* What is on its way into the window still comes, unless the stream was cut. */
@@ -58,18 +42,9 @@ static bool has_ended(const exs_stream *s)
 	return s->closed && (s->cut ? exsi_list_is_empty(&s->window) : !s->count);
 }
 
-/* The next one to be read, or NULL. */
-static struct exsi_place *next_ready(const exs_stream *s)
-{
-	if (s->as_completed)
-		return s->ready;
-	struct exsi_place *p = exsi_list_is_empty(&s->window) ? NULL : of_link(s->window.next);
-	return p && p->state == EXSI_READY ? p : NULL;
-}
-
 bool exsi_stream_readable(const exs_stream *s)
 {
-	return next_ready(s) || s->failed || has_ended(s);
+	return exsi_place_next(s) || s->failed || has_ended(s);
 }
 
 static exs_future *take_out(exs_future **gate)
@@ -101,9 +76,46 @@ static void tell_sink(exs_stream *sink)
 	exsi_stream_unref(sink);
 }
 
+static void fired(exs_future *f, struct exsi_node *node);
+
+/* With the lock, and with a reference that is the node's from now on; then, without the lock, watch_now. Answers what to give that. */
+static exs_future *watch(exs_stream *s, struct exsi_place *p)
+{
+	exs_future *gate = exsi_anyone_looks_out() ? s->gate : NULL;
+
+	p->watched = true;
+	p->node = (struct exsi_node){.fn = fired, .kind = EXSI_CONTINUATION};
+	if (!s->nodes++)
+		exsi_stream_ref(s);
+	if (gate)
+		exsi_hold(gate);
+	return gate;
+}
+
+static void watch_now(struct exsi_place *p, exs_future *gate)
+{
+	if (!exsi_node_add(p->future, &p->node))
+		fired(p->future, &p->node);
+	if (!gate)
+		return;
+	exsi_news_of(gate);
+	exsi_drop(gate);
+}
+
+/* With the lock: the place that somebody waits for, if it is not watched yet; with a reference. */
+static struct exsi_place *to_be_watched(exs_stream *s)
+{
+	struct exsi_place *p = s->looks && (s->gate || s->has_fd || s->sink_asked) ? exsi_place_first(s) : NULL;
+
+	if (!p || p->state != EXSI_AWAITED || p->watched)
+		return NULL;
+	p->refs++;
+	return p;
+}
+
 void exsi_stream_unlock_and_tell(exs_stream *s)
 {
-	exs_future *gate = NULL, *room = NULL;
+	exs_future *gate = NULL, *room = NULL, *looked_for = NULL;
 	exs_stream *sink = NULL;
 	bool readable = exsi_stream_readable(s);
 	if (s->has_fd)
@@ -118,30 +130,25 @@ void exsi_stream_unlock_and_tell(exs_stream *s)
 		if (sink)
 			exsi_stream_ref(sink);
 	}
+	struct exsi_place *next = readable ? NULL : to_be_watched(s);
+	if (next)
+		looked_for = watch(s, next);
 	s->waited = s->gate || s->room || s->has_fd || s->sink_asked;
 	exsi_unlock(&s->lock);
 	open_gate(gate);
 	open_gate(room);
 	tell_sink(sink);
+	if (next)
+		watch_now(next, looked_for);
 }
 
 /* --- dropped --- */
 
-/* With the lock. */
-static void leave_window(exs_stream *s, struct exsi_place *p)
-{
-	if (s->looked == &p->link)
-		s->looked = p->link.prev;
-	exsi_list_remove(&p->link);
-	s->count--;
-}
-
 /* With the lock: with the window's reference. */
 static void drop(exs_stream *s, struct exsi_place *p, struct exsi_list *dropped)
 {
-	leave_window(s, p);
+	exsi_place_leave(s, p);
 	exsi_list_append(dropped, &p->link);
-	s->awaited -= p->state == EXSI_AWAITED;
 	p->state = EXSI_DROPPED;
 }
 
@@ -155,7 +162,7 @@ static exs_future **undone(struct exsi_list *dropped, size_t *n)
 		room++;
 	exs_future **futures = exsi_alloc_array(room, sizeof(exs_future *));
 	for (struct exsi_list *link = dropped->next; futures && link != dropped; link = link->next) {
-		exs_future *f = of_link(link)->future;
+		exs_future *f = exsi_place_of(link)->future;
 		if (f && !exs_future_is_done(f))
 			futures[(*n)++] = f;
 	}
@@ -172,8 +179,8 @@ static void cancel_dropped(struct exsi_list *dropped, exs_cause cause)
 		exsi_cancel_all(futures, n, cause, false);
 	}
 	for (struct exsi_list *link = dropped->next; !futures && link != dropped; link = link->next)
-		if (of_link(link)->future)
-			exsi_cancel(of_link(link)->future, EXSI_STOP_ALL, cause);
+		if (exsi_place_of(link)->future)
+			exsi_cancel(exsi_place_of(link)->future, EXSI_STOP_ALL, cause);
 	exsi_free(futures);
 }
 
@@ -181,7 +188,7 @@ static void cancel_dropped(struct exsi_list *dropped, exs_cause cause)
 static void let_go(exs_stream *s, struct exsi_place *p)
 {
 	exs_future *f = p->future;
-	bool removed = f && exsi_node_remove(f, &p->node);
+	bool removed = f && p->watched && exsi_node_remove(f, &p->node);
 
 	exsi_lock(&s->lock);
 	bool last = removed && !--s->nodes;
@@ -200,7 +207,7 @@ static void let_all_go(exs_stream *s, struct exsi_list *dropped, exs_cause cause
 		return;
 	cancel_dropped(dropped, cause);
 	while (!exsi_list_is_empty(dropped)) {
-		struct exsi_place *p = of_link(dropped->next);
+		struct exsi_place *p = exsi_place_of(dropped->next);
 		exsi_list_remove(&p->link);
 		let_go(s, p);
 	}
@@ -210,7 +217,6 @@ static void let_all_go(exs_stream *s, struct exsi_list *dropped, exs_cause cause
 
 static void make_ready(exs_stream *s, struct exsi_place *p)
 {
-	s->retries = 0;
 	if (!s->as_completed)
 		return;
 	p->after = NULL;
@@ -236,8 +242,8 @@ static void fail_at(exs_stream *s, struct exsi_place *p, struct exsi_list *dropp
 	s->closed = s->cut = true;
 	for (; link != &s->window; link = next) {
 		next = link->next;
-		if (!s->as_completed || of_link(link)->state != EXSI_READY)
-			drop(s, of_link(link), dropped);
+		if (!s->as_completed || exsi_place_of(link)->state != EXSI_READY)
+			drop(s, exsi_place_of(link), dropped);
 	}
 	drop(s, p, dropped);
 }
@@ -265,6 +271,7 @@ static inline void done(exs_stream *s, struct exsi_place *p)
 
 	p->input = NULL;
 	p->state = EXSI_READY;
+	s->retries = 0;
 	if (s->stop_on_error && has_failed(p)) {
 		end_at(s, p, input);
 		return;
@@ -291,7 +298,6 @@ static void fired(exs_future *f, struct exsi_node *node)
 {
 	struct exsi_place *p = EXSI_CONTAINER_OF(node, struct exsi_place, node);
 	exs_stream *s = p->stream;
-	uint64_t now = exsi_stall_now(s, false);
 
 	(void)f;
 	exsi_lock(&s->lock);
@@ -300,9 +306,7 @@ static void fired(exs_future *f, struct exsi_node *node)
 		last = leave_dropped(s, p, last);
 	} else {
 		p->refs--; /* the window has one */
-		s->awaited--;
-		if (now != EXSI_NEVER)
-			s->since = now;
+		exsi_stall_moves(s);
 		done(s, p);
 	}
 	if (last)
@@ -323,58 +327,39 @@ __attribute__((noinline)) static void fill_dropped(exs_stream *s, struct exsi_pl
 }
 
 /* With the lock, which it gives back: the reference that p is filled with is its node's from now on. */
-__attribute__((noinline)) static void await(exs_stream *s, struct exsi_place *p, exs_future *f, uint64_t now)
+__attribute__((noinline)) static void await(exs_stream *s, struct exsi_place *p)
 {
-	exs_future *gate = exsi_anyone_looks_out() ? s->gate : NULL;
+	bool begins = exsi_stall_begins(s);
+	bool watches = !s->looks || p->input;
+	exs_future *gate = watches ? watch(s, p) : NULL;
 
 	p->state = EXSI_AWAITED;
-	p->node = (struct exsi_node){.fn = fired, .kind = EXSI_CONTINUATION};
-	s->awaited++;
-	if (!s->nodes++)
-		exsi_stream_ref(s);
-	bool begins = now != EXSI_NEVER && exsi_ticks_from_now(s);
-	if (gate)
-		exsi_hold(gate);
+	p->refs -= !watches; /* the window has one */
 	exsi_stream_unlock(s);
-	if (!exsi_node_add(f, &p->node))
-		fired(f, &p->node);
-	if (gate) {
-		exsi_news_of(gate);
-		exsi_drop(gate);
-	}
+	if (watches)
+		watch_now(p, gate);
 	if (begins)
-		exsi_tick_at(s, exsi_after(now, s->timeout));
+		exsi_stall_begin(s);
 }
 
-void exsi_place_fill(exs_stream *s, struct exsi_place *p, exs_future *f, uint64_t now)
+void exsi_place_fill_slowly(exs_stream *s, struct exsi_place *p, exs_future *f)
 {
 	if (p->state == EXSI_DROPPED) {
 		fill_dropped(s, p, f);
 		return;
 	}
 	p->future = f;
-	if (now != EXSI_NEVER)
-		s->since = now;
-	s->awaited -= p->state == EXSI_AWAITED;
-	if (f && !exsi_is_done(f)) {
-		await(s, p, f, now);
+	p->watched = false;
+	exsi_stall_moves(s);
+	if (!f || exsi_is_done(f)) {
+		p->refs--; /* the window has one */
+		done(s, p);
 		return;
 	}
-	p->refs--; /* the window has one */
-	done(s, p);
+	await(s, p);
 }
 
 /* --- read --- */
-
-static void take_place(exs_stream *s, struct exsi_place *p, exs_item *item)
-{
-	if (s->as_completed)
-		s->ready = p->after;
-	leave_window(s, p);
-	*item = (exs_item){p->number, p->future};
-	p->future = NULL;
-	exsi_place_unref(s, p);
-}
 
 /* Not as an item. */
 static exs_set_status take_end(exs_stream *s, bool is_sink, exs_error **error)
@@ -391,40 +376,25 @@ static exs_set_status take_end(exs_stream *s, bool is_sink, exs_error **error)
 	return EXS_FAILED;
 }
 
-static exs_set_status lost(int code, uint64_t number)
+exs_set_status exsi_took_lost(uint64_t number)
 {
-	if (number == UINT64_MAX)
-		exsi_fail(code, "a stream: %s", exs_strerror(code));
-	else
-		exsi_fail(code, "item %llu of a stream: %s", (unsigned long long)number, exs_strerror(code));
+	exsi_fail(EXS_ENOMEM, "item %llu of a stream: %s", (unsigned long long)number, exs_strerror(EXS_ENOMEM));
 	return EXS_FAILED;
 }
 
-/* With the lock, which it gives back: there is no item. */
-__attribute__((noinline)) static exs_set_status take_no_item(exs_stream *s, bool is_sink, exs_error **error)
+exs_set_status exsi_take_no_item(exs_stream *s, bool is_sink, exs_error **error)
 {
 	int failed = s->failed;
 
 	s->failed = 0;
 	if (failed) {
 		exsi_stream_pump(s, !is_sink); /* which had given up */
-		return lost(failed, UINT64_MAX);
+		exsi_fail(failed, "a stream: %s", exs_strerror(failed));
+		return EXS_FAILED;
 	}
 	exs_set_status status = take_end(s, is_sink, error);
 	exsi_stream_unlock(s);
 	return status;
-}
-
-exs_set_status exsi_stream_take(exs_stream *s, exs_item *item, bool is_sink, exs_error **error)
-{
-	*error = NULL;
-	exsi_lock(&s->lock);
-	struct exsi_place *p = next_ready(s);
-	if (!p)
-		return take_no_item(s, is_sink, error);
-	take_place(s, p, item);
-	exsi_stream_pump(s, true);
-	return item->future ? EXS_ITEM : lost(EXS_ENOMEM, item->number);
 }
 
 /* --- its end --- */
@@ -454,7 +424,7 @@ void exs_stream_cancel(exs_stream *s)
 		if (!s->error)
 			s->error = exs_error_ref(exsi_error(EXS_ECANCELLED));
 		while (!exsi_list_is_empty(&s->window))
-			drop(s, of_link(s->window.next), &dropped);
+			drop(s, exsi_place_of(s->window.next), &dropped);
 		s->ready = NULL;
 	}
 	exsi_stream_unlock(s);
