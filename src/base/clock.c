@@ -113,9 +113,9 @@ uint64_t exsi_clock_ns(exs_clock *c)
 	return now;
 }
 
-uint64_t exsi_clock_ns_about(exs_clock *c)
+bool exsi_clock_is_manual(const exs_clock *c)
 {
-	return c->manual ? exsi_clock_ns(c) : exsi_now_about();
+	return c->manual;
 }
 
 double exs_clock_now(exs_clock *clock)

@@ -25,26 +25,6 @@ uint64_t exsi_now(void)
 	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-#ifdef CLOCK_MONOTONIC_COARSE
-
-/* The clock as of the last tick of the system's, which may be 10 ms ago, and twice that where the machine is virtual and has been halted. */
-uint64_t exsi_now_about(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
-	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec + 30000000u;
-}
-
-#else
-
-uint64_t exsi_now_about(void)
-{
-	return exsi_now();
-}
-
-#endif
-
 bool exsi_duration(double seconds, uint64_t *ns)
 {
 	if (isnan(seconds) || seconds < 0)

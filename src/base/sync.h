@@ -21,9 +21,6 @@ enum { EXSI_STRIPES = 8 };
 
 uint64_t exsi_now(void);
 
-/* The same for a fraction of the cost, but late: now, or up to 30 ms more. For deadlines that may be. */
-uint64_t exsi_now_about(void);
-
 /* Seconds to nanoseconds, rounded up; EXSI_NEVER if infinite or too large. NaN and negative: false. */
 bool exsi_duration(double seconds, uint64_t *ns);
 

@@ -27,7 +27,7 @@ struct exsi_timer {
 exs_clock *exsi_clock(exs_clock *clock);
 exs_clock *exsi_clock_ref(exs_clock *clock);
 uint64_t exsi_clock_ns(exs_clock *clock);
-uint64_t exsi_clock_ns_about(exs_clock *clock); /* of the real one: exsi_now_about */
+bool exsi_clock_is_manual(const exs_clock *clock);
 
 /* Before the first timer of an executor is armed on the clock, and after its last: the real clock's threads live between.
    0 or an errno. unhold joins them with the last; not to be called on the callback thread. */

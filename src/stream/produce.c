@@ -8,7 +8,7 @@
 
 /* --- a place --- */
 
-static bool has_room(const exs_stream *s)
+static bool has_room(exs_stream *s)
 {
 	return s->count < s->max || s->closed || s->interrupted;
 }

@@ -203,7 +203,7 @@ static bool put_nothing(exs_stream *s, struct exsi_place *p, enum exsi_pulled pu
 }
 
 /* With the lock: will there be something to read when p, which was put, is filled with what is done? */
-static bool is_for_reader(const exs_stream *s, const struct exsi_place *p)
+static bool is_for_reader(exs_stream *s, const struct exsi_place *p)
 {
 	return s->as_completed || s->window.next == &p->link || exsi_stream_readable(s);
 }

@@ -86,7 +86,7 @@ static bool gate_any(exs_future *f)
 static const struct exsi_source gates = {
 	.cancel = gate_cancel, .cancel_many = gate_cancel_many, .input = gate_input, .any = gate_any, .what = "stream"};
 
-exs_future *exsi_stream_gate(exs_stream *s, exs_future **at, bool (*open)(const exs_stream *s))
+exs_future *exsi_stream_gate(exs_stream *s, exs_future **at, bool (*open)(exs_stream *s))
 {
 	struct gate *g = exsi_alloc(sizeof(*g));
 	exs_future *f = NULL;

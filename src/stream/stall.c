@@ -77,6 +77,7 @@ static bool look_around(exs_stream *s)
 {
 	bool awaits = false;
 
+	exsi_place_next(s); /* what has arrived */
 	for (struct exsi_list *link = s->window.next; link != &s->window; link = link->next) {
 		struct exsi_place *p = exsi_place_of(link);
 		if (exsi_is_seen_done(p))
@@ -108,14 +109,14 @@ static struct exsi_place *give_up(exs_stream *s, uint64_t now, bool *again)
 	return collect(s);
 }
 
-/* Where a lot is begun it need not look: what has been answered meanwhile was not long ago. */
+/* Where something moves it need not look for more. */
 uint64_t exsi_stall_tick(exs_stream *s, uint64_t now)
 {
-	bool again = false, awaits = now < exsi_after(s->since, step(s)) || look_around(s);
+	bool again = false, awaits = s->moved || look_around(s);
 
-	if (s->answered)
+	if (s->moved)
 		s->since = now;
-	s->answered = false;
+	s->moved = false;
 	struct exsi_place *lost = awaits ? give_up(s, now, &again) : NULL;
 	uint64_t next = exsi_after(now, step(s)), due = exsi_after(s->since, s->timeout);
 	if (!awaits)

@@ -34,6 +34,7 @@ static void set_options(exs_stream *s, const exs_stream_options *o, size_t max_d
 		s->max = SIZE_MAX;
 	s->as_completed = o->as_completed;
 	s->stop_on_error = o->stop_on_error;
+	s->arrives = s->as_completed && !s->stop_on_error;
 	s->looks = !s->as_completed && !s->stop_on_error;
 	s->timeout = EXSI_NEVER;
 	if (s->kind->pull && s->ex)
@@ -86,6 +87,7 @@ exs_stream *exsi_stream_make(const struct exsi_stream_plan *plan)
 	bool has_clock = s->ex && s->ex->clock_above != exsi_clock(NULL);
 	s->clock = has_clock ? exsi_clock_ref(s->ex->clock_above) : exsi_clock_here();
 	set_options(s, &o, plan->max_default);
+	s->tells = s->timeout != EXSI_NEVER && exsi_clock_is_manual(s->clock);
 	return s;
 }
 

@@ -3,6 +3,7 @@
 #define EXSI_STREAM_STREAM_H
 
 #include "base/event.h"
+#include "base/inbox.h"
 #include "base/list.h"
 #include "base/lock.h"
 #include "executor/executor.h"
@@ -31,6 +32,7 @@ enum exsi_item_state {
 struct exsi_place {
 	struct exsi_node node; /* what who completes the item touches comes first */
 	exs_stream *stream;
+	struct exsi_inbox_node arrived;
 	unsigned refs;
 	enum exsi_item_state state;
 	bool watched;
@@ -82,10 +84,12 @@ struct exs_stream {
 	bool lazy; /* tasks run within their submits: ahead of the reader there is nothing to be gained */
 	bool as_completed;
 	bool stop_on_error;
+	bool arrives; /* what is done comes into the inbox, but for those with an input */
 	bool looks; /* nobody but who reads needs to know what is done: only the first place is watched, and while somebody waits for it */
 	size_t max;
 	uint64_t timeout; /* ns; EXSI_NEVER */
 	unsigned max_retries;
+	bool tells; /* there is a timeout, on a manual clock */
 	exs_map_fn *encode, *decode;
 	exs_source_fn *source;
 	struct exsi_stream_contexts contexts;
@@ -93,15 +97,18 @@ struct exs_stream {
 	bool followed;	/* by a stage: so it may be pumped while the user frees */
 	void *extra;	/* of the kind */
 
+	/* Who finds it empty tells those who wait, or sweeps if it is cut; they say that they wait, then look into it: one sees the other. Its nodes count
+	   as being with their futures until they are taken out with the lock. */
+	struct exsi_inbox arrived;
 	atomic_bool ticking; /* the timer is armed, about to be, or fires */
 	atomic_size_t refs;
 	struct exsi_lock lock;
 	/* what who completes an item touches comes first */
 	unsigned retries;
-	uint64_t since; /* while it ticks: when something was begun last, or answered, as far as was seen; never too early */
-	bool answered;	/* since the last tick something has been seen that had been */
+	uint64_t since; /* while it ticks: when something was begun last, or answered, as far as is known; not before */
+	bool moved;	/* something was, after the last tick */
 	size_t nodes;	/* that are with a future or fire, those of dropped ones, too */
-	bool waited;
+	atomic_bool waited;
 	struct exsi_list window;      /* in the order of their numbers */
 	size_t count;		      /* in the window, and those that the pump or a producer is at */
 	struct exsi_place *free;      /* by after */
@@ -111,7 +118,7 @@ struct exs_stream {
 	uint64_t number;	      /* of the next item */
 	bool closed;		      /* no more will come than there are */
 	bool cancelled;
-	bool cut; /* cancelled, or an item has failed and ends it: what comes now is dropped */
+	atomic_bool cut; /* cancelled, or an item has failed and ends it: what comes now is dropped */
 	bool paused;
 	atomic_bool interrupted; /* who waits for room is to give up */
 	bool told;		 /* the end's error has been */
@@ -165,7 +172,7 @@ void exsi_stream_follow(exs_stream *s, exs_stream *in);
 /* --- waiting (read.c) --- */
 
 /* What to wait for until open(s), with a user reference: *at, s->gate or s->room, which is made if need be. NULL: no memory. */
-exs_future *exsi_stream_gate(exs_stream *s, exs_future **at, bool (*open)(const exs_stream *s));
+exs_future *exsi_stream_gate(exs_stream *s, exs_future **at, bool (*open)(exs_stream *s));
 
 /* --- pushed (produce.c) --- */
 
@@ -243,16 +250,20 @@ static inline bool exsi_stall_begins(exs_stream *s)
 {
 	if (!exsi_stall_is_due(s) || !exsi_ticks_from_now(s))
 		return false;
-	s->since = exsi_clock_ns_about(s->clock);
+	s->since = exsi_clock_ns(s->clock);
+	s->moved = false;
 	return true;
 }
 void exsi_stall_begin(exs_stream *s);
 
-/* With the lock: something is begun, or has just been answered. */
+/* With the lock: something is begun, or has just been answered. When, the next tick is to tell; only of a clock that stands still
+   the time is told at once. */
 static inline void exsi_stall_moves(exs_stream *s)
 {
-	if (atomic_load(&s->ticking) && s->timeout != EXSI_NEVER)
-		s->since = exsi_clock_ns_about(s->clock);
+	if (!s->tells)
+		s->moved = true;
+	else if (atomic_load(&s->ticking))
+		s->since = exsi_clock_ns(s->clock);
 }
 
 /* The tick. */

@@ -42,7 +42,7 @@ static bool has_ended(const exs_stream *s)
 	return s->closed && (s->cut ? exsi_list_is_empty(&s->window) : !s->count);
 }
 
-bool exsi_stream_readable(const exs_stream *s)
+bool exsi_stream_readable(exs_stream *s)
 {
 	return exsi_place_next(s) || s->failed || has_ended(s);
 }
@@ -215,10 +215,9 @@ static void let_all_go(exs_stream *s, struct exsi_list *dropped, exs_cause cause
 
 /* --- filled, ready --- */
 
+/* With the lock, as completed: it comes after what is ready. */
 static void make_ready(exs_stream *s, struct exsi_place *p)
 {
-	if (!s->as_completed)
-		return;
 	p->after = NULL;
 	if (!s->ready)
 		s->ready_to = &s->ready;
@@ -276,7 +275,10 @@ static inline void done(exs_stream *s, struct exsi_place *p)
 		end_at(s, p, input);
 		return;
 	}
-	make_ready(s, p);
+	if (s->arrives) /* before this one */
+		exsi_stream_receive(s);
+	if (s->as_completed)
+		make_ready(s, p);
 	exsi_stream_unlock(s);
 	if (input)
 		exsi_input_unref(input);
@@ -294,12 +296,8 @@ static bool leave_dropped(exs_stream *s, struct exsi_place *p, bool last)
 }
 
 /* Once it has given the lock back only the last node has the stream. */
-static void fired(exs_future *f, struct exsi_node *node)
+static void fire(exs_stream *s, struct exsi_place *p)
 {
-	struct exsi_place *p = EXSI_CONTAINER_OF(node, struct exsi_place, node);
-	exs_stream *s = p->stream;
-
-	(void)f;
 	exsi_lock(&s->lock);
 	bool last = !--s->nodes;
 	if (p->state == EXSI_DROPPED) {
@@ -311,6 +309,76 @@ static void fired(exs_future *f, struct exsi_node *node)
 	}
 	if (last)
 		exsi_stream_unref(s);
+}
+
+/* --- arrived --- */
+
+void exsi_stream_receive(exs_stream *s)
+{
+	struct exsi_inbox_node *at = atomic_load(&s->cut) ? NULL : exsi_inbox_take(&s->arrived, NULL, NULL), *next;
+	size_t n = 0;
+
+	for (; at; at = next) {
+		struct exsi_place *p = EXSI_CONTAINER_OF(at, struct exsi_place, arrived);
+		next = at->next;
+		p->refs--; /* the window has one */
+		exsi_place_see(s, p);
+		make_ready(s, p);
+		n++;
+	}
+	s->nodes -= n;
+	if (n && !s->nodes)
+		exsi_stream_unref(s); /* not the last one: the caller has one */
+}
+
+/* Without the lock, with a reference, after it was cut: nobody else looks what arrives. */
+static void sweep(exs_stream *s)
+{
+	struct exsi_inbox_node *at = exsi_inbox_take(&s->arrived, NULL, NULL), *next;
+
+	for (; at; at = next) {
+		next = at->next;
+		fire(s, EXSI_CONTAINER_OF(at, struct exsi_place, arrived));
+	}
+}
+
+/* With a reference: something has arrived where nothing was. */
+static void look_after(exs_stream *s)
+{
+	if (atomic_load(&s->cut)) {
+		sweep(s);
+	} else if (atomic_load(&s->waited)) {
+		exsi_lock(&s->lock);
+		exsi_stream_unlock_and_tell(s);
+	}
+}
+
+/* Once it has arrived where there were others nothing keeps the stream. */
+static void arrive(exs_stream *s, struct exsi_place *p)
+{
+	struct exsi_inbox_node *top = exsi_inbox_top(&s->arrived);
+
+	while (top)
+		if (exsi_inbox_push(&s->arrived, &top, &p->arrived))
+			return;
+	exsi_stream_ref(s);
+	while (!exsi_inbox_push(&s->arrived, &top, &p->arrived))
+		;
+	if (!top)
+		look_after(s);
+	exsi_stream_unref(s);
+}
+
+static void fired(exs_future *f, struct exsi_node *node)
+{
+	struct exsi_place *p = EXSI_CONTAINER_OF(node, struct exsi_place, node);
+	exs_stream *s = p->stream;
+
+	(void)f;
+	if (s->arrives && !p->input)
+		arrive(s, p);
+	else
+		fire(s, p);
 }
 
 /* p was dropped before it had this future: that of the time stays with it. */
@@ -434,6 +502,7 @@ void exs_stream_cancel(exs_stream *s)
 	if (s->kind->cancel)
 		s->kind->cancel(s);
 	let_all_go(s, &dropped, EXS_CAUSE_USER);
+	sweep(s);
 	exsi_stream_unref(s);
 }
 

@@ -15,7 +15,7 @@ static inline void exsi_place_see(exs_stream *s, struct exsi_place *p)
 {
 	p->state = EXSI_READY;
 	s->retries = 0;
-	s->answered = true;
+	s->moved = true;
 }
 
 static inline struct exsi_place *exsi_place_of(struct exsi_list *link)
@@ -29,9 +29,14 @@ static inline struct exsi_place *exsi_place_first(const exs_stream *s)
 	return exsi_list_is_empty(&s->window) ? NULL : exsi_place_of(s->window.next);
 }
 
+/* With the lock: what has arrived is ready now. */
+void exsi_stream_receive(exs_stream *s);
+
 /* With the lock: the next one to be read, or NULL. */
-static inline struct exsi_place *exsi_place_next(const exs_stream *s)
+static inline struct exsi_place *exsi_place_next(exs_stream *s)
 {
+	if (s->arrives && !s->ready && !exsi_inbox_is_empty(&s->arrived))
+		exsi_stream_receive(s);
 	if (s->as_completed)
 		return s->ready;
 	struct exsi_place *p = exsi_place_first(s);
@@ -39,13 +44,13 @@ static inline struct exsi_place *exsi_place_next(const exs_stream *s)
 }
 
 /* With the lock. Is there something to be read, an end included? */
-bool exsi_stream_readable(const exs_stream *s);
+bool exsi_stream_readable(exs_stream *s);
 
 /* Gives the lock back, and tells those who wait. */
 void exsi_stream_unlock_and_tell(exs_stream *s);
 static inline void exsi_stream_unlock(exs_stream *s)
 {
-	if (s->waited)
+	if (atomic_load_explicit(&s->waited, memory_order_relaxed)) /* the lock orders it */
 		exsi_stream_unlock_and_tell(s);
 	else
 		exsi_unlock(&s->lock);
