@@ -308,6 +308,61 @@ TEST(produce, asynchronous_items)
 	end(NULL);
 }
 
+/* An item on its way: its callback blocks who completes it. */
+struct held_up {
+	exs_promise *promise;
+	sem_t entered, open;
+};
+
+static void hold_up(exs_future *f, void *ctx)
+{
+	struct held_up *h = ctx;
+
+	(void)f;
+	sem_post(&h->entered);
+	sem_take(&h->open);
+}
+
+static exs_future *held_up_item(void *arg)
+{
+	struct held_up *h = arg;
+	exs_future *f;
+
+	h->promise = promise_made(&f);
+	CHECK_INT(exs_future_on_done(f, hold_up, h, NULL), EXS_OK);
+	return f;
+}
+
+static void *complete(void *arg)
+{
+	struct held_up *h = arg;
+
+	promise_done(h->promise, number(1));
+	return NULL;
+}
+
+/* The stream has been freed when the item comes: that goes, and with it what it has kept. */
+TEST(produce, freed_while_an_item_is_on_its_way)
+{
+	for (int order = 0; order < 2; order++) {
+		int threads = harness_threads();
+		exs_executor *ex = exs_thread_pool(1);
+		exs_stream *s = exs_stream_new(ex, NULL, NULL, NULL, &(exs_stream_options){.as_completed = order});
+		struct held_up h;
+		CHECK(!sem_init(&h.entered, 0, 0) && !sem_init(&h.open, 0, 0));
+		drop(exs_stream_produce_async(s, held_up_item, &h));
+		pthread_t t = thread_start(complete, &h);
+		sem_take(&h.entered);
+		exs_stream_free(s);
+		sem_post(&h.open);
+		thread_join(t);
+		end(ex);
+		harness_wait_threads(threads);
+		sem_destroy(&h.entered);
+		sem_destroy(&h.open);
+	}
+}
+
 static bool no_more(void *ctx, exs_result *input)
 {
 	(void)ctx, (void)input;

@@ -216,6 +216,11 @@ TEST(stages, cancel_above_comes_down)
 	end(s, a, b);
 }
 
+static bool has_error(void *s)
+{
+	return exs_stream_error(s);
+}
+
 TEST(stages, stop_on_error_below_cancels_above)
 {
 	struct count c = {.end = LONG_MAX};
@@ -225,6 +230,7 @@ TEST(stages, stop_on_error_below_cancels_above)
 
 	expect_item(s, 0, 1);
 	expect_failure(s, 2);
+	wait_until(has_error, in); /* it is told after the reader is */
 	CHECK(exs_error_is(exs_stream_error(in), &exs_domain_exs, EXS_ECANCELLED));
 	end(s, a, b);
 }

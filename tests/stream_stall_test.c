@@ -18,6 +18,7 @@ struct input {
 struct inputs {
 	struct input inputs[MOST];
 	int n, next;
+	bool borrowed; /* they are not destroyed; so nobody but the task has them */
 };
 
 static void destroy(void *value)
@@ -34,7 +35,7 @@ static bool source(void *ctx, exs_result *input)
 
 	if (all->next == all->n)
 		return false;
-	*input = exs_ok(&all->inputs[all->next++], destroy);
+	*input = exs_ok(&all->inputs[all->next++], all->borrowed ? NULL : destroy);
 	return true;
 }
 
@@ -109,7 +110,7 @@ static void end(struct inputs *all, exs_stream *s, exs_executor *ex, exs_clock *
 	exs_stream_free(s);
 	exs_executor_free(ex);
 	for (int i = 0; i < all->n; i++) {
-		wait_count(&all->inputs[i].destroyed, (unsigned)(i < all->next));
+		wait_count(&all->inputs[i].destroyed, (unsigned)(i < all->next && !all->borrowed));
 		sem_destroy(&all->inputs[i].open[0]);
 		sem_destroy(&all->inputs[i].open[1]);
 	}
@@ -168,6 +169,40 @@ TEST(stream_stall, what_is_answered_shows_that_it_goes_on)
 	sem_post(&all.inputs[1].open[0]);
 	sem_post(&all.inputs[1].open[1]);
 	expect_attempt(s, 1, 2);
+	expect_end(s);
+	end(&all, s, ex, clock);
+}
+
+/* Nobody is told when those are done, as nobody waits for the first: but it is seen, in time. */
+TEST(stream_stall, answers_that_nobody_waits_for_are_seen)
+{
+	struct inputs all;
+	exs_clock *clock = exs_clock_manual_new();
+	exs_executor *ex = exs_with_clock(exs_thread_pool(3), clock);
+
+	begin(&all, 3, 0);
+	all.borrowed = true;
+	for (int i = 0; i < 3; i++)
+		all.inputs[i].gated = true;
+	exs_stream *s = exs_stream_new(ex, attempt, source, &all, &(exs_stream_options){.timeout = 8});
+	wait_starts(&all, 0, 3, 1);
+	advance(clock, 5);
+	sem_post(&all.inputs[1].open[0]);
+	wait_count(&all.inputs[1].ends, 1);
+	harness_wait_undone(2);
+	give_time();
+	advance(clock, 4);
+	give_time();
+	CHECK_INT(all.inputs[0].starts, 1);
+	advance(clock, 5.1); /* an eighth of the timeout later than it was, at most */
+	wait_starts(&all, 0, 1, 2);
+	for (int i = 0; i < 3; i++) {
+		sem_post(&all.inputs[i].open[0]);
+		sem_post(&all.inputs[i].open[1]);
+	}
+	expect_attempt(s, 0, 2);
+	expect_attempt(s, 1, 1);
+	expect_attempt(s, 2, 2);
 	expect_end(s);
 	end(&all, s, ex, clock);
 }
@@ -318,6 +353,21 @@ TEST(stream_stall, lost_in_a_full_pool)
 	exs_future_unref(item.future);
 	expect_end(s);
 	end(&all, s, ex, clock);
+}
+
+TEST(stream_stall, on_the_real_clock)
+{
+	struct inputs all;
+	exs_executor *ex = exs_thread_pool(2);
+	double begun = exs_clock_now(NULL);
+
+	begin(&all, 1, 1);
+	all.borrowed = true;
+	exs_stream *s = exs_stream_new(ex, until_told, source, &all, &(exs_stream_options){.timeout = 0.1});
+	expect_attempt(s, 0, 2);
+	CHECK(exs_clock_now(NULL) - begun >= 0.1);
+	expect_end(s);
+	end(&all, s, ex, NULL);
 }
 
 /* --- ends --- */

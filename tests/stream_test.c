@@ -608,6 +608,34 @@ TEST(stream, as_completed)
 		job_fini(&jobs[i]);
 }
 
+/* Nobody reads what arrives, before the end and after it. */
+TEST(stream, freed_with_what_has_arrived)
+{
+	struct job jobs[4];
+	struct jobs j = {jobs, 0, 4};
+	exs_executor *ex = exs_thread_pool(4);
+
+	for (int i = 0; i < 4; i++) {
+		job_init(&jobs[i]);
+		jobs[i].gated = true;
+	}
+	exs_stream *s = exs_stream_new(ex, job_of, jobs_next, &j, &(exs_stream_options){.as_completed = true});
+	for (int i = 0; i < 4; i++)
+		sem_take(&jobs[i].entered);
+	sem_post(&jobs[2].open);
+	sem_post(&jobs[1].open);
+	harness_wait_undone(2);
+	give_time();
+	exs_stream_free(s);
+	sem_post(&jobs[0].open);
+	sem_post(&jobs[3].open);
+	exs_executor_free(ex);
+	CHECK_INT(exs_quiesce(EXS_FOREVER), EXS_OK);
+	harness_wait_futures(0);
+	for (int i = 0; i < 4; i++)
+		job_fini(&jobs[i]);
+}
+
 TEST(stream, as_completed_drops_what_is_not_done_at_a_failure)
 {
 	exs_error *error = exs_error_new(&test_domain, 4, "no");

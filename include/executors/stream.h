@@ -44,7 +44,8 @@ typedef struct exs_stream_options {
 			       those after it (in order; or all that are not done) are cancelled, for EXS_CAUSE_SIBLING */
 	/* Of streams that have inputs: when for so many seconds (on the executor's clock) no item has been answered and none begun, those
 	   that are not done are taken for lost, asked to stop (EXS_CAUSE_TIMEOUT), and submitted once more; after max_retries times in
-	   a row they fail with EXS_ETIMEDOUT. Any answer begins the count anew. fn may then run twice at a time for an input.
+	   a row they fail with EXS_ETIMEDOUT. Any answer begins the count anew. fn may then run twice at a time for an input. It is looked
+	   at in steps of an eighth of that time, so that it may be a quarter more.
 	   Items of which each takes longer, with none done meanwhile, need a longer one, or EXS_UNLIMITED. For a limit of each item's own
 	   time put a timeout on the executor. */
 	double timeout;	      /* seconds, more than 0; 10; EXS_UNLIMITED */

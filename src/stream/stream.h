@@ -84,7 +84,7 @@ struct exs_stream {
 	bool lazy; /* tasks run within their submits: ahead of the reader there is nothing to be gained */
 	bool as_completed;
 	bool stop_on_error;
-	bool arrives; /* what is done comes into the inbox, but for those with an input */
+	bool arrives; /* what is done comes into the inbox */
 	bool looks; /* nobody but who reads needs to know what is done: only the first place is watched, and while somebody waits for it */
 	size_t max;
 	uint64_t timeout; /* ns; EXSI_NEVER */
@@ -256,8 +256,8 @@ static inline bool exsi_stall_begins(exs_stream *s)
 }
 void exsi_stall_begin(exs_stream *s);
 
-/* With the lock: something is begun, or has just been answered. When, the next tick is to tell; only of a clock that stands still
-   the time is told at once. */
+/* With the lock: something is begun, or has been answered, now at the latest. When that was the next tick is to tell; only with a clock that
+   stands still it is told at once. */
 static inline void exsi_stall_moves(exs_stream *s)
 {
 	if (!s->tells)

@@ -373,12 +373,16 @@ static void fired(exs_future *f, struct exsi_node *node)
 {
 	struct exsi_place *p = EXSI_CONTAINER_OF(node, struct exsi_place, node);
 	exs_stream *s = p->stream;
+	struct exsi_input *input = p->input;
 
 	(void)f;
-	if (s->arrives && !p->input)
-		arrive(s, p);
-	else
+	if (!s->arrives) {
 		fire(s, p);
+		return;
+	}
+	p->input = NULL;
+	arrive(s, p);
+	exsi_input_unref(input);
 }
 
 /* p was dropped before it had this future: that of the time stays with it. */

@@ -10,12 +10,12 @@ static inline bool exsi_is_seen_done(const struct exsi_place *p)
 	return p->state == EXSI_AWAITED && !p->watched && exsi_is_done(p->future);
 }
 
-/* With the lock: it has been answered, at a time that nobody has noted. */
+/* With the lock: it has been answered, nobody has noted when. */
 static inline void exsi_place_see(exs_stream *s, struct exsi_place *p)
 {
 	p->state = EXSI_READY;
 	s->retries = 0;
-	s->moved = true;
+	exsi_stall_moves(s);
 }
 
 static inline struct exsi_place *exsi_place_of(struct exsi_list *link)

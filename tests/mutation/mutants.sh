@@ -618,13 +618,13 @@ mutant stream_descriptor_stays stream/window.c stream stream/descriptor_says_whe
 mutant stream_cancel_leaves_what_runs stream/window.c stream stream/cancel_wakes_a_reader_and_stops_what_runs \
 	's/^\t\texsi_cancel_all\(futures, n, cause, false\);//'
 mutant stream_failure_drops_nothing stream/window.c stream stream/stop_on_error_drops_what_comes_after \
-	's/if \(!s->as_completed \|\| of_link\(link\)->state != EXSI_READY\)/if (false)/'
-mutant stream_failure_still_awaited stream/window.c stream stream/timer_is_off_when_nothing_is_awaited \
-	's/s->awaited -= p->state == EXSI_AWAITED;/s->awaited -= p->state != EXSI_COMING;/'
+	's/if \(!s->as_completed \|\| exsi_place_of\(link\)->state != EXSI_READY\)/if (false)/'
+mutant stream_ticks_on stream/stall.c stream stream/timer_is_off_when_nothing_is_awaited \
+	's/bool awaits = false;/bool awaits = true;/'
 mutant stream_kept_by_what_it_awaited stream/window.c stream stream/freed_while_items_are_on_their_way \
-	'/^static void fired/,/^}/s/if \(last\)/if (false)/'
+	'/^static void fire\(/,/^}/s/if \(last\)/if (false)/'
 mutant stream_dropped_by_each_that_it_awaited stream/window.c stream stream/freed_while_items_are_on_their_way \
-	'/^static void fired/,/^}/s/if \(last\)/if (true)/'
+	'/^static void fire\(/,/^}/s/if \(last\)/if (true)/'
 mutant stream_error_told_again stream/window.c stream stream/source_that_fails_ends_it_after_the_items_before \
 	's/^\ts->told = true;//'
 mutant stream_later_error_counts stream/window.c stream stream/stop_with_an_error \
@@ -644,9 +644,21 @@ mutant stream_input_not_kept stream/pump.c stream stream/lost_items_are_begun_ag
 mutant stream_code_error_without_number stream/pump.c stream stream/items_that_can_not_be_coded_carry_their_number \
 	's/^\texs_error \*why = r\.kind == EXS_KIND_ERROR \? r\.error : NULL;/\texs_error *why = NULL;/'
 mutant stream_retries_without_end stream/stall.c stream stream/lost_items_are_begun_again \
-	's/^\t\ts->retries \+= .*//'
+	's/^\ts->retries \+= .*//'
 mutant stream_lost_ones_run_on stream/stall.c stream stream/lost_items_are_begun_again \
 	's/^\t\texsi_cancel\(old, EXSI_STOP_ALL, EXS_CAUSE_TIMEOUT\);//'
+mutant stream_first_not_watched stream/window.c producer produce/place_is_the_order_of_the_calls \
+	's/if \(!p \|\| p->state != EXSI_AWAITED \|\| p->watched\)/if (true)/'
+mutant stream_arrival_not_told stream/window.c stream stream/as_completed \
+	'/^static void look_after/,/^}/s/atomic_load\(&s->waited\)/false/'
+mutant stream_arrival_not_swept stream/window.c producer produce/freed_while_an_item_is_on_its_way \
+	'/^static void look_after/,/^}/s/atomic_load\(&s->cut\)/false/'
+mutant stream_cancel_leaves_what_arrived stream/window.c stream stream/freed_with_what_has_arrived \
+	'/^void exs_stream_cancel/,/^}/s/^\tsweep\(s\);//'
+mutant stream_answers_not_looked_for stream/stall.c stream_stall stream_stall/answers_that_nobody_waits_for_are_seen \
+	's/if \(exsi_is_seen_done\(p\)\)/if (false)/'
+mutant stream_looks_too_late stream/stall.c stream_stall stream_stall/answers_that_nobody_waits_for_are_seen \
+	's/return s->timeout \/ 8 \+ 1;/return s->timeout;/'
 mutant stream_not_decoded stream/read.c stream stream/items_that_can_not_be_coded_carry_their_number \
 	's/return s->decode \?/return false ?/'
 mutant stream_room_for_one_more stream/produce.c producer produce/try_does_not_wait_for_room \
