@@ -229,8 +229,10 @@ int exs_stream_fd(exs_stream *s)
 	exsi_lock(&s->lock);
 	int rc = s->has_fd ? 0 : exsi_event_make(&s->event);
 	int fd = rc ? -1 : s->event.read_fd;
-	if (!rc)
-		s->has_fd = s->waited = true;
+	if (!rc) {
+		s->has_fd = true;
+		s->waited = true;
+	}
 	exsi_stream_unlock(s);
 	if (rc)
 		exsi_fail_errno(rc, "exs_stream_fd");

@@ -238,7 +238,8 @@ static void fail_at(exs_stream *s, struct exsi_place *p, struct exsi_list *dropp
 
 	if (!s->error)
 		s->error = exs_error_ref(exs_future_error(p->future));
-	s->closed = s->cut = true;
+	s->closed = true;
+	s->cut = true;
 	for (; link != &s->window; link = next) {
 		next = link->next;
 		if (!s->as_completed || exsi_place_of(link)->state != EXSI_READY)
@@ -492,7 +493,8 @@ void exs_stream_cancel(exs_stream *s)
 	exsi_stream_ref(s); /* a reader may see the end, and free it */
 	exsi_lock(&s->lock);
 	if (!s->cancelled && !has_ended(s)) {
-		s->cancelled = s->cut = s->closed = s->told = true;
+		s->cancelled = s->closed = s->told = true;
+		s->cut = true;
 		if (!s->error)
 			s->error = exs_error_ref(exsi_error(EXS_ECANCELLED));
 		while (!exsi_list_is_empty(&s->window))
