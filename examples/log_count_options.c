@@ -1,11 +1,9 @@
 /* The command line of log_count. */
 #define _GNU_SOURCE
 #include "log_count_options.h"
+#include "option_values.h"
 
-#include <errno.h>
-#include <getopt.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 enum { FAILED = 1, WRONG_USAGE = 2 };
@@ -41,34 +39,6 @@ static const struct option options[] = {
 	{NULL, 0, NULL, 0},
 };
 
-static const char *name_of(int code)
-{
-	const struct option *o = options;
-
-	while (o->val != code)
-		o++;
-	return o->name;
-}
-
-/* Up to a suffix, where one is allowed. */
-static bool read_number(int code, uint64_t least, uint64_t most, bool suffix, uint64_t *n)
-{
-	static const char suffixes[] = "KMG";
-	char *end;
-
-	errno = 0;
-	*n = strtoull(optarg, &end, 10);
-	const char *unit = suffix && *end ? strchr(suffixes, *end) : NULL;
-	unsigned shift = unit ? 10 * (unsigned)(unit - suffixes + 1) : 0;
-	bool fits = *n <= most >> shift;
-	*n <<= shift;
-	if (*optarg >= '0' && *optarg <= '9' && !end[unit != NULL] && !errno && fits && *n >= least)
-		return true;
-	fprintf(stderr, "log_count: --%s %s: not a number from %llu to %llu%s\n", name_of(code), optarg,
-		(unsigned long long)least, (unsigned long long)most, suffix ? ", K, M and G allowed" : "");
-	return false;
-}
-
 static bool read_by(enum log_by *by)
 {
 	*by = !strcmp(optarg, "host") ? BY_HOST : BY_PATH;
@@ -85,15 +55,14 @@ static int read_option(struct log_count_options *o, int code)
 
 	switch (code) {
 	case WORKERS:
-		ok = read_number(code, 1, 1000, false, &n);
-		o->workers = (unsigned)n;
+		ok = option_unsigned(options, code, 1, 1000, &o->workers);
 		break;
 	case PART:
-		ok = read_number(code, 1, 64 << 20, true, &n);
+		ok = option_size(options, code, 1, 64 << 20, true, &n);
 		o->part_size = (size_t)n;
 		break;
 	case TOP:
-		ok = read_number(code, 0, 1000000000, false, &n);
+		ok = option_size(options, code, 0, 1000000000, false, &n);
 		o->top = (size_t)n;
 		break;
 	case BY:
@@ -103,10 +72,10 @@ static int read_option(struct log_count_options *o, int code)
 		o->compare = true;
 		break;
 	case GENERATE:
-		ok = read_number(code, 1, (uint64_t)1 << 40, true, &o->sample);
+		ok = option_size(options, code, 1, (uint64_t)1 << 40, true, &o->sample);
 		break;
 	case SEED:
-		ok = read_number(code, 0, UINT32_MAX, false, &o->seed);
+		ok = option_size(options, code, 0, UINT32_MAX, false, &o->seed);
 		break;
 	case 'h':
 		fputs(help, stdout);

@@ -1,13 +1,11 @@
 /* The command line of ordered_fetch. */
 #define _GNU_SOURCE
 #include "ordered_fetch_options.h"
+#include "option_values.h"
 #include "ordered_fetch_list.h"
 
-#include <errno.h>
-#include <getopt.h>
 #include <stdint.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 enum { FAILED = 1, WRONG_USAGE = 2 };
@@ -52,75 +50,32 @@ static const struct option options[] = {
 	{NULL, 0, NULL, 0},
 };
 
-static const char *name_of(int code)
+/* --- options --- */
+
+static bool read_size(int code, uint64_t most, bool suffix, size_t *size)
 {
-	const struct option *o = options;
+	uint64_t n = 0;
+	bool ok = option_size(options, code, 1, most, suffix, &n);
 
-	while (o->val != code)
-		o++;
-	return o->name;
-}
-
-/* --- numbers --- */
-
-/* Seconds; 0 only where it means something. */
-static bool read_seconds(int code, bool zero, double *seconds)
-{
-	char *end;
-
-	*seconds = strtod(optarg, &end);
-	if (end != optarg && !*end && *seconds < 1e9 && (*seconds > 0 || (zero && *seconds == 0)))
-		return true;
-	fprintf(stderr, "ordered_fetch: --%s %s: not a number of seconds%s below 1e9\n", name_of(code), optarg,
-		zero ? "" : " above 0 and");
-	return false;
-}
-
-/* With a suffix where one is allowed. */
-static bool read_size(int code, size_t least, size_t most, bool suffix, size_t *n)
-{
-	static const char suffixes[] = "KMG";
-	char *end;
-
-	errno = 0;
-	*n = strtoull(optarg, &end, 10);
-	const char *unit = suffix && *end ? strchr(suffixes, *end) : NULL;
-	unsigned shift = unit ? 10 * (unsigned)(unit - suffixes + 1) : 0;
-	bool fits = *n <= most >> shift;
-	*n <<= shift;
-	if (*optarg >= '0' && *optarg <= '9' && !end[unit != NULL] && !errno && fits && *n >= least)
-		return true;
-	fprintf(stderr, "ordered_fetch: --%s %s: not a number from %zu to %zu%s\n", name_of(code), optarg, least, most,
-		suffix ? ", K, M and G allowed" : "");
-	return false;
-}
-
-static bool read_unsigned(int code, unsigned least, unsigned most, unsigned *n)
-{
-	size_t wide = 0;
-	bool ok = read_size(code, least, most, false, &wide);
-
-	*n = (unsigned)wide;
+	*size = (size_t)n;
 	return ok;
 }
-
-/* --- options --- */
 
 static bool read_number(struct fetch_options *o, int code)
 {
 	switch (code) {
 	case IN_FLIGHT:
-		return read_unsigned(code, 1, 1000, &o->in_flight);
+		return option_unsigned(options, code, 1, 1000, &o->in_flight);
 	case AHEAD:
-		return read_size(code, 1, 1000000, false, &o->ahead);
+		return read_size(code, 1000000, false, &o->ahead);
 	case ATTEMPTS:
-		return read_unsigned(code, 1, 1000000, &o->attempts);
+		return option_unsigned(options, code, 1, 1000000, &o->attempts);
 	case BACKOFF:
-		return read_seconds(code, true, &o->backoff);
+		return option_seconds(options, code, true, &o->backoff);
 	case TIMEOUT:
-		return read_seconds(code, false, &o->timeout);
+		return option_seconds(options, code, false, &o->timeout);
 	case BODY_LIMIT:
-		return read_size(code, 1, (size_t)1 << 40, true, &o->body_limit);
+		return read_size(code, (uint64_t)1 << 40, true, &o->body_limit);
 	default: /* getopt has said why */
 		return false;
 	}

@@ -1,9 +1,9 @@
 /* The command line of publish: options, and ids from it and from standard input. */
 #define _GNU_SOURCE
 #include "publish_options.h"
+#include "option_values.h"
 
 #include <errno.h>
-#include <getopt.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -47,57 +47,11 @@ static const struct option options[] = {
 	{NULL, 0, NULL, 0},
 };
 
-static const char *name_of(int code)
-{
-	const struct option *o = options;
-
-	while (o->name && o->val != code)
-		o++;
-	return o->name;
-}
-
-/* --- numbers --- */
-
-/* Seconds; 0 only where it means something. */
-static bool read_seconds(int code, bool zero, double *seconds)
-{
-	char *end;
-
-	*seconds = strtod(optarg, &end);
-	if (end != optarg && !*end && *seconds < 1e9 && (*seconds > 0 || (zero && *seconds == 0)))
-		return true;
-	fprintf(stderr, "publish: --%s %s: not a number of seconds%s below 1e9\n", name_of(code), optarg,
-		zero ? "" : " above 0 and");
-	return false;
-}
-
-static bool read_count(int code, unsigned long least, unsigned long most, unsigned long *count)
-{
-	char *end;
-
-	errno = 0;
-	*count = strtoul(optarg, &end, 10);
-	if (*optarg >= '0' && *optarg <= '9' && !*end && !errno && *count >= least && *count <= most)
-		return true;
-	fprintf(stderr, "publish: --%s %s: not a number from %lu to %lu\n", name_of(code), optarg, least, most);
-	return false;
-}
-
-static bool read_unsigned(int code, unsigned least, unsigned most, unsigned *count)
-{
-	unsigned long wide;
-
-	if (!read_count(code, least, most, &wide))
-		return false;
-	*count = (unsigned)wide;
-	return true;
-}
-
 /* --- options --- */
 
 static int read_option(struct publish_options *o, int code)
 {
-	unsigned long bytes;
+	uint64_t bytes;
 	bool ok = true;
 
 	switch (code) {
@@ -105,32 +59,32 @@ static int read_option(struct publish_options *o, int code)
 		o->url = optarg;
 		break;
 	case WORKERS:
-		ok = read_unsigned(code, 1, 1000, &o->workers);
+		ok = option_unsigned(options, code, 1, 1000, &o->workers);
 		break;
 	case ATTEMPTS:
-		ok = read_unsigned(code, 1, 1000000, &o->attempts);
+		ok = option_unsigned(options, code, 1, 1000000, &o->attempts);
 		break;
 	case TOLERATE:
-		ok = read_unsigned(code, 0, 1000000, &o->tolerate);
+		ok = option_unsigned(options, code, 0, 1000000, &o->tolerate);
 		break;
 	case BODY_LIMIT:
-		ok = read_count(code, 1, 1ul << 40, &bytes);
-		o->body_limit = ok ? bytes : 0;
+		ok = option_size(options, code, 1, (uint64_t)1 << 40, false, &bytes);
+		o->body_limit = ok ? (size_t)bytes : 0;
 		break;
 	case BACKOFF:
-		ok = read_seconds(code, true, &o->backoff);
+		ok = option_seconds(options, code, true, &o->backoff);
 		break;
 	case TIMEOUT:
-		ok = read_seconds(code, false, &o->timeout);
+		ok = option_seconds(options, code, false, &o->timeout);
 		break;
 	case INTERVAL:
-		ok = read_seconds(code, false, &o->interval);
+		ok = option_seconds(options, code, false, &o->interval);
 		break;
 	case CANCEL_AFTER:
-		ok = read_seconds(code, true, &o->cancel_after);
+		ok = option_seconds(options, code, true, &o->cancel_after);
 		break;
 	case GRACE:
-		ok = read_seconds(code, false, &o->grace);
+		ok = option_seconds(options, code, false, &o->grace);
 		break;
 	case 'q':
 		o->quiet = true;
