@@ -6,42 +6,10 @@
 #include <math.h>
 #include <stdlib.h>
 
-struct count {
-	atomic_long n; /* the next */
-	long end;      /* LONG_MAX: without end */
-	long fails;    /* instead of this one; 0: none does */
-	atomic_int freed;
-};
-
-static bool count_next(void *ctx, exs_result *input)
-{
-	struct count *c = ctx;
-
-	if (c->fails && c->n == c->fails) {
-		*input = exs_fail(exs_error_new(&test_domain, 7, "the source has failed"));
-		return true;
-	}
-	if (c->n == c->end)
-		return false;
-	*input = number(c->n++);
-	return true;
-}
-
-static void count_free(void *ctx)
-{
-	atomic_fetch_add(&((struct count *)ctx)->freed, 1);
-}
-
 static exs_result plus_one(void *arg, exs_context *ctx)
 {
 	(void)ctx;
 	return number(*(long *)arg + 1);
-}
-
-static exs_result twice(void *arg, exs_context *ctx)
-{
-	(void)ctx;
-	return number(2 * *(long *)arg);
 }
 
 static exs_result thirds_fail(void *arg, exs_context *ctx)
@@ -94,12 +62,12 @@ static void end(exs_stream *s, exs_executor *a, exs_executor *b)
 
 TEST(stages, two_functions_on_two_executors)
 {
-	struct count c = {.end = 200};
+	struct number_source c = {.end = 200};
 	exs_executor *a = exs_thread_pool(2), *b = exs_thread_pool(2);
-	exs_stream *s = exs_stream_new(a, plus_one, count_next, &c,
-				       &(exs_stream_options){.max_results = 8, .source_free = count_free});
+	exs_stream *s = exs_stream_new(a, plus_one, number_next, &c,
+				       &(exs_stream_options){.max_results = 8, .source_free = number_source_free});
 
-	s = exs_stream_map(s, b, twice, &(exs_stream_options){.max_results = 8});
+	s = exs_stream_map(s, b, twice_number, &(exs_stream_options){.max_results = 8});
 	for (long i = 0; i < 200; i++)
 		expect_item(s, (uint64_t)i, 2 * (i + 1));
 	expect_end(s);
@@ -110,9 +78,9 @@ TEST(stages, two_functions_on_two_executors)
 
 TEST(stages, many_of_one_pool_with_one_worker)
 {
-	struct count c = {.end = 50};
+	struct number_source c = {.end = 50};
 	exs_executor *a = exs_thread_pool(1);
-	exs_stream *s = exs_stream_new(a, plus_one, count_next, &c, &(exs_stream_options){.max_results = 3});
+	exs_stream *s = exs_stream_new(a, plus_one, number_next, &c, &(exs_stream_options){.max_results = 3});
 
 	for (int i = 0; i < 10; i++)
 		s = exs_stream_map(s, a, plus_one, &(exs_stream_options){.max_results = 1 + (size_t)i % 3});
@@ -130,10 +98,10 @@ static bool is_full(void *stream)
 
 TEST(stages, bounded_each)
 {
-	struct count c = {.end = LONG_MAX};
+	struct number_source c = {.end = LONG_MAX};
 	exs_executor *a = exs_thread_pool(1), *b = exs_thread_pool(1);
-	exs_stream *in = exs_stream_new(a, plus_one, count_next, &c, &(exs_stream_options){.max_results = 3});
-	exs_stream *s = exs_stream_map(in, b, twice, &(exs_stream_options){.max_results = 5});
+	exs_stream *in = exs_stream_new(a, plus_one, number_next, &c, &(exs_stream_options){.max_results = 3});
+	exs_stream *s = exs_stream_map(in, b, twice_number, &(exs_stream_options){.max_results = 5});
 	exs_item item;
 
 	for (int i = 0; i < 20; i++) {
@@ -150,9 +118,9 @@ TEST(stages, bounded_each)
 
 TEST(stages, item_that_fails_keeps_its_place)
 {
-	struct count c = {.end = 30};
+	struct number_source c = {.end = 30};
 	exs_executor *a = exs_thread_pool(2), *b = exs_thread_pool(2);
-	exs_stream *s = exs_stream_map(exs_stream_new(a, thirds_fail, count_next, &c, NULL), b, twice, NULL);
+	exs_stream *s = exs_stream_map(exs_stream_new(a, thirds_fail, number_next, &c, NULL), b, twice_number, NULL);
 	exs_item item;
 
 	for (int i = 0; i < 30; i++) {
@@ -172,9 +140,9 @@ TEST(stages, item_that_fails_keeps_its_place)
 
 TEST(stages, source_that_fails_is_told_below)
 {
-	struct count c = {.end = 30, .fails = 4};
+	struct number_source c = {.end = 30, .fails = 4};
 	exs_executor *a = exs_thread_pool(2), *b = exs_thread_pool(2);
-	exs_stream *s = exs_stream_map(exs_stream_new(a, plus_one, count_next, &c, NULL), b, twice, NULL);
+	exs_stream *s = exs_stream_map(exs_stream_new(a, plus_one, number_next, &c, NULL), b, twice_number, NULL);
 
 	for (long i = 0; i < 4; i++)
 		expect_item(s, (uint64_t)i, 2 * (i + 1));
@@ -184,10 +152,10 @@ TEST(stages, source_that_fails_is_told_below)
 
 TEST(stages, cancel_goes_up)
 {
-	struct count c = {.end = LONG_MAX};
+	struct number_source c = {.end = LONG_MAX};
 	exs_executor *a = exs_thread_pool(1), *b = exs_thread_pool(1);
-	exs_stream *in = exs_stream_new(a, plus_one, count_next, &c, NULL);
-	exs_stream *s = exs_stream_map(in, b, twice, NULL);
+	exs_stream *in = exs_stream_new(a, plus_one, number_next, &c, NULL);
+	exs_stream *s = exs_stream_map(in, b, twice_number, NULL);
 
 	expect_item(s, 0, 2);
 	exs_stream_cancel(s);
@@ -199,10 +167,10 @@ TEST(stages, cancel_goes_up)
 
 TEST(stages, cancel_above_comes_down)
 {
-	struct count c = {.end = LONG_MAX};
+	struct number_source c = {.end = LONG_MAX};
 	exs_executor *a = exs_thread_pool(1), *b = exs_thread_pool(1);
-	exs_stream *in = exs_stream_new(a, plus_one, count_next, &c, NULL);
-	exs_stream *s = exs_stream_map(in, b, twice, NULL);
+	exs_stream *in = exs_stream_new(a, plus_one, number_next, &c, NULL);
+	exs_stream *s = exs_stream_map(in, b, twice_number, NULL);
 	exs_item item;
 	exs_set_status status;
 
@@ -223,9 +191,9 @@ static bool has_error(void *s)
 
 TEST(stages, stop_on_error_below_cancels_above)
 {
-	struct count c = {.end = LONG_MAX};
+	struct number_source c = {.end = LONG_MAX};
 	exs_executor *a = exs_thread_pool(1), *b = exs_thread_pool(1);
-	exs_stream *in = exs_stream_new(a, plus_one, count_next, &c, NULL);
+	exs_stream *in = exs_stream_new(a, plus_one, number_next, &c, NULL);
 	exs_stream *s = exs_stream_map(in, b, thirds_fail, &(exs_stream_options){.stop_on_error = true});
 
 	expect_item(s, 0, 1);
@@ -237,10 +205,10 @@ TEST(stages, stop_on_error_below_cancels_above)
 
 TEST(stages, stop_lets_what_is_on_its_way_come)
 {
-	struct count c = {.end = LONG_MAX};
+	struct number_source c = {.end = LONG_MAX};
 	exs_executor *a = exs_inline(), *b = exs_inline();
-	exs_stream *in = exs_stream_new(a, plus_one, count_next, &c, NULL);
-	exs_stream *s = exs_stream_map(in, b, twice, NULL);
+	exs_stream *in = exs_stream_new(a, plus_one, number_next, &c, NULL);
+	exs_stream *s = exs_stream_map(in, b, twice_number, NULL);
 
 	expect_item(s, 0, 2);
 	exs_stream_stop(s, exs_error_new(&test_domain, 9, "enough"));
@@ -255,10 +223,10 @@ TEST(stages, stop_lets_what_is_on_its_way_come)
 
 TEST(stages, paused_below_fills_above)
 {
-	struct count c = {.end = LONG_MAX};
+	struct number_source c = {.end = LONG_MAX};
 	exs_executor *a = exs_inline(), *b = exs_inline();
-	exs_stream *in = exs_stream_new(a, plus_one, count_next, &c, &(exs_stream_options){.max_results = 4});
-	exs_stream *s = exs_stream_map(in, b, twice, NULL);
+	exs_stream *in = exs_stream_new(a, plus_one, number_next, &c, &(exs_stream_options){.max_results = 4});
+	exs_stream *s = exs_stream_map(in, b, twice_number, NULL);
 	exs_item item;
 
 	exs_stream_pause(s);
@@ -283,9 +251,9 @@ static exs_items *expect_batch(exs_stream *s, uint64_t n, size_t size, exs_item 
 
 TEST(stages, batches_and_the_rest)
 {
-	struct count c = {.end = 25};
+	struct number_source c = {.end = 25};
 	exs_executor *a = exs_thread_pool(2);
-	exs_stream *s = exs_stream_batch(exs_stream_new(a, plus_one, count_next, &c, NULL), 10, EXS_FOREVER, NULL);
+	exs_stream *s = exs_stream_batch(exs_stream_new(a, plus_one, number_next, &c, NULL), 10, EXS_FOREVER, NULL);
 	exs_item item;
 	long n = 0;
 
@@ -363,11 +331,11 @@ static exs_result sum_of_batch(void *arg, exs_context *ctx)
 /* stream -> map on another executor -> batch -> map -> reader */
 TEST(stages, four_in_a_row)
 {
-	struct count c = {.end = 1000};
+	struct number_source c = {.end = 1000};
 	exs_executor *a = exs_thread_pool(2), *b = exs_thread_pool(2);
-	exs_stream *s = exs_stream_new(a, plus_one, count_next, &c, &(exs_stream_options){.max_results = 16});
+	exs_stream *s = exs_stream_new(a, plus_one, number_next, &c, &(exs_stream_options){.max_results = 16});
 
-	s = exs_stream_map(s, b, twice, &(exs_stream_options){.max_results = 16});
+	s = exs_stream_map(s, b, twice_number, &(exs_stream_options){.max_results = 16});
 	s = exs_stream_batch(s, 50, 10, NULL);
 	s = exs_stream_map(s, a, sum_of_batch, NULL);
 	for (long i = 0; i < 20; i++)
@@ -378,16 +346,16 @@ TEST(stages, four_in_a_row)
 
 TEST(stages, misuse)
 {
-	struct count c = {.end = LONG_MAX};
+	struct number_source c = {.end = LONG_MAX};
 	exs_executor *a = exs_inline();
 
-	CHECK(!exs_stream_map(NULL, a, twice, NULL));
+	CHECK(!exs_stream_map(NULL, a, twice_number, NULL));
 	CHECK(!exs_stream_batch(NULL, 1, 1, NULL));
-	CHECK(!exs_stream_map(exs_stream_new(a, twice, count_next, &c, NULL), NULL, twice, NULL));
-	CHECK(!exs_stream_map(exs_stream_new(a, twice, count_next, &c, NULL), a, NULL, NULL));
-	CHECK(!exs_stream_batch(exs_stream_new(a, twice, count_next, &c, NULL), 0, 1, NULL));
+	CHECK(!exs_stream_map(exs_stream_new(a, twice_number, number_next, &c, NULL), NULL, twice_number, NULL));
+	CHECK(!exs_stream_map(exs_stream_new(a, twice_number, number_next, &c, NULL), a, NULL, NULL));
+	CHECK(!exs_stream_batch(exs_stream_new(a, twice_number, number_next, &c, NULL), 0, 1, NULL));
 	CHECK_STR(exs_error_message(exs_last_error()), "exs_stream_batch: n is 0: a batch has 1 item or more");
-	CHECK(!exs_stream_batch(exs_stream_new(a, twice, count_next, &c, NULL), 1, -1, NULL));
-	CHECK(!exs_stream_batch(exs_stream_new(a, twice, count_next, &c, NULL), 1, NAN, NULL));
+	CHECK(!exs_stream_batch(exs_stream_new(a, twice_number, number_next, &c, NULL), 1, -1, NULL));
+	CHECK(!exs_stream_batch(exs_stream_new(a, twice_number, number_next, &c, NULL), 1, NAN, NULL));
 	end(NULL, a, NULL);
 }

@@ -13,40 +13,6 @@ enum { SOME = 100 };
 
 /* --- sources and functions --- */
 
-/* Numbers from 0; those that exist are counted. */
-struct count {
-	long n, end; /* the next; LONG_MAX: without end */
-	long fails;  /* instead of this one; 0: none does */
-	atomic_int freed;
-	atomic_long asked;
-};
-
-static bool count_next(void *ctx, exs_result *input)
-{
-	struct count *c = ctx;
-
-	atomic_fetch_add(&c->asked, 1);
-	if (c->fails && c->n == c->fails) {
-		*input = exs_fail(exs_error_new(&test_domain, 7, "the source has failed"));
-		return true;
-	}
-	if (c->n == c->end)
-		return false;
-	*input = number(c->n++);
-	return true;
-}
-
-static void count_free(void *ctx)
-{
-	atomic_fetch_add(&((struct count *)ctx)->freed, 1);
-}
-
-static exs_result twice(void *arg, exs_context *ctx)
-{
-	(void)ctx;
-	return number(2 * *(long *)arg);
-}
-
 static exs_result odd_ones_fail(void *arg, exs_context *ctx)
 {
 	long n = *(long *)arg;
@@ -119,9 +85,10 @@ static void end(exs_stream *s, exs_executor *ex)
 
 TEST(stream, in_the_order_of_the_inputs)
 {
-	struct count c = {.end = SOME};
+	struct number_source c = {.end = SOME};
 	exs_executor *ex = exs_thread_pool(4);
-	exs_stream *s = exs_stream_new(ex, twice, count_next, &c, &(exs_stream_options){.source_free = count_free});
+	exs_stream *s = exs_stream_new(ex, twice_number, number_next, &c,
+				       &(exs_stream_options){.source_free = number_source_free});
 
 	for (int i = 0; i < SOME; i++)
 		expect_item(s, (uint64_t)i, 2L * i);
@@ -134,12 +101,12 @@ TEST(stream, in_the_order_of_the_inputs)
 
 TEST(stream, in_order_whichever_is_done_first)
 {
-	struct count c = {.end = 40};
+	struct number_source c = {.end = 40};
 	exs_executor *ex = exs_thread_pool(4);
 
 	for (int i = 0; i < 4; i++)
 		sem_init(&reversed.done[i], 0, 0);
-	exs_stream *s = exs_stream_new(ex, in_reverse, count_next, &c, NULL);
+	exs_stream *s = exs_stream_new(ex, in_reverse, number_next, &c, NULL);
 	for (int i = 0; i < 40; i++)
 		expect_item(s, (uint64_t)i, i);
 	expect_end(s);
@@ -148,9 +115,9 @@ TEST(stream, in_order_whichever_is_done_first)
 
 TEST(stream, inline_is_as_lazy_as_it_can_be)
 {
-	struct count c = {.end = SOME};
+	struct number_source c = {.end = SOME};
 	exs_executor *ex = exs_inline();
-	exs_stream *s = exs_stream_new(ex, twice, count_next, &c, NULL);
+	exs_stream *s = exs_stream_new(ex, twice_number, number_next, &c, NULL);
 
 	for (int i = 0; i < SOME; i++) {
 		CHECK_INT(c.n, i + 1);
@@ -163,9 +130,9 @@ TEST(stream, inline_is_as_lazy_as_it_can_be)
 /* The original fails. */
 TEST(stream, empty_source_ends_at_once)
 {
-	struct count c = {.end = 0};
+	struct number_source c = {.end = 0};
 	exs_executor *ex = exs_thread_pool(1);
-	exs_stream *s = exs_stream_new(ex, twice, count_next, &c, NULL);
+	exs_stream *s = exs_stream_new(ex, twice_number, number_next, &c, NULL);
 
 	expect_status(s, EXS_EMPTY);
 	expect_end(s);
@@ -177,9 +144,9 @@ TEST(stream, empty_source_ends_at_once)
 /* In the original reading ends with it. */
 TEST(stream, goes_on_after_an_item_that_fails)
 {
-	struct count c = {.end = 10};
+	struct number_source c = {.end = 10};
 	exs_executor *ex = exs_thread_pool(2);
-	exs_stream *s = exs_stream_new(ex, odd_ones_fail, count_next, &c, NULL);
+	exs_stream *s = exs_stream_new(ex, odd_ones_fail, number_next, &c, NULL);
 
 	for (int i = 0; i < 10; i++) {
 		exs_item item;
@@ -198,9 +165,9 @@ TEST(stream, goes_on_after_an_item_that_fails)
 /* The original hangs. */
 TEST(stream, source_that_fails_ends_it_after_the_items_before)
 {
-	struct count c = {.end = 10, .fails = 5};
+	struct number_source c = {.end = 10, .fails = 5};
 	exs_executor *ex = exs_thread_pool(2);
-	exs_stream *s = exs_stream_new(ex, twice, count_next, &c, NULL);
+	exs_stream *s = exs_stream_new(ex, twice_number, number_next, &c, NULL);
 	exs_item item;
 
 	for (int i = 0; i < 5; i++)
@@ -224,16 +191,16 @@ static exs_result gated(void *arg, exs_context *ctx)
 
 static bool has_asked(void *arg)
 {
-	struct count *c = arg;
+	struct number_source *c = arg;
 
 	return atomic_load(&c->asked) == 5;
 }
 
 TEST(stream, slow_reader_pauses_production)
 {
-	struct count c = {.end = LONG_MAX};
+	struct number_source c = {.end = LONG_MAX};
 	exs_executor *ex = exs_thread_pool(2);
-	exs_stream *s = exs_stream_new(ex, gated, count_next, &c, &(exs_stream_options){.max_results = 5});
+	exs_stream *s = exs_stream_new(ex, gated, number_next, &c, &(exs_stream_options){.max_results = 5});
 
 	while (exs_stream_count(s) < 5) { /* the first that was done in its submit has left the rest to a reader */
 		exs_item item;
@@ -252,9 +219,9 @@ TEST(stream, slow_reader_pauses_production)
 
 TEST(stream, one_at_a_time)
 {
-	struct count c = {.end = 20};
+	struct number_source c = {.end = 20};
 	exs_executor *ex = exs_thread_pool(2);
-	exs_stream *s = exs_stream_new(ex, twice, count_next, &c, &(exs_stream_options){.max_results = 1});
+	exs_stream *s = exs_stream_new(ex, twice_number, number_next, &c, &(exs_stream_options){.max_results = 1});
 
 	for (int i = 0; i < 20; i++) {
 		CHECK(atomic_load(&c.asked) <= i + 1);
@@ -269,9 +236,9 @@ TEST(stream, one_at_a_time)
 /* The original hangs. */
 TEST(stream, cancel_with_a_full_buffer)
 {
-	struct count c = {.end = LONG_MAX};
+	struct number_source c = {.end = LONG_MAX};
 	exs_executor *ex = exs_thread_pool(2);
-	exs_stream *s = exs_stream_new(ex, twice, count_next, &c, &(exs_stream_options){.max_results = 4});
+	exs_stream *s = exs_stream_new(ex, twice_number, number_next, &c, &(exs_stream_options){.max_results = 4});
 
 	wait_until(pool_is_idle, ex);
 	exs_stream_cancel(s);
@@ -338,9 +305,9 @@ TEST(stream, cancel_wakes_a_reader_and_stops_what_runs)
 
 TEST(stream, stop_ends_it_after_what_is_in_it)
 {
-	struct count c = {.end = LONG_MAX};
+	struct number_source c = {.end = LONG_MAX};
 	exs_executor *ex = exs_inline();
-	exs_stream *s = exs_stream_new(ex, twice, count_next, &c, NULL);
+	exs_stream *s = exs_stream_new(ex, twice_number, number_next, &c, NULL);
 
 	expect_item(s, 0, 0);
 	exs_stream_stop(s, NULL);
@@ -357,9 +324,9 @@ TEST(stream, stop_ends_it_after_what_is_in_it)
 
 TEST(stream, stop_with_an_error)
 {
-	struct count c = {.end = LONG_MAX};
+	struct number_source c = {.end = LONG_MAX};
 	exs_executor *ex = exs_inline();
-	exs_stream *s = exs_stream_new(ex, twice, count_next, &c, NULL);
+	exs_stream *s = exs_stream_new(ex, twice_number, number_next, &c, NULL);
 
 	exs_stream_stop(s, exs_error_new(&test_domain, 3, "enough"));
 	exs_stream_stop(s, exs_error_new(&test_domain, 4, "the second does not count"));
@@ -372,9 +339,10 @@ TEST(stream, stop_with_an_error)
 
 TEST(stream, stop_on_error_drops_what_comes_after)
 {
-	struct count c = {.end = 8};
+	struct number_source c = {.end = 8};
 	exs_executor *ex = exs_thread_pool(2);
-	exs_stream *s = exs_stream_new(ex, odd_ones_fail, count_next, &c, &(exs_stream_options){.stop_on_error = true});
+	exs_stream *s =
+		exs_stream_new(ex, odd_ones_fail, number_next, &c, &(exs_stream_options){.stop_on_error = true});
 	exs_item item;
 
 	expect_item(s, 0, 0);
@@ -387,11 +355,12 @@ TEST(stream, stop_on_error_drops_what_comes_after)
 
 TEST(stream, freed_while_items_are_on_their_way)
 {
-	struct count c = {.end = LONG_MAX};
+	struct number_source c = {.end = LONG_MAX};
 	exs_executor *ex = exs_thread_pool(4);
 
 	for (int i = 0; i < 50; i++) {
-		exs_stream *s = exs_stream_new(ex, twice, count_next, &c, &(exs_stream_options){.max_results = 20});
+		exs_stream *s =
+			exs_stream_new(ex, twice_number, number_next, &c, &(exs_stream_options){.max_results = 20});
 		for (int k = 0; k < i % 5; k++) {
 			exs_item item;
 			CHECK_INT(exs_stream_next(s, &item, EXS_FOREVER), EXS_ITEM);
@@ -404,9 +373,9 @@ TEST(stream, freed_while_items_are_on_their_way)
 
 TEST(stream, outlives_the_executor)
 {
-	struct count c = {.end = LONG_MAX};
+	struct number_source c = {.end = LONG_MAX};
 	exs_executor *ex = exs_thread_pool(1);
-	exs_stream *s = exs_stream_new(ex, twice, count_next, &c, &(exs_stream_options){.max_results = 2});
+	exs_stream *s = exs_stream_new(ex, twice_number, number_next, &c, &(exs_stream_options){.max_results = 2});
 	exs_item item;
 
 	exs_executor_free(ex);
@@ -494,9 +463,9 @@ TEST(stream, descriptor_says_when_there_is_something_to_read)
 
 TEST(stream, no_descriptor_to_be_had)
 {
-	struct count c = {.end = 2};
+	struct number_source c = {.end = 2};
 	exs_executor *ex = exs_inline();
-	exs_stream *s = exs_stream_new(ex, twice, count_next, &c, NULL);
+	exs_stream *s = exs_stream_new(ex, twice_number, number_next, &c, NULL);
 
 	refuse_descriptors(true);
 	CHECK_INT(exs_stream_fd(s), -1);
@@ -527,9 +496,9 @@ static exs_result read_all(void *stream, exs_context *ctx)
 TEST(stream, read_on_the_only_worker)
 {
 	for (int order = 0; order < 2; order++) {
-		struct count c = {.end = SOME};
+		struct number_source c = {.end = SOME};
 		exs_executor *ex = pool_made((exs_thread_pool_options){.workers = 1, .max_spares = EXS_NONE});
-		exs_stream *s = exs_stream_new(ex, twice, count_next, &c,
+		exs_stream *s = exs_stream_new(ex, twice_number, number_next, &c,
 					       &(exs_stream_options){.max_results = 10, .as_completed = order});
 		expect_value(exs_submit(ex, read_all, s), (void *)(intptr_t)SOME);
 		end(s, ex);
@@ -539,9 +508,9 @@ TEST(stream, read_on_the_only_worker)
 /* Between turns, and by a task of the loop, which runs what it waits for. */
 TEST(stream, read_on_an_event_loop)
 {
-	struct count c = {.end = SOME};
+	struct number_source c = {.end = SOME};
 	exs_executor *ex = exs_event_loop();
-	exs_stream *s = exs_stream_new(ex, twice, count_next, &c, &(exs_stream_options){.max_results = 3});
+	exs_stream *s = exs_stream_new(ex, twice_number, number_next, &c, &(exs_stream_options){.max_results = 3});
 
 	expect_status(s, EXS_TIMEOUT); /* it has not been turned */
 	CHECK_INT(exs_event_loop_run_once(ex, 0), 3);
@@ -882,10 +851,10 @@ static exs_result decode(void *ctx, exs_result in)
 
 TEST(stream, items_that_can_not_be_coded_carry_their_number)
 {
-	struct count c = {.end = 8};
+	struct number_source c = {.end = 8};
 	exs_executor *ex = exs_thread_pool(2);
-	exs_stream *s =
-		exs_stream_new(ex, twice, count_next, &c, &(exs_stream_options){.encode = encode, .decode = decode});
+	exs_stream *s = exs_stream_new(ex, twice_number, number_next, &c,
+				       &(exs_stream_options){.encode = encode, .decode = decode});
 	exs_item item;
 
 	for (int i = 0; i < 8; i++) {
@@ -908,9 +877,9 @@ TEST(stream, items_that_can_not_be_coded_carry_their_number)
 
 TEST(stream, paused_begins_none)
 {
-	struct count c = {.end = LONG_MAX};
+	struct number_source c = {.end = LONG_MAX};
 	exs_executor *ex = exs_inline();
-	exs_stream *s = exs_stream_new(ex, twice, count_next, &c, NULL);
+	exs_stream *s = exs_stream_new(ex, twice_number, number_next, &c, NULL);
 	exs_item item;
 
 	exs_stream_pause(s);
@@ -924,9 +893,10 @@ TEST(stream, paused_begins_none)
 
 TEST(stream, unlimited_begins_all_at_once)
 {
-	struct count c = {.end = 5000};
+	struct number_source c = {.end = 5000};
 	exs_executor *ex = exs_thread_pool(1);
-	exs_stream *s = exs_stream_new(ex, twice, count_next, &c, &(exs_stream_options){.max_results = EXS_UNLIMITED});
+	exs_stream *s =
+		exs_stream_new(ex, twice_number, number_next, &c, &(exs_stream_options){.max_results = EXS_UNLIMITED});
 
 	CHECK_INT(c.n, 5000);
 	CHECK_INT(exs_stream_count(s), 5000);
@@ -943,7 +913,7 @@ static bool cancelled_next(void *ctx, exs_result *input)
 TEST(stream, source_that_is_cancelled_ends_it)
 {
 	exs_executor *ex = exs_inline();
-	exs_stream *s = exs_stream_new(ex, twice, cancelled_next, NULL, NULL);
+	exs_stream *s = exs_stream_new(ex, twice_number, cancelled_next, NULL, NULL);
 	exs_item item;
 
 	CHECK_INT(exs_stream_next(s, &item, EXS_FOREVER), EXS_FAILED);
@@ -954,14 +924,14 @@ TEST(stream, source_that_is_cancelled_ends_it)
 
 TEST(stream, codec_is_freed_with_it)
 {
-	struct count c = {.end = 1}, codec = {.n = 0};
-	exs_stream_options o = {.source_free = count_free, .codec = &codec, .codec_free = count_free};
+	struct number_source c = {.end = 1}, codec = {.n = 0};
+	exs_stream_options o = {.source_free = number_source_free, .codec = &codec, .codec_free = number_source_free};
 	exs_executor *ex = exs_inline();
-	exs_stream *s = exs_stream_new(ex, twice, count_next, &c, &o);
+	exs_stream *s = exs_stream_new(ex, twice_number, number_next, &c, &o);
 
 	CHECK_INT(atomic_load(&codec.freed), 0);
 	end(s, ex);
-	CHECK(!exs_stream_new(NULL, twice, count_next, &c, &o));
+	CHECK(!exs_stream_new(NULL, twice_number, number_next, &c, &o));
 	CHECK_INT(atomic_load(&codec.freed), 2);
 	CHECK_INT(atomic_load(&c.freed), 2);
 }
@@ -970,27 +940,28 @@ TEST(stream, codec_is_freed_with_it)
 
 TEST(stream, misuse)
 {
-	struct count c = {.end = 1};
+	struct number_source c = {.end = 1};
 	exs_executor *ex = exs_inline();
-	exs_task task = {.fn = twice}, with_arg = {.arg = &c}, with_free = {.arg_free = number_free};
+	exs_task task = {.fn = twice_number}, with_arg = {.arg = &c}, with_free = {.arg_free = number_free};
 	struct {
 		exs_stream_options known;
 		int unknown;
 	} newer = {.unknown = 1};
 
-	CHECK(!exs_stream_new(NULL, twice, count_next, &c, &(exs_stream_options){.source_free = count_free}));
+	CHECK(!exs_stream_new(NULL, twice_number, number_next, &c,
+			      &(exs_stream_options){.source_free = number_source_free}));
 	CHECK_INT(atomic_load(&c.freed), 1);
 	CHECK_STR(exs_error_message(exs_last_error()), "exs_stream_new: executor is NULL");
-	CHECK(!exs_stream_new(ex, NULL, count_next, &c, NULL));
-	CHECK(!exs_stream_new(ex, twice, NULL, NULL, NULL));
+	CHECK(!exs_stream_new(ex, NULL, number_next, &c, NULL));
+	CHECK(!exs_stream_new(ex, twice_number, NULL, NULL, NULL));
 	CHECK(!exs_stream_new(ex, NULL, NULL, &c, NULL));
-	CHECK(!exs_stream_new(ex, twice, count_next, &c, &(exs_stream_options){.timeout = -1}));
-	CHECK(!exs_stream_new(ex, twice, count_next, &c, &(exs_stream_options){.timeout = NAN}));
-	CHECK(!exs_stream_new(ex, twice, count_next, &c, &(exs_stream_options){.max_results = EXS_NONE}));
-	CHECK(!exs_stream_new(ex, twice, count_next, &c, &(exs_stream_options){.task = &task}));
-	CHECK(!exs_stream_new(ex, twice, count_next, &c, &(exs_stream_options){.task = &with_arg}));
-	CHECK(!exs_stream_new(ex, twice, count_next, &c, &(exs_stream_options){.task = &with_free}));
-	CHECK(!exs_stream_new_sized(ex, twice, count_next, &c, &newer.known, sizeof(newer)));
+	CHECK(!exs_stream_new(ex, twice_number, number_next, &c, &(exs_stream_options){.timeout = -1}));
+	CHECK(!exs_stream_new(ex, twice_number, number_next, &c, &(exs_stream_options){.timeout = NAN}));
+	CHECK(!exs_stream_new(ex, twice_number, number_next, &c, &(exs_stream_options){.max_results = EXS_NONE}));
+	CHECK(!exs_stream_new(ex, twice_number, number_next, &c, &(exs_stream_options){.task = &task}));
+	CHECK(!exs_stream_new(ex, twice_number, number_next, &c, &(exs_stream_options){.task = &with_arg}));
+	CHECK(!exs_stream_new(ex, twice_number, number_next, &c, &(exs_stream_options){.task = &with_free}));
+	CHECK(!exs_stream_new_sized(ex, twice_number, number_next, &c, &newer.known, sizeof(newer)));
 	CHECK(exs_error_is(exs_last_error(), &exs_domain_exs, EXS_EINVAL));
 	CHECK_INT(atomic_load(&c.asked), 0);
 	exs_stream_free(NULL);

@@ -486,6 +486,32 @@ exs_result number(long n)
 	return exs_ok(value, number_free);
 }
 
+exs_result twice_number(void *arg, exs_context *ctx)
+{
+	(void)ctx;
+	return number(2 * *(long *)arg);
+}
+
+bool number_next(void *source, exs_result *input)
+{
+	struct number_source *s = source;
+
+	atomic_fetch_add(&s->asked, 1);
+	if (s->fails && s->n == s->fails) {
+		*input = exs_fail(exs_error_new(&test_domain, 7, "the source has failed"));
+		return true;
+	}
+	if (s->n == s->end)
+		return false;
+	*input = number(s->n++);
+	return true;
+}
+
+void number_source_free(void *source)
+{
+	atomic_fetch_add(&((struct number_source *)source)->freed, 1);
+}
+
 exs_future *number_returned(long n)
 {
 	exs_result r = number(n);

@@ -135,6 +135,20 @@ exs_result number(long n);
 exs_future *number_returned(long n); /* done */
 long number_of(exs_future *f);	     /* waits for it */
 
+/* A task: of a number, twice that. */
+exs_result twice_number(void *arg, exs_context *ctx);
+
+/* A stream's source of numbers from 0. */
+struct number_source {
+	atomic_long n; /* the next */
+	long end;      /* LONG_MAX: without end */
+	long fails;    /* instead of this one, with code 7; 0: none does */
+	atomic_long asked;
+	atomic_int freed;
+};
+bool number_next(void *source, exs_result *input);
+void number_source_free(void *source);
+
 /* Callbacks and frees that count. */
 struct seen {
 	atomic_uint calls, frees;
