@@ -107,10 +107,8 @@ void exsi_settle_from(exs_future *f, exs_result *r, exs_future *input, bool shar
 {
 	bool keeps = shared && r->kind == EXS_KIND_VALUE; /* it may be the input's, or part of it */
 
-	if (keeps) {
+	if (keeps)
 		f->story = EXSI_KEEPS;
-		*(exs_future **)(void *)(f + 1) = input;
-	}
 	if (r->kind == EXS_KIND_CANCELLED && exs_future_state(input) == EXS_STATE_CANCELLED)
 		exsi_note_cause(f, exs_future_cause(input));
 	unsigned before = exsi_settle(f, r);

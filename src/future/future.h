@@ -274,8 +274,8 @@ void exsi_defer(struct exsi_node *node, void (*fn)(exs_future *none, struct exsi
    a value without destroy, which stays input's; an error with a reference. */
 exs_result exsi_outcome(exs_future *input, bool *shared);
 
-/* With the token of f, behind which lies a pointer: exsi_settle with r, what became of exsi_outcome. Takes over the reference of input,
-   which f keeps if a value may be input's. */
+/* With the token of f, behind which lies a pointer, to input by now: exsi_settle with r, what became of exsi_outcome. Takes over the reference of
+   input, which f keeps if a value may be input's. */
 void exsi_settle_from(exs_future *f, exs_result *r, exs_future *input, bool shared);
 
 /* The hook `input` of one whose input is the pointer behind it, until f is done. */

@@ -89,6 +89,7 @@ static void decide(struct exsi_gather *g, exs_future *input)
 	bool shared;
 	exs_result r = exsi_outcome(input, &shared);
 
+	g->kept = input;
 	exsi_settle_from(&g->future, &r, input, shared);
 	reach(g, DECIDED);
 	exsi_drop(&g->future);

@@ -135,6 +135,7 @@ static exs_future *decode(exs_stream *s, uint64_t number, exs_future *from)
 	exsi_check_result(&r, "decode");
 	r = exsi_item_coded(number, "decoded", r);
 	exsi_future_init(&d->future, NULL, 0);
+	d->from = from;
 	exsi_settle_from(&d->future, &r, from, shared);
 	exsi_drop(&d->future);
 	return &d->future;
