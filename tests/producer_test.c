@@ -308,6 +308,22 @@ TEST(produce, asynchronous_items)
 	end(NULL);
 }
 
+/* What it was stopped with stays what it ends with. */
+TEST(produce, item_that_fails_after_a_stop_with_an_error)
+{
+	exs_stream *s = exs_stream_new(NULL, NULL, NULL, NULL, &(exs_stream_options){.stop_on_error = true});
+	struct later l;
+
+	drop(exs_stream_produce_async(s, later_item, &l));
+	exs_stream_stop(s, exs_error_new(&test_domain, 9, "enough"));
+	promise_done(l.promise, exs_fail(exs_error_new(&test_domain, 3, "failed")));
+	expect_end(s, EXS_FAILED);
+	CHECK(exs_error_is(exs_last_error(), &test_domain, 9));
+	expect_end(s, EXS_EMPTY);
+	exs_stream_free(s);
+	end(NULL);
+}
+
 /* An item on its way: its callback blocks who completes it. */
 struct held_up {
 	exs_promise *promise;

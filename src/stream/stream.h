@@ -248,7 +248,7 @@ static inline bool exsi_stall_is_due(const exs_stream *s)
 /* With the lock: an item is awaited from now on. Then, if it answers true, without the lock, exsi_stall_begin. */
 static inline bool exsi_stall_begins(exs_stream *s)
 {
-	if (!exsi_stall_is_due(s) || !exsi_ticks_from_now(s))
+	if (s->timeout == EXSI_NEVER || !exsi_ticks_from_now(s))
 		return false;
 	s->since = exsi_clock_ns(s->clock);
 	s->moved = false;
