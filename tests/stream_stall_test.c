@@ -207,6 +207,41 @@ TEST(stream_stall, answers_that_nobody_waits_for_are_seen)
 	end(&all, s, ex, clock);
 }
 
+/* The first answer waits to be read: those after it are seen all the same. */
+TEST(stream_stall, answers_behind_one_that_is_not_read_are_seen)
+{
+	struct inputs all;
+	exs_clock *clock = exs_clock_manual_new();
+	exs_executor *ex = exs_with_clock(exs_thread_pool(3), clock);
+
+	begin(&all, 3, 0);
+	for (int i = 0; i < 3; i++)
+		all.inputs[i].gated = true;
+	exs_stream *s =
+		exs_stream_new(ex, attempt, source, &all, &(exs_stream_options){.timeout = 8, .as_completed = true});
+	wait_starts(&all, 0, 3, 1);
+	sem_post(&all.inputs[1].open[0]);
+	harness_wait_undone(2);
+	give_time();
+	advance(clock, 2); /* it has been seen */
+	advance(clock, 5);
+	sem_post(&all.inputs[2].open[0]);
+	harness_wait_undone(1);
+	give_time();
+	advance(clock, 6);
+	give_time();
+	CHECK_INT(all.inputs[0].starts, 1);
+	advance(clock, 4);
+	wait_starts(&all, 0, 1, 2);
+	sem_post(&all.inputs[0].open[0]);
+	sem_post(&all.inputs[0].open[1]);
+	expect_attempt(s, 1, 1);
+	expect_attempt(s, 2, 1);
+	expect_attempt(s, 0, 2);
+	expect_end(s);
+	end(&all, s, ex, clock);
+}
+
 TEST(stream_stall, without_limit)
 {
 	struct inputs all;

@@ -77,7 +77,8 @@ static bool look_around(exs_stream *s)
 {
 	bool awaits = false;
 
-	exsi_place_next(s); /* what has arrived */
+	if (s->arrives) /* also behind what is ready */
+		exsi_stream_receive(s);
 	for (struct exsi_list *link = s->window.next; link != &s->window; link = link->next) {
 		struct exsi_place *p = exsi_place_of(link);
 		if (exsi_is_seen_done(p))
