@@ -563,6 +563,87 @@ TEST(stream_ends, freed_by_its_own_source)
 	harness_wait_futures(0);
 }
 
+/* The allocation to be held up: so many after the source's third answer, on the thread that it ran on. */
+static struct late {
+	sem_t entered, open, given;
+	exs_stream *s;
+	atomic_uint next, freed;
+	int holds_at;
+} late;
+static _Thread_local int allocations_left;
+
+static void *held_alloc(size_t size)
+{
+	if (allocations_left && !--allocations_left) {
+		sem_post(&late.entered);
+		sem_take(&late.open);
+	}
+	return malloc(size);
+}
+
+static bool late_source(void *ctx, exs_result *input)
+{
+	unsigned n = atomic_fetch_add(&late.next, 1);
+
+	(void)ctx;
+	CHECK_INT(atomic_load(&late.freed), 0);
+	if (n == 2)
+		allocations_left = late.holds_at;
+	if (n == 3)
+		sem_post(&late.entered);
+	*input = exs_ok((void *)(uintptr_t)n, NULL);
+	return true;
+}
+
+/* The third has to be begun again, later. */
+static exs_result third_is_late(void *arg, exs_context *ctx)
+{
+	(void)ctx;
+	if ((uintptr_t)arg < 2)
+		return exs_ok(arg, NULL);
+	return exs_fail(exs_error_new(&test_domain, 1, "not yet"));
+}
+
+static void *free_late(void *unused)
+{
+	(void)unused;
+	exs_stream_free(late.s);
+	atomic_store(&late.freed, 1);
+	return NULL;
+}
+
+/* Whatever a worker that pumps is at just then, as far as it can be held up. */
+TEST(stream_ends, source_is_not_asked_after_free)
+{
+	exs_set_allocator(&(exs_allocator){held_alloc, free});
+	for (int i = 1; i < 12; i++) {
+		exs_clock *clock = exs_clock_manual_new();
+		exs_executor *first = exs_with_retry(exs_with_clock(exs_inline(), clock), NULL);
+		exs_executor *between = exs_thread_pool(1), *last = exs_inline();
+
+		late = (struct late){.holds_at = i};
+		CHECK(!sem_init(&late.entered, 0, 0) && !sem_init(&late.open, 0, 0) && !sem_init(&built, 0, 0));
+		exs_stream *s = exs_stream_new(first, third_is_late, late_source, NULL,
+					       &(exs_stream_options){.max_results = 3});
+		s = exs_stream_map(s, between, when_built, &(exs_stream_options){.max_results = 1});
+		late.s = exs_stream_map(s, last, same, NULL);
+		CHECK_INT(late.next, 2);
+		sem_post(&built);
+		sem_take(&late.entered);
+		pthread_t t = thread_start(free_late, NULL);
+		give_time();
+		sem_post(&late.open);
+		thread_join(t);
+		exs_executor_free(first);
+		exs_executor_free(between);
+		exs_executor_free(last);
+		exs_clock_unref(clock);
+		CHECK_INT(exs_quiesce(EXS_FOREVER), EXS_OK);
+		harness_wait_futures(0);
+	}
+	exs_set_allocator(NULL);
+}
+
 /* --- from within --- */
 
 /* What the source, the task or the callback of item `at` does to the stream. */

@@ -220,6 +220,8 @@ static bool pull(exs_stream *s, bool for_reader)
 		exsi_stream_unlock(s);
 		return false;
 	}
+	if (s->closed || s->paused) /* by now: memory for it may have been made without the lock */
+		return put_nothing(s, p, EXSI_NOTHING, NULL);
 	s->pump_again = false;
 	if (s->followed)
 		atomic_store_explicit(&s->asking, s->source != NULL, memory_order_relaxed); /* as of the lock */
