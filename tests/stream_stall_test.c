@@ -285,6 +285,45 @@ TEST(stream_stall, no_retries)
 	end(&all, s, ex, clock);
 }
 
+static void other_answers(void *arg)
+{
+	struct input *other = arg;
+
+	sem_post(&other->open[0]);
+	harness_wait_undone(1);
+}
+
+/* Its being told to stop has the other answer, which is told before its turn comes. */
+static exs_result first_helps_second(void *arg, exs_context *ctx)
+{
+	struct input *i = arg;
+
+	if (i->lost)
+		CHECK(!exs_context_on_cancel(ctx, other_answers, i + 1));
+	return attempt(arg, ctx);
+}
+
+TEST(stream_stall, an_answer_while_others_are_given_up_counts)
+{
+	struct inputs all;
+	exs_clock *clock = exs_clock_manual_new();
+	exs_executor *ex = exs_with_clock(exs_thread_pool(2), clock);
+
+	begin(&all, 2, 0);
+	all.borrowed = all.inputs[0].gated = all.inputs[1].gated = true;
+	all.inputs[0].lost = 1;
+	exs_stream *s =
+		exs_stream_new(ex, first_helps_second, source, &all, &(exs_stream_options){.max_retries = EXS_NONE});
+	wait_starts(&all, 0, 2, 1);
+	give_time();
+	advance(clock, 12);
+	expect_lost(s, 0);
+	expect_attempt(s, 1, 1);
+	expect_end(s);
+	sem_post(&all.inputs[0].open[0]);
+	end(&all, s, ex, clock);
+}
+
 TEST(stream_stall, no_timeout)
 {
 	struct inputs all;

@@ -26,20 +26,30 @@ static exs_result lost(const exs_stream *s, const struct exsi_place *p)
 	return exs_fail(exsi_error(EXS_ETIMEDOUT)); /* no memory for the words */
 }
 
+/* What p gets instead of old; or that, which has been answered since. */
+static exs_future *instead(exs_stream *s, struct exsi_place *p, exs_future *old, bool again)
+{
+	if (exsi_is_done(old))
+		return old;
+	return again ? exsi_item_begin_again(s, p) : exsi_returned(lost(s, p));
+}
+
 /* p has a reference of its own, and its future one of exsi_hold, which are dropped. */
 static void replace(exs_stream *s, struct exsi_place *p, bool again)
 {
 	exs_future *old = p->suspect;
 
 	if (!p->watched || exsi_node_remove(old, &p->node)) {
-		exs_future *f = again ? exsi_item_begin_again(s, p) : exsi_returned(lost(s, p));
+		exs_future *f = instead(s, p, old, again);
 		exsi_lock(&s->lock);
 		bool last = p->watched && !--s->nodes;
 		if (p->state == EXSI_DROPPED) /* the place keeps it */
 			exs_future_ref(old);
 		exsi_place_fill(s, p, f);
-		exsi_cancel(old, EXSI_STOP_ALL, EXS_CAUSE_TIMEOUT);
-		exs_future_unref(old);
+		if (f != old) {
+			exsi_cancel(old, EXSI_STOP_ALL, EXS_CAUSE_TIMEOUT);
+			exs_future_unref(old);
+		}
 		if (last)
 			exsi_stream_unref(s);
 	}

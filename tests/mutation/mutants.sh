@@ -646,7 +646,7 @@ mutant stream_code_error_without_number stream/pump.c stream stream/items_that_c
 mutant stream_retries_without_end stream/stall.c stream stream/lost_items_are_begun_again \
 	's/^\ts->retries \+= .*//'
 mutant stream_lost_ones_run_on stream/stall.c stream stream/lost_items_are_begun_again \
-	's/^\t\texsi_cancel\(old, EXSI_STOP_ALL, EXS_CAUSE_TIMEOUT\);//'
+	's/^\t\t\texsi_cancel\(old, EXSI_STOP_ALL, EXS_CAUSE_TIMEOUT\);//'
 mutant stream_first_not_watched stream/window.c producer produce/place_is_the_order_of_the_calls \
 	's/if \(!p \|\| p->state != EXSI_AWAITED \|\| p->watched\)/if (true)/'
 mutant stream_arrival_not_told stream/window.c stream stream/as_completed \
