@@ -454,6 +454,38 @@ static void free_own(struct job *job, exs_context *ctx)
 	sem_take(&job->open);
 }
 
+static exs_result frees_own(void *ex, exs_context *ctx)
+{
+	(void)ctx;
+	exs_executor_free(ex);
+	return exs_ok(NULL, NULL);
+}
+
+static atomic_bool come_and_gone;
+
+static void *come_and_go(void *unused)
+{
+	for (int i = 0; i < 2000; i++) {
+		exs_executor *ex = exs_thread_pool(1);
+		exs_future *f = exs_submit(ex, frees_own, ex);
+		CHECK_INT(exs_future_wait(f, EXS_FOREVER), EXS_OK);
+		exs_future_unref(f);
+	}
+	atomic_store(&come_and_gone, true);
+	return unused;
+}
+
+/* That all were released stands, though the next one is to be just then. */
+TEST(shutdown, quiesce_while_others_come_and_go)
+{
+	atomic_store(&come_and_gone, false);
+	pthread_t t = thread_start(come_and_go, NULL);
+	while (!atomic_load(&come_and_gone))
+		CHECK_INT(exs_quiesce(EXS_FOREVER), EXS_OK);
+	thread_join(t);
+	CHECK_INT(exs_quiesce(EXS_FOREVER), EXS_OK);
+}
+
 TEST(shutdown, quiesce_waits_for_what_was_freed_from_within)
 {
 	int threads = harness_threads();

@@ -51,16 +51,15 @@ static bool quiet(void *arg)
 static bool wait_for(bool (*done)(void *), void *arg, uint64_t deadline)
 {
 	struct exsi_turner *turner = exsi_self()->turner;
-	bool in_time = true;
+	bool in_time = true, ok;
 
 	if (turner)
 		return turner->until(turner, done, arg, deadline) == EXS_OK;
 	pthread_once(&ended_once, ended_init);
 	pthread_mutex_lock(&lock);
 	atomic_fetch_add(&waiters, 1);
-	while (!done(arg) && in_time)
+	while (!(ok = done(arg)) && in_time) /* it may be otherwise again at once */
 		in_time = exsi_cond_wait(&ended, &lock, deadline);
-	bool ok = done(arg);
 	atomic_fetch_sub(&waiters, 1);
 	pthread_mutex_unlock(&lock);
 	return ok;
@@ -105,18 +104,18 @@ static bool sleep_for_news(struct look *look, uint64_t deadline)
 bool exsi_wait_turning(exs_executor *leaf, bool (*done)(void *), void *arg, uint64_t deadline)
 {
 	struct look look = {done, arg, 0};
-	bool in_time = true;
+	bool in_time = true, ok;
 
 	pthread_once(&ended_once, ended_init);
 	atomic_fetch_add(&waiters, 1); /* pairs as in exsi_count_done */
-	while (!done(arg) && in_time) {
+	while (!(ok = done(arg)) && in_time) {
 		look.seen = count_news();
 		bool ran = exsi_thread_now() < deadline && leaf->turn && leaf->turn(leaf);
 		if (!ran)
 			in_time = sleep_for_news(&look, deadline);
 	}
 	atomic_fetch_sub(&waiters, 1);
-	return done(arg);
+	return ok;
 }
 
 static bool block_for(bool (*done)(void *), exs_executor *x, uint64_t deadline)
