@@ -117,13 +117,20 @@ struct sleeper {
 	atomic_uint *word;
 };
 
-static void buckets_init(void)
+static void buckets_empty(void)
 {
 	for (int i = 0; i < BUCKETS; i++) {
 		pthread_mutex_init(&buckets[i].lock, NULL);
 		exsi_cond_init(&buckets[i].woken);
 		exsi_list_init(&buckets[i].sleepers);
 	}
+}
+
+/* Who sleeps in the parent is not in the child. */
+static void buckets_init(void)
+{
+	buckets_empty();
+	pthread_atfork(NULL, NULL, buckets_empty);
 }
 
 static struct bucket *bucket_of(atomic_uint *word)
