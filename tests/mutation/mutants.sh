@@ -659,6 +659,12 @@ mutant stream_answers_not_looked_for stream/stall.c stream_stall stream_stall/an
 	's/if \(exsi_is_seen_done\(p\)\)/if (false)/'
 mutant stream_looks_too_late stream/stall.c stream_stall stream_stall/answers_that_nobody_waits_for_are_seen \
 	's/return s->timeout \/ 8 \+ 1;/return s->timeout;/'
+mutant stream_tick_blind_behind_ready stream/stall.c stream_stall stream_stall/answers_behind_one_that_is_not_read_are_seen \
+	's/exsi_stream_receive\(s\);/exsi_place_next(s);/'
+mutant stream_source_asked_when_closed stream/pump.c stream_stall stream_ends/source_is_not_asked_after_free \
+	's/if \(s->closed \|\| s->paused\).*/if (false)/'
+mutant stream_late_answer_thrown_away stream/stall.c stream_stall stream_stall/an_answer_while_others_are_given_up_counts \
+	's/if \(exsi_is_done\(old\)\)/if (false)/'
 mutant stream_not_decoded stream/read.c stream stream/items_that_can_not_be_coded_carry_their_number \
 	's/return s->decode \?/return false ?/'
 mutant stream_room_for_one_more stream/produce.c producer produce/try_does_not_wait_for_room \
