@@ -66,7 +66,7 @@ static const struct work {
 	long n;
 	int rounds;
 } works[] = {
-	{"empty", same, 300000, 5},
+	{"empty", same, 100000, 5},
 	{"1us", busy_1us, 10000, 5},
 	{"100us", busy_100us, 200, 3},
 	{"10ms", sleep_10ms, 8, 1},
