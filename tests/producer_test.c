@@ -3,6 +3,7 @@
 #include "support.h"
 
 #include <executors/functions.h>
+#include <poll.h>
 #include <stdlib.h>
 
 static exs_result answer(void *arg, exs_context *ctx)
@@ -305,6 +306,36 @@ TEST(produce, asynchronous_items)
 	expect_code(exs_stream_produce_async(s, no_item, NULL), &exs_domain_exs, EXS_EINVAL);
 	expect_code(exs_stream_produce(s, answer, NULL), &exs_domain_exs, EXS_EINVAL);
 	exs_stream_free(s);
+	end(NULL);
+}
+
+static bool is_readable(int fd)
+{
+	struct pollfd p = {.fd = fd, .events = POLLIN};
+
+	CHECK(poll(&p, 1, 0) >= 0);
+	return p.revents & POLLIN;
+}
+
+TEST(produce, descriptor_tells_of_an_item_that_comes_later)
+{
+	for (int order = 0; order < 2; order++) {
+		exs_stream *s = exs_stream_new(NULL, NULL, NULL, NULL, &(exs_stream_options){.as_completed = order});
+		struct later l[2];
+		int fd = exs_stream_fd(s);
+
+		for (int i = 0; i < 2; i++)
+			drop(exs_stream_produce_async(s, later_item, &l[i]));
+		CHECK(!is_readable(fd));
+		promise_done(l[0].promise, number(0));
+		CHECK(is_readable(fd));
+		expect_item(s, 0);
+		CHECK(!is_readable(fd)); /* from now on the second is watched */
+		promise_done(l[1].promise, number(1));
+		CHECK(is_readable(fd));
+		expect_item(s, 1);
+		exs_stream_free(s);
+	}
 	end(NULL);
 }
 

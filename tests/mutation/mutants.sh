@@ -638,7 +638,7 @@ mutant stream_one_too_many stream/pump.c stream stream/one_at_a_time \
 mutant stream_not_lazy stream/pump.c stream stream/inline_is_as_lazy_as_it_can_be \
 	's/!\(for_reader && s->lazy/!(false/'
 mutant stream_pause_overlooked stream/pump.c stream stream/paused_begins_none \
-	's/ && !s->paused//'
+	's/ && !s->paused//; s/ \|\| s->paused\)/)/'
 mutant stream_input_not_kept stream/pump.c stream stream/lost_items_are_begun_again \
 	's/if \(!from && !again\)/if (!from)/'
 mutant stream_code_error_without_number stream/pump.c stream stream/items_that_can_not_be_coded_carry_their_number \
@@ -647,7 +647,7 @@ mutant stream_retries_without_end stream/stall.c stream stream/lost_items_are_be
 	's/^\ts->retries \+= .*//'
 mutant stream_lost_ones_run_on stream/stall.c stream stream/lost_items_are_begun_again \
 	's/^\t\t\texsi_cancel\(old, EXSI_STOP_ALL, EXS_CAUSE_TIMEOUT\);//'
-mutant stream_first_not_watched stream/window.c producer produce/place_is_the_order_of_the_calls \
+mutant stream_first_not_watched stream/window.c producer produce/descriptor_tells_of_an_item_that_comes_later \
 	's/if \(!p \|\| p->state != EXSI_AWAITED \|\| p->watched\)/if (true)/'
 mutant stream_arrival_not_told stream/window.c stream stream/as_completed \
 	'/^static void look_after/,/^}/s/atomic_load\(&s->waited\)/false/'
