@@ -276,7 +276,7 @@ mutant begun_one_recalled future/future.c queue queue/detach_leaves_what_has_beg
 mutant put_off_before_it_sleeps pools/queue.c queue queue/wait_deep_on_the_stack \
 	's/^\t*exsi_drain\(\);.*/\t;/'
 mutant one_reaper_for_all executor/shutdown.c shutdown shutdown/freed_from_within_holds_up_no_other \
-	's/^\tbool first = !coming;/\tstatic bool started; bool first = !started; started = true;/; s/bool last = unreaped \&\& coming == 1;/bool last = false;/'
+	's/^\tbool first = unreaped \&\& !coming;/\tstatic bool started; bool first = unreaped \&\& !started; started = started || first;/; s/bool last = unreaped \&\& coming == 1;/bool last = false;/'
 mutant owned_ones_left_open executor/shutdown.c shutdown shutdown/of_a_chain_closes_all_that_it_owns \
 	's/^\texsi_walk\(x, true, close_one, &mode\);/\tclose_one(x, true, \&mode);/'
 mutant levels_upside_down pools/queue.c queue queue/first_in_first_out_in_a_level \
@@ -649,7 +649,7 @@ mutant stream_lost_ones_run_on stream/stall.c stream stream/lost_items_are_begun
 	's/^\t\t\texsi_cancel\(old, EXSI_STOP_ALL, EXS_CAUSE_TIMEOUT\);//'
 mutant stream_first_not_watched stream/window.c producer produce/descriptor_tells_of_an_item_that_comes_later \
 	's/if \(!p \|\| p->state != EXSI_AWAITED \|\| p->watched\)/if (true)/'
-mutant stream_arrival_not_told stream/window.c stream stream/as_completed \
+mutant stream_arrival_not_told stream/window.c producer produce/descriptor_tells_of_an_item_that_comes_later \
 	'/^static void look_after/,/^}/s/atomic_load\(&s->waited\)/false/'
 mutant stream_arrival_not_swept stream/window.c producer produce/freed_while_an_item_is_on_its_way \
 	'/^static void look_after/,/^}/s/atomic_load\(&s->cut\)/false/'
