@@ -73,7 +73,7 @@ mutant freed_while_others_have_members future/set.c set set/freed_while_members_
 mutant arg_free_twice executor/call.c conformance conformance/value \
 	's/^\t\targ_free\(f->arg\);/&\n\t\targ_free(f->arg);/'
 mutant count_before_callbacks executor/call.c races races/callback_on_a_borrowed_pool_while_the_chain_is_freed \
-	's/^\texsi_complete\(f, r\);$/\texsi_count_done(top);\n&/; /^\texsi_frame_pop\(frame\);$/{n;d}'
+	's/^\texsi_complete\(f, r\);$/\texsi_count_done(top);\n&/; /^\t\texsi_frame_pop\(frame\);$/{n;d}'
 mutant park_not_refused_when_stopped executor/call.c races races/stop_request_during_the_task_keeps_it_out_of_the_poll_set \
 	's/if \(exsi_stop\(s\) > x->depth\)/if (false)/'
 mutant park_again_though_insisted executor/call.c races races/timeout_while_a_cancel_is_being_refused \
