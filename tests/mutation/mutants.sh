@@ -639,7 +639,7 @@ mutant stream_not_lazy stream/pump.c stream stream/inline_is_as_lazy_as_it_can_b
 	's/!\(for_reader && s->lazy/!(false/'
 mutant stream_pause_overlooked stream/pump.c stream stream/paused_begins_none \
 	's/ && !s->paused//; s/ \|\| s->paused\)/)/'
-mutant stream_input_not_kept stream/pump.c stream stream/lost_items_are_begun_again \
+mutant stream_input_not_kept stream/pump.c stream_stall stream_stall/any_answer_begins_the_count_anew \
 	's/if \(!from && !again\)/if (!from)/'
 mutant stream_code_error_without_number stream/pump.c stream stream/items_that_can_not_be_coded_carry_their_number \
 	's/^\texs_error \*why = r\.kind == EXS_KIND_ERROR \? r\.error : NULL;/\texs_error *why = NULL;/'
