@@ -226,6 +226,7 @@ static bool pull(exs_stream *s, bool for_reader)
 	if (s->followed)
 		atomic_store_explicit(&s->asking, s->source != NULL, memory_order_relaxed); /* as of the lock */
 	exsi_unlock(&s->lock);
+	/* the usual kind inline */
 	enum exsi_pulled pulled = s->source ? source_pull(s, p, &error) : s->kind->pull(s, p, &error);
 	bool at_once = pulled == EXSI_PULLED && (!p->future || exsi_is_done(p->future));
 	exsi_lock(&s->lock);

@@ -72,7 +72,7 @@ struct exsi_stream_contexts {
 	exs_free_fn *codec_free;
 };
 
-/* lock guards what follows it; those constant from the start stand before. refs: the user's; of all nodes together; of the pump; of the timer while it
+/* lock guards what follows it; those constant from the start stand before. refs: the user's; of all nodes together; of the timer while it
    is armed or fires; of a stage below that tells it (sink). waited: somebody may have to be told of a change: gate, room, fd or sink_asked. */
 struct exs_stream {
 	const struct exsi_stream_kind *kind;
