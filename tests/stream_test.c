@@ -272,6 +272,14 @@ static bool jobs_next(void *ctx, exs_result *input)
 	return true;
 }
 
+static void init_gated(struct job *jobs, int n)
+{
+	for (int i = 0; i < n; i++) {
+		job_init(&jobs[i]);
+		jobs[i].gated = true;
+	}
+}
+
 static void *cancel_it(void *stream)
 {
 	exs_stream_cancel(stream);
@@ -432,10 +440,7 @@ TEST(stream, descriptor_says_when_there_is_something_to_read)
 	exs_executor *ex = exs_thread_pool(2);
 	exs_item item;
 
-	for (int i = 0; i < 2; i++) {
-		job_init(&jobs[i]);
-		jobs[i].gated = true;
-	}
+	init_gated(jobs, 2);
 	exs_stream *s = exs_stream_new(ex, job_of, jobs_next, &j, NULL);
 	int fd = exs_stream_fd(s);
 	CHECK(fd >= 0);
@@ -558,10 +563,7 @@ TEST(stream, as_completed)
 	static const int order[] = {2, 0, 1};
 	exs_item item;
 
-	for (int i = 0; i < 3; i++) {
-		job_init(&jobs[i]);
-		jobs[i].gated = true;
-	}
+	init_gated(jobs, 3);
 	exs_stream *s = exs_stream_new(ex, job_of, jobs_next, &j, &(exs_stream_options){.as_completed = true});
 	for (int i = 0; i < 3; i++) {
 		sem_post(&jobs[order[i]].open);
@@ -584,10 +586,7 @@ TEST(stream, freed_with_what_has_arrived)
 	struct jobs j = {jobs, 0, 4};
 	exs_executor *ex = exs_thread_pool(4);
 
-	for (int i = 0; i < 4; i++) {
-		job_init(&jobs[i]);
-		jobs[i].gated = true;
-	}
+	init_gated(jobs, 4);
 	exs_stream *s = exs_stream_new(ex, job_of, jobs_next, &j, &(exs_stream_options){.as_completed = true});
 	for (int i = 0; i < 4; i++)
 		sem_take(&jobs[i].entered);
@@ -613,10 +612,7 @@ TEST(stream, as_completed_drops_what_is_not_done_at_a_failure)
 	exs_executor *ex = exs_thread_pool(3);
 	exs_item item;
 
-	for (int i = 0; i < 3; i++) {
-		job_init(&jobs[i]);
-		jobs[i].gated = true;
-	}
+	init_gated(jobs, 3);
 	jobs[0].polite = true;
 	jobs[1].failures = ALWAYS;
 	jobs[1].error = error;
