@@ -12,6 +12,7 @@ declare -A below=(
 	[pools]="base future executor pools"
 	[decorators]="base future executor"
 	[stream]="base future executor stream"
+	[process]="base future executor stream process"
 	[http]="http"
 )
 layers=${!below[*]}
@@ -28,7 +29,7 @@ resolve() {
 	if [[ $1 != executors/* || $1 == executors/executors.h ]]; then
 		echo "$name"
 	else
-		found=$(find src/pools src/decorators src/stream -name "$name.c" -printf '%P' -quit 2>/dev/null)
+		found=$(find src/pools src/decorators src/stream src/process -name "$name.c" -printf '%P' -quit 2>/dev/null)
 		[[ ! $found ]] || find src -path "*/$name.c" -printf '%P' -quit | sed 's/\.c$//'
 	fi
 }

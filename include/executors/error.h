@@ -66,6 +66,10 @@ EXS_API const char *exs_error_message(const exs_error *error);			       /* lives
 EXS_API double exs_error_retry_after(const exs_error *error);			       /* seconds; negative: no hint */
 EXS_API bool exs_error_is(const exs_error *error, const exs_domain *domain, int code); /* false for NULL */
 
+/* Where it was made, one line for each function, the innermost first, in the form of glibc's backtrace_symbols; lives as long as the error. NULL: not
+   known. It is noted only in worker processes (process_pool.h), and travels with the error. */
+EXS_API const char *exs_error_backtrace(const exs_error *error);
+
 /* The errors that one with EXS_EALL is made of: how many, and number i from 0; borrowed, they live as long as it. 0 and NULL for others. */
 EXS_API size_t exs_error_count(const exs_error *error);
 EXS_API exs_error *exs_error_of(const exs_error *error, size_t i);

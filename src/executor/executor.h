@@ -9,6 +9,7 @@
 #include <executors/layer.h>
 
 struct exsi_call_timers;
+struct exsi_home;
 
 /* Of calls with an executor as top. completed is the last touch of each. */
 struct exsi_counts {
@@ -55,6 +56,7 @@ struct exs_executor {
 	unsigned workers; /* of a leaf: threads of its own that run calls; 0: it has none */
 	void *ctx;	  /* of the user's callbacks; what the executor owns beside its state */
 	exs_free_fn *ctx_free;
+	const struct exsi_home *home; /* of a top whose tasks run for calls elsewhere (home.h); or NULL */
 	bool holds_clock;
 	bool counts_starts;  /* it may start its delegate more than once for a call */
 	bool counts_as_open; /* in its series */

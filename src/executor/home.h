@@ -1,0 +1,25 @@
+/* Home: where a task runs for a call elsewhere, as in a worker process, what it says to that call's surroundings goes through here. */
+#ifndef EXSI_EXECUTOR_HOME_H
+#define EXSI_EXECUTOR_HOME_H
+
+#include "executor/executor.h"
+
+struct exs_invocation;
+
+/* Of the top executor of such tasks (exs_executor.home). On the task's thread, but for send. Answers as exs_send, exs_schedule, exs_emit,
+   whose checks of arguments are done. */
+struct exsi_home {
+	int (*send)(exs_future *task, const void *data, size_t size);
+	/* Borrows the invocation. */
+	int (*schedule)(exs_future *task, struct exs_invocation *invocation, const exs_task *options);
+	/* Takes over the result. */
+	int (*emit)(exs_future *task, exs_result result);
+};
+
+/* Of the task, or NULL. */
+static inline const struct exsi_home *exsi_home(exs_future *task)
+{
+	return exsi_top(task)->home;
+}
+
+#endif
