@@ -376,6 +376,14 @@ __attribute__((noinline)) static void run_watched(exs_future *f, void *arg, exs_
 	exsi_watch_run_ends(f, w, begun, r);
 }
 
+static void ends_run(exs_future *f)
+{
+	if (atomic_load(&f->state) & EXSI_INSISTED) /* it was asked, and has answered; whoever insisted needs no more */
+		atomic_fetch_and(&f->state, ~EXSI_INSISTED);
+	if (atomic_load(&f->state) & EXSI_HOOKS)
+		exsi_hooks_end(f);
+}
+
 void exs_call_run(exs_future *f, exs_result *r)
 {
 	void *arg = exs_call_arg(f);
@@ -393,10 +401,25 @@ void exs_call_run(exs_future *f, exs_result *r)
 	exsi_run_end(&run);
 	exsi_frame_pop(&frame);
 	exsi_check_result(r, "the task");
-	if (atomic_load(&f->state) & EXSI_INSISTED) /* it was asked, and has answered; whoever insisted needs no more */
-		atomic_fetch_and(&f->state, ~EXSI_INSISTED);
-	if (atomic_load(&f->state) & EXSI_HOOKS)
-		exsi_hooks_end(f);
+	ends_run(f);
+}
+
+void exsi_call_runs_elsewhere(exs_future *f, uint64_t *begun)
+{
+	struct exsi_watch *w = exsi_watch(f);
+
+	if (exsi_top(f)->parent)
+		exsi_parents_begun(f);
+	*begun = w ? exsi_watch_run_begins(f, w) : 0;
+}
+
+void exsi_call_ran_elsewhere(exs_future *f, uint64_t begun, const exs_result *r)
+{
+	struct exsi_watch *w = exsi_watch(f);
+
+	if (w)
+		exsi_watch_run_ends(f, w, begun, r);
+	ends_run(f);
 }
 
 /* --- parts of a call --- */

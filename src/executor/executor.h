@@ -272,6 +272,11 @@ enum exsi_owed exsi_owed(exs_future *f, exs_executor *x);
 /* Claim, if it is parked at a leaf, and RUNNING in the same step. */
 bool exsi_call_claim_run(exs_future *f);
 
+/* Instead of exs_call_run, by a leaf with the token, where the function runs in another process: it is about to begin there (the call is RUNNING
+   already); and it has ended, with this result. Both may run user code; ran waits for a handler of exs_context_on_cancel under way. */
+void exsi_call_runs_elsewhere(exs_future *f, uint64_t *begun);
+void exsi_call_ran_elsewhere(exs_future *f, uint64_t begun, const exs_result *r);
+
 /* As exs_call_park, by a leaf's start hook that has not let anybody know of the call. */
 bool exsi_call_park_unknown(exs_future *f, exs_executor *x);
 
@@ -340,9 +345,9 @@ void exsi_count_child_done(exs_executor *x);
 /* There is news for threads that wait for an executor's calls to end, or in exsi_wait_turning. Without a lock. */
 void exsi_tell_waiters(void);
 
-/* Where the leaf has a turn hook, or this thread a turner: waits until done(arg), which only reads atomics, and meanwhile runs what the leaf lets only this thread
-   run. Who makes it true says exsi_tell_waiters. false: the deadline has passed, or (a turner) it
-   will never be. Runs user code. */
+/* Where the leaf has a turn hook, or this thread a turner: waits until done(arg), which only reads atomics, and meanwhile runs what the
+   leaf lets only this thread run. Who makes it true says exsi_tell_waiters. false: the deadline has passed, or (a turner) it will never be.
+   Runs user code. */
 bool exsi_wait_turning(exs_executor *leaf, bool (*done)(void *), void *arg, uint64_t deadline);
 
 /* Blocks this thread, in a hook of x, while *word == value; who changes that calls exsi_unpark(word) and exsi_tell_waiters.

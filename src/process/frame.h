@@ -22,19 +22,20 @@ enum exsi_frame_type {
 	/* to a worker */
 	EXSI_FRAME_BEGIN = 1, /* struct of its options, first of all */
 	EXSI_FRAME_TASK = 2,
-	EXSI_FRAME_UPDATE = 3,
-	EXSI_FRAME_END = 4,    /* no further task: tear down, and end */
-	EXSI_FRAME_CANCEL = 5, /* of task id */
-	EXSI_FRAME_CREDIT = 6, /* task id may emit so many items more */
+	EXSI_FRAME_END = 3,    /* no further task: tear down, and end */
+	EXSI_FRAME_CANCEL = 4, /* of task id */
+	EXSI_FRAME_CREDIT = 5, /* task id may emit so many items more */
 	/* from a worker */
 	EXSI_FRAME_READY = 16,
-	EXSI_FRAME_VALUE = 17, /* of task or update id; the payload is the bytes */
+	EXSI_FRAME_VALUE = 17, /* of task id; the payload is the bytes */
 	EXSI_FRAME_NULL = 18,  /* the same, but no bytes at all (NULL) */
 	EXSI_FRAME_ERROR = 19,
 	EXSI_FRAME_CANCELLED = 20,
 	EXSI_FRAME_ITEM = 21,
 	EXSI_FRAME_MESSAGE = 22,
-	EXSI_FRAME_SCHEDULE = 23
+	EXSI_FRAME_SCHEDULE = 23,
+	EXSI_FRAME_ITEM_NULL = 24, /* as of a value */
+	EXSI_FRAME_ITEM_ERROR = 25
 };
 
 /* A message that has arrived. head: what stood in the packets; body: what came by a descriptor, or NULL. */

@@ -2,6 +2,8 @@
 #include <executors/iterator.h>
 
 #include "base/memory.h"
+#include "executor/home.h"
+#include "stream/emit.h"
 #include "stream/window.h"
 
 /* Two executors: one that answers the streams; below it, hidden, the top of the tasks' calls. */
@@ -132,6 +134,10 @@ int exs_emit(exs_context *ctx, exs_result result)
 	exs_future *task = (exs_future *)(void *)ctx;
 
 	exsi_check_result(&result, "exs_emit");
+	if (task && exsi_home(task)) {
+		int said = exsi_home(task)->emit(task, result);
+		return said ? exsi_fail(said, "exs_emit: %s", exs_strerror(said)) : said;
+	}
 	if (!task || task->fn != emitter_run) {
 		exs_result_clear(&result);
 		return exsi_fail(EXS_EINVAL, "exs_emit: %s",
@@ -139,6 +145,29 @@ int exs_emit(exs_context *ctx, exs_result result)
 	}
 	int rc = emit(exs_call_arg(task), task, ctx, result);
 	return rc ? exsi_fail(rc, "exs_emit: %s", exs_strerror(rc)) : rc;
+}
+
+/* --- emitted elsewhere --- */
+
+struct exsi_emitting exsi_emitting(exs_future *task)
+{
+	struct emitter *e = task->fn == emitter_run ? exs_call_arg(task) : NULL;
+
+	return e ? (struct exsi_emitting){.stream = e->stream, .fn = e->fn, .arg = e->arg} : (struct exsi_emitting){NULL};
+}
+
+int exsi_emit_beyond(exs_stream *s, exs_result result)
+{
+	struct exsi_place *p;
+	int rc = exsi_stream_try_reserve(s, true, &p);
+
+	if (rc) {
+		exs_result_clear(&result);
+		return rc;
+	}
+	exs_future *f = exsi_returned(result);
+	exsi_stream_fill(s, p, f);
+	return f ? EXS_OK : EXS_ENOMEM;
 }
 
 /* --- hooks --- */

@@ -2,6 +2,7 @@
 #include "base/memory.h"
 #include "future/wait.h"
 #include "stream/window.h"
+#include "stream/emit.h"
 
 #include <executors/functions.h>
 #include <string.h>
@@ -33,6 +34,16 @@ int exsi_stream_try_reserve(exs_stream *s, bool beyond, struct exsi_place **plac
 	exsi_stream_unlock(s);
 	*place = rc ? NULL : p;
 	return rc;
+}
+
+exs_future *exsi_stream_room(exs_stream *s, size_t *room)
+{
+	exs_future *more = exsi_stream_gate(s, &s->room, has_room);
+
+	exsi_lock(&s->lock);
+	*room = s->count < s->max ? s->max - s->count : 0;
+	exsi_unlock(&s->lock);
+	return more;
 }
 
 int exsi_stream_reserve(exs_stream *s, uint64_t deadline, struct exsi_place **place)

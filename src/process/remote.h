@@ -1,0 +1,236 @@
+/* Remote pool: calls of registered functions, given to workers elsewhere. What a worker is, and how it is reached, the transport knows. */
+#ifndef EXSI_PROCESS_REMOTE_H
+#define EXSI_PROCESS_REMOTE_H
+
+#include "base/list.h"
+#include "executor/executor.h"
+#include "process/frame.h"
+#include "process/invocation.h"
+
+#include <executors/process_pool.h>
+#include <executors/stream.h>
+
+struct exsi_remote;
+struct exsi_remote_pool;
+
+enum exsi_parting {
+	EXSI_PART_POLITELY, /* it is to end when it has read this */
+	EXSI_PART_TERM,
+	EXSI_PART_KILL
+};
+
+/* All but send and release on the pool's own thread, which is the transport's; none with the pool's lock. */
+struct exsi_transport {
+	/* Begins a worker, which it makes; then exsi_remote_joins. 0, or an error. */
+	exs_error *(*open)(struct exsi_remote_pool *p, unsigned number);
+	/* Sends it a message; urgent: past the others, to be heard while it runs a task. As exsi_channel_send. Any thread. */
+	int (*send)(struct exsi_remote *w, bool urgent, enum exsi_frame_type type, uint64_t id, const void *head,
+		    size_t size, exs_bytes *body);
+	void (*part)(struct exsi_remote *w, enum exsi_parting how);
+	/* The last reference has gone. Any thread. */
+	void (*release)(struct exsi_remote *w);
+	/* What it is, for a person: "worker 3 (pid 17)". */
+	void (*describe)(struct exsi_remote *w, char *text, size_t size);
+	/* Wakes the pool's thread, so that it calls exsi_remote_turn. Any thread, also with the lock. */
+	void (*ring)(struct exsi_remote_pool *p);
+};
+
+enum exsi_remote_state {
+	EXSI_REMOTE_STARTING,
+	EXSI_REMOTE_IDLE, /* in the list of these */
+	EXSI_REMOTE_BUSY,
+	EXSI_REMOTE_PARTING, /* gets no more; `how` is how far it has come */
+	EXSI_REMOTE_GONE
+};
+
+struct exsi_update;
+
+/* A worker. The pool's lock guards all that is not constant. refs: the transport's; of each thread that sends to it. */
+struct exsi_remote {
+	struct exsi_remote_pool *pool;
+	unsigned number;
+	atomic_uint refs;
+	struct exsi_list node, idle; /* of the pool's lists */
+	enum exsi_remote_state state;
+	enum exsi_parting how;
+	/* What it has. A call belongs to the pool's thread until that has taken it out; but while it is being given (giving == id), and the
+	   worker goes meanwhile, to who gives it. */
+	uint64_t id, giving;
+	exs_future *call;
+	struct exsi_update *update;
+	uint64_t updated;  /* number of the last update that it has been given */
+	uint64_t since;	   /* when it got that, or became idle; ns */
+	uint64_t deadline; /* of its start, its task, its parting; EXSI_NEVER */
+	bool overdue;
+	const char *broken; /* how it has not kept to the protocol; or NULL */
+	exs_error *death;   /* GONE */
+	size_t tasks;
+	uint64_t busy; /* ns, of tasks that have ended */
+};
+
+/* A function that each worker runs once. Under the lock. */
+struct exsi_update {
+	struct exsi_list node;
+	exs_invocation *invocation;
+	exs_promise *promise; /* NULL: completed */
+	exs_error *error;     /* the first */
+	uint64_t number;
+	unsigned last;	/* number of the last worker that it waits for */
+	size_t waiting; /* for so many */
+	bool ephemeral;
+};
+
+/* A call's slot. link: in the queue; prev NULL: it is in none. The rest belongs to who has the token, but worker and id: under the lock. */
+struct exsi_remote_slot {
+	struct exsi_list link;
+	struct exsi_remote *worker; /* that has it; or NULL */
+	uint64_t id;
+	uint64_t begun;
+	struct exsi_items *items; /* of an iterator */
+	unsigned deaths;
+};
+
+/* Begins the state of the leaf. lock guards all that follows it. Whenever it is free, and nobody gives: no call is queued while a worker is idle. */
+struct exsi_remote_pool {
+	exs_executor *x;
+	const struct exsi_transport *transport;
+	exs_process_pool_options options; /* with the defaults in place; text and arrays are the pool's */
+	uint64_t idle_ns, start_ns, stop_ns, task_ns;
+	pthread_mutex_t lock;
+	struct exsi_list queue, workers, idle, updates;
+	size_t queued, running;
+	unsigned starting, usable; /* workers: STARTING; and all but those that are PARTING */
+	unsigned numbers;
+	uint64_t update_numbers;
+	unsigned failed; /* starts in a row */
+	exs_error *why;	 /* the last of these */
+	uint64_t next;	 /* no deadline comes before; ns */
+	bool stopping;	 /* no call is left, nor will there be one */
+	bool killing;	 /* workers with calls are to be killed */
+	exs_process_pool_stats stats;
+};
+
+static inline struct exsi_remote_slot *exsi_remote_slot(struct exsi_remote_pool *p, exs_future *call)
+{
+	return exsi_slot(call, p->x);
+}
+
+/* --- the queue, the hooks of the leaf (remote.c) --- */
+
+void exsi_remote_pool_init(struct exsi_remote_pool *p, exs_executor *x, const struct exsi_transport *transport);
+void exsi_remote_pool_fini(struct exsi_remote_pool *p);
+
+exs_step exsi_remote_start(exs_executor *x, exs_future *call, void *slot, exs_result *r);
+exs_step exsi_remote_cancel(exs_executor *x, exs_future *call, void *slot, exs_cause cause, exs_result *r);
+void exsi_remote_each(exs_executor *x, exs_visit_fn *visit, void *arg);
+
+/* Is a call of the scope's queued or with a worker? */
+bool exsi_remote_holds(struct exsi_remote_pool *p, const void *scope);
+
+/* With the lock: the first that waits, with its token; NULL: there is none. */
+exs_future *exsi_remote_shift(struct exsi_remote_pool *p);
+
+/* Begun again, before the others, after its worker died; with the token. false: a stop was asked for. */
+bool exsi_remote_requeue(struct exsi_remote_pool *p, exs_future *call);
+
+/* No worker can be had: all that wait fail with the error, which is borrowed. */
+void exsi_remote_fail_queued(struct exsi_remote_pool *p, exs_error *error);
+
+/* With the lock: how many more workers are to be begun now. */
+unsigned exsi_remote_lacks(const struct exsi_remote_pool *p);
+
+/* --- giving and taking (remote_give.c) --- */
+
+void exsi_remote_unref(struct exsi_remote *w);
+
+/* With the lock: it has this call from now on, whose token the caller has; then, without the lock, exsi_remote_give. */
+void exsi_remote_assign(struct exsi_remote *w, exs_future *call);
+void exsi_remote_give(struct exsi_remote *w, exs_future *call, uint64_t id);
+
+/* With the lock, which it gives back: what w, which is STARTING, BUSY or IDLE and has nothing, is to do next: an update, a call, its end,
+   or nothing. */
+void exsi_remote_next(struct exsi_remote *w);
+
+/* With the lock: to each idle worker its next, as long as there is something for it; gives the lock back. */
+void exsi_remote_dispatch(struct exsi_remote_pool *p);
+
+/* With the call's token, without the lock: it goes up. Takes over the result. */
+void exsi_remote_complete(struct exsi_remote_pool *p, exs_future *call, exs_result *r);
+
+/* --- from the transport, on its thread, without the lock (remote_event.c) --- */
+
+/* A new worker, whose begin it has been sent; the reference is the transport's. */
+void exsi_remote_joins(struct exsi_remote_pool *p, struct exsi_remote *w, unsigned number);
+
+/* A message has come, which is taken over. NULL, or how it does not keep to the protocol (static text): then the transport parts with it, by KILL. */
+const char *exsi_remote_received(struct exsi_remote *w, struct exsi_message *message);
+
+/* Which frames may come: for the decoder. */
+uint32_t exsi_remote_types(void);
+
+/* It has ended: error says how, a reference, taken over. The transport still has its own reference. */
+void exsi_remote_gone(struct exsi_remote *w, exs_error *error);
+
+/* What is due now: workers begun and parted with. Answers when it is to be called next at the latest; ns. */
+uint64_t exsi_remote_turn(struct exsi_remote_pool *p);
+
+/* Is none left, and none needed any more? */
+bool exsi_remote_is_over(struct exsi_remote_pool *p);
+
+/* Parts with it, by the next stronger way. With the lock, which it gives back. */
+void exsi_remote_part(struct exsi_remote *w, enum exsi_parting how);
+
+/* --- updates (remote_update.c), with the lock --- */
+
+/* The next one that w has not been given, or NULL. */
+struct exsi_update *exsi_update_next(struct exsi_remote *w);
+
+/* w has run it, or has gone: error or NULL, taken over. Answers the promise if it is to be completed, without the lock, with *r. */
+exs_promise *exsi_update_ran(struct exsi_remote *w, struct exsi_update *u, exs_error *error, exs_result *r);
+
+/* w goes without having been given these: calls `complete` without the lock for each that has waited for it alone. */
+void exsi_update_leaves(struct exsi_remote *w);
+void exsi_updates_drop(struct exsi_remote_pool *p);
+
+/* --- items (remote_items.c) --- */
+
+/* Of the call of an iterator; NULL: no memory. credit: what the worker may emit at once. */
+struct exsi_items *exsi_items_new(struct exsi_remote *w, uint64_t id, exs_stream *s, uint32_t *credit);
+
+/* An item has come, taken over. NULL, or how that is wrong. */
+const char *exsi_items_put(struct exsi_items *items, exs_result r);
+void exsi_items_unref(struct exsi_items *items);
+
+/* --- the invocation of a call (invocation.h) --- */
+
+/* What the call is to run, borrowed; NULL: nothing that can be run elsewhere. stream: of an iterator that its items go to, or NULL. */
+exs_invocation *exsi_remote_invocation(exs_future *call, exs_stream **stream);
+
+/* --- a task as it travels (task_frame.c) --- */
+
+/* What the worker needs to know of a call. */
+struct exsi_task_frame {
+	uint32_t attempt, max_attempts;
+	uint64_t left;	/* ns until its deadline; EXSI_NEVER */
+	uint32_t items; /* that it may emit for now */
+	bool emits;
+	const char *name; /* or "" */
+};
+
+void exsi_put_task(struct exsi_writer *w, const struct exsi_task_frame *task, const exs_invocation *invocation);
+void exsi_get_task(struct exsi_reader *r, struct exsi_task_frame *task);
+
+/* The options of what a task schedules. */
+void exsi_put_schedule(struct exsi_writer *w, const exs_task *task, const exs_invocation *invocation);
+void exsi_get_schedule(struct exsi_reader *r, exs_task *task);
+
+/* What a worker is to be. */
+struct exsi_begin_frame {
+	unsigned number;
+	uint64_t max_size, memory, cpu_seconds;
+	bool restricted;
+};
+void exsi_put_begin(struct exsi_writer *w, const struct exsi_begin_frame *begin);
+void exsi_get_begin(struct exsi_reader *r, struct exsi_begin_frame *begin);
+
+#endif
