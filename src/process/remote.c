@@ -59,8 +59,9 @@ bool exsi_remote_requeue(struct exsi_remote_pool *p, exs_future *f)
 	if (parked) {
 		enqueue(p, s, true);
 		p->stats.restarted++;
+		p->transport->ring(p);
 	}
-	exsi_remote_dispatch(p);
+	pthread_mutex_unlock(&p->lock);
 	return parked;
 }
 
@@ -85,7 +86,7 @@ unsigned exsi_remote_lacks(const struct exsi_remote_pool *p)
 	size_t room = p->options.workers - p->usable;
 	size_t lack = p->queued > p->starting ? p->queued - p->starting : 0;
 
-	if (p->stopping)
+	if (p->stopping || p->killing)
 		return 0;
 	if (p->usable < p->options.min_workers && lack < p->options.min_workers - p->usable)
 		lack = p->options.min_workers - p->usable;
@@ -100,6 +101,8 @@ static exs_error *refusal(struct exsi_remote_pool *p, exs_future *f)
 	exs_stream *stream;
 	const exs_invocation *invocation = exsi_remote_invocation(f, &stream);
 
+	if (p->killing)
+		return exsi_error(EXS_ESHUTDOWN);
 	if (!invocation)
 		return exs_error_new(&exs_domain_exs, EXS_EINVAL,
 				     "%s: it runs registered functions alone: submit with exs_submit_function, or exs_invoke",
@@ -134,6 +137,15 @@ static exs_step start_at(struct exsi_remote_pool *p, exs_future *f, struct exsi_
 	return EXS_HELD;
 }
 
+/* One that can begin this call now: nothing comes before it. Or NULL. */
+static struct exsi_remote *idle_one(struct exsi_remote_pool *p)
+{
+	if (exsi_list_is_empty(&p->idle) || !exsi_list_is_empty(&p->queue))
+		return NULL;
+	struct exsi_remote *w = EXSI_CONTAINER_OF(p->idle.prev, struct exsi_remote, idle);
+	return exsi_update_next(w) ? NULL : w;
+}
+
 exs_step exsi_remote_start(exs_executor *x, exs_future *f, void *slot, exs_result *r)
 {
 	struct exsi_remote_pool *p = exsi_state(x);
@@ -146,12 +158,13 @@ exs_step exsi_remote_start(exs_executor *x, exs_future *f, void *slot, exs_resul
 	}
 	*s = (struct exsi_remote_slot){.link = {NULL, NULL}};
 	pthread_mutex_lock(&p->lock);
-	if (!exsi_list_is_empty(&p->idle) && exsi_list_is_empty(&p->queue))
-		return start_at(p, f, EXSI_CONTAINER_OF(p->idle.prev, struct exsi_remote, idle), r);
+	struct exsi_remote *w = idle_one(p);
+	if (w)
+		return start_at(p, f, w, r);
 	bool parked = exs_call_park(f, x);
 	if (parked) {
 		enqueue(p, s, false);
-		if (exsi_remote_lacks(p))
+		if (exsi_remote_lacks(p) || !exsi_list_is_empty(&p->idle))
 			p->transport->ring(p);
 	}
 	pthread_mutex_unlock(&p->lock);

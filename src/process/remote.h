@@ -50,6 +50,7 @@ struct exsi_remote {
 	struct exsi_remote_pool *pool;
 	unsigned number;
 	atomic_uint refs;
+	atomic_ullong given; /* id of the last that is on its way: orders what its giver has done before what its answer leads to */
 	struct exsi_list node, idle; /* of the pool's lists */
 	enum exsi_remote_state state;
 	enum exsi_parting how;
@@ -61,7 +62,9 @@ struct exsi_remote {
 	uint64_t updated;  /* number of the last update that it has been given */
 	uint64_t since;	   /* when it got that, or became idle; ns */
 	uint64_t deadline; /* of its start, its task, its parting; EXSI_NEVER */
+	bool reported; /* it was READY */
 	bool overdue;
+	exs_error *said;    /* why it can't begin, as it says; or NULL */
 	const char *broken; /* how it has not kept to the protocol; or NULL */
 	exs_error *death;   /* GONE */
 	size_t tasks;
@@ -103,10 +106,11 @@ struct exsi_remote_pool {
 	unsigned numbers;
 	uint64_t update_numbers;
 	unsigned failed; /* starts in a row */
+	uint64_t again;	 /* then, while there are other workers, none is begun before; ns */
 	exs_error *why;	 /* the last of these */
 	uint64_t next;	 /* no deadline comes before; ns */
+	atomic_bool killing; /* workers are killed, and no call is let in any more */
 	bool stopping;	 /* no call is left, nor will there be one */
-	bool killing;	 /* workers with calls are to be killed */
 	exs_process_pool_stats stats;
 };
 
@@ -136,6 +140,15 @@ bool exsi_remote_requeue(struct exsi_remote_pool *p, exs_future *call);
 /* No worker can be had: all that wait fail with the error, which is borrowed. */
 void exsi_remote_fail_queued(struct exsi_remote_pool *p, exs_error *error);
 
+/* With the lock: there is a deadline then. */
+static inline void exsi_remote_by(struct exsi_remote_pool *p, uint64_t deadline)
+{
+	if (deadline >= p->next)
+		return;
+	p->next = deadline;
+	p->transport->ring(p);
+}
+
 /* With the lock: how many more workers are to be begun now. */
 unsigned exsi_remote_lacks(const struct exsi_remote_pool *p);
 
@@ -151,8 +164,11 @@ void exsi_remote_give(struct exsi_remote *w, exs_future *call, uint64_t id);
    or nothing. */
 void exsi_remote_next(struct exsi_remote *w);
 
-/* With the lock: to each idle worker its next, as long as there is something for it; gives the lock back. */
+/* To each idle worker its next, as long as there is something for it. On the pool's thread. */
 void exsi_remote_dispatch(struct exsi_remote_pool *p);
+
+/* With the call's token, without the lock: its worker has gone, and it was not its doing. */
+void exsi_remote_bereave(struct exsi_remote *w, exs_future *call);
 
 /* With the call's token, without the lock: it goes up. Takes over the result. */
 void exsi_remote_complete(struct exsi_remote_pool *p, exs_future *call, exs_result *r);
@@ -164,6 +180,9 @@ void exsi_remote_joins(struct exsi_remote_pool *p, struct exsi_remote *w, unsign
 
 /* A message has come, which is taken over. NULL, or how it does not keep to the protocol (static text): then the transport parts with it, by KILL. */
 const char *exsi_remote_received(struct exsi_remote *w, struct exsi_message *message);
+
+/* What it has been given, for a person: " while it ran \"render\"", or "". */
+void exsi_remote_doing(struct exsi_remote *w, char *text, size_t size);
 
 /* Which frames may come: for the decoder. */
 uint32_t exsi_remote_types(void);
@@ -185,12 +204,19 @@ void exsi_remote_part(struct exsi_remote *w, enum exsi_parting how);
 /* The next one that w has not been given, or NULL. */
 struct exsi_update *exsi_update_next(struct exsi_remote *w);
 
-/* w has run it, or has gone: error or NULL, taken over. Answers the promise if it is to be completed, without the lock, with *r. */
-exs_promise *exsi_update_ran(struct exsi_remote *w, struct exsi_update *u, exs_error *error, exs_result *r);
+/* A promise to be completed, without the lock. */
+struct exsi_update_end {
+	exs_promise *promise; /* NULL: none */
+	exs_result result;
+};
+void exsi_update_complete(struct exsi_update_end end);
 
-/* w goes without having been given these: calls `complete` without the lock for each that has waited for it alone. */
-void exsi_update_leaves(struct exsi_remote *w);
-void exsi_updates_drop(struct exsi_remote_pool *p);
+/* w has run it, or has gone: error or NULL, taken over. */
+struct exsi_update_end exsi_update_ran(struct exsi_remote *w, struct exsi_update *u, exs_error *error);
+
+/* w has gone without having been given this one: the next such one that has waited for it is answered, and waits no more; NULL: there is none. */
+struct exsi_update *exsi_update_left(struct exsi_remote *w);
+void exsi_updates_drop(struct exsi_remote_pool *p); /* without the lock */
 
 /* --- items (remote_items.c) --- */
 

@@ -15,8 +15,8 @@ struct exsi_emitting exsi_emitting(exs_future *task);
 /* The next item, also where there is no room; takes over the result. 0, EXS_EALREADY (nobody reads any more), EXS_ENOMEM. */
 int exsi_emit_beyond(exs_stream *s, exs_result result);
 
-/* How many items there is room for now, and a future, with a user's reference, that is done when there is some, or nobody reads any more;
-   NULL: no memory. */
-exs_future *exsi_stream_room(exs_stream *s, size_t *room);
+/* How many items there is room for now, and a future, with a user's reference, that is done when there is some, or *closed: nobody reads any more. NULL:
+   no memory. */
+exs_future *exsi_stream_room(exs_stream *s, size_t *room, bool *closed);
 
 #endif

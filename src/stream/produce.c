@@ -36,12 +36,13 @@ int exsi_stream_try_reserve(exs_stream *s, bool beyond, struct exsi_place **plac
 	return rc;
 }
 
-exs_future *exsi_stream_room(exs_stream *s, size_t *room)
+exs_future *exsi_stream_room(exs_stream *s, size_t *room, bool *closed)
 {
 	exs_future *more = exsi_stream_gate(s, &s->room, has_room);
 
 	exsi_lock(&s->lock);
 	*room = s->count < s->max ? s->max - s->count : 0;
+	*closed = s->closed;
 	exsi_unlock(&s->lock);
 	return more;
 }

@@ -1,0 +1,300 @@
+/* Remote pool: work is given to workers, and calls go up. */
+#include "base/memory.h"
+#include "process/remote.h"
+
+#include <errno.h>
+#include <limits.h>
+
+void exsi_remote_unref(struct exsi_remote *w)
+{
+	if (atomic_fetch_sub(&w->refs, 1) != 1)
+		return;
+	exs_error_unref(w->death);
+	w->pool->transport->release(w);
+}
+
+/* --- calls go up --- */
+
+void exsi_remote_complete(struct exsi_remote_pool *p, exs_future *f, exs_result *r)
+{
+	struct exsi_remote_slot *s = exsi_remote_slot(p, f);
+
+	exsi_call_ran_elsewhere(f, s->begun, r); /* after it nobody is about to ask the worker to stop */
+	exsi_items_unref(s->items);
+	exs_call_resume(f, p->x, EXS_UP, r);
+}
+
+/* Begun again: false if that is not to be. */
+static bool restart(struct exsi_remote_pool *p, exs_future *f, const exs_result *r)
+{
+	struct exsi_remote_slot *s = exsi_remote_slot(p, f);
+
+	exsi_call_ran_elsewhere(f, s->begun, r);
+	exsi_items_unref(s->items);
+	s->items = NULL;
+	s->deaths++;
+	return exsi_remote_requeue(p, f);
+}
+
+void exsi_remote_bereave(struct exsi_remote *w, exs_future *f)
+{
+	struct exsi_remote_pool *p = w->pool;
+	exs_result r = exs_fail(exs_error_ref(w->death));
+	bool again = !p->killing && !w->overdue && exsi_remote_slot(p, f)->deaths < p->options.death_retries;
+
+	if (again && restart(p, f, &r)) {
+		exs_result_clear(&r);
+		return;
+	}
+	if (again || p->killing) {
+		exs_result_clear(&r);
+		exsi_note_cause(f, EXS_CAUSE_SHUTDOWN);
+		r = exs_cancelled();
+	}
+	if (again)
+		exs_call_resume(f, p->x, EXS_UP, &r);
+	else
+		exsi_remote_complete(p, f, &r);
+}
+
+/* --- asked to stop --- */
+
+/* On the thread that asks. The worker is kept: who completes the call waits for this. */
+static void ask_to_stop(void *slot)
+{
+	struct exsi_remote_slot *s = slot;
+	struct exsi_remote *w = s->worker;
+	unsigned char cause = (unsigned char)exs_future_cause(exsi_slot_call(s, w->pool->x));
+
+	w->pool->transport->send(w, true, EXSI_FRAME_CANCEL, s->id, &cause, 1, NULL); /* if not, it goes, or has gone */
+}
+
+/* --- given --- */
+
+static uint64_t nanoseconds(double seconds)
+{
+	uint64_t ns;
+
+	return exsi_duration(seconds > 0 ? seconds : 0, &ns) ? ns : EXSI_NEVER;
+}
+
+static void describe(exs_future *f, struct exsi_task_frame *task)
+{
+	exs_context *ctx = exs_call_context(f);
+
+	task->attempt = exs_context_attempt(ctx);
+	task->max_attempts = exs_context_max_attempts(ctx);
+	task->left = nanoseconds(exs_context_time_left(ctx));
+	task->name = exs_context_name(ctx);
+}
+
+static int send(struct exsi_remote *w, uint64_t id, const struct exsi_task_frame *task, exs_invocation *invocation)
+{
+	unsigned char room[512];
+	struct exsi_writer head = {.data = room, .room = sizeof(room)};
+	int rc = ENOMEM;
+
+	exsi_put_task(&head, task, invocation);
+	if (!head.failed)
+		rc = w->pool->transport->send(w, false, EXSI_FRAME_TASK, id, head.data, head.size, invocation->body);
+	exsi_writer_fini(&head);
+	return rc;
+}
+
+static int send_call(struct exsi_remote *w, exs_future *f, uint64_t id)
+{
+	struct exsi_remote_slot *s = exsi_remote_slot(w->pool, f);
+	struct exsi_task_frame task = {.items = 0};
+	exs_stream *stream;
+	/* The call may end, of a worker that dies, while its input is being sent. */
+	exs_invocation *invocation = exsi_invocation_ref(exsi_remote_invocation(f, &stream));
+	int rc = ENOMEM;
+
+	exsi_call_runs_elsewhere(f, &s->begun);
+	if (stream)
+		s->items = exsi_items_new(w, id, stream, &task.items);
+	task.emits = stream;
+	describe(f, &task);
+	bool ready = (!stream || s->items) && !exs_context_on_cancel(exs_call_context(f), ask_to_stop, s);
+	atomic_store(&w->given, id);
+	if (ready)
+		rc = send(w, id, &task, invocation);
+	exs_invocation_free(invocation);
+	return rc;
+}
+
+/* It has got nothing, and can be given something else. With the lock. */
+static void take_back(struct exsi_remote *w)
+{
+	struct exsi_remote_pool *p = w->pool;
+
+	if (w->state != EXSI_REMOTE_BUSY)
+		return;
+	w->state = EXSI_REMOTE_IDLE;
+	w->deadline = EXSI_NEVER;
+	exsi_list_append(&p->idle, &w->idle);
+	p->transport->ring(p);
+}
+
+/* Was it not sent, for want of memory? Otherwise its worker goes, if it has not gone. */
+static bool was_not_sent(int rc)
+{
+	return rc == ENOMEM || rc == EMSGSIZE;
+}
+
+void exsi_remote_give(struct exsi_remote *w, exs_future *f, uint64_t id)
+{
+	struct exsi_remote_pool *p = w->pool;
+	int rc = send_call(w, f, id);
+
+	pthread_mutex_lock(&p->lock);
+	bool mine = w->giving == id;
+	w->giving = mine ? 0 : w->giving;
+	bool gone = mine && w->id == id && w->call && w->state == EXSI_REMOTE_GONE;
+	bool unsent = mine && w->call && !gone && was_not_sent(rc);
+	if (gone || unsent) {
+		w->call = NULL;
+		p->running--;
+	}
+	if (gone)
+		exsi_list_remove(&w->node);
+	if (unsent)
+		take_back(w);
+	pthread_mutex_unlock(&p->lock);
+	exs_result r = exs_fail(exsi_error(EXS_ENOMEM));
+	if (gone)
+		exsi_remote_bereave(w, f);
+	else if (unsent)
+		exsi_remote_complete(p, f, &r);
+	exsi_remote_unref(w);
+}
+
+/* --- what comes next --- */
+
+/* With the lock. */
+static void begin_work(struct exsi_remote *w)
+{
+	struct exsi_remote_pool *p = w->pool;
+
+	if (w->state == EXSI_REMOTE_IDLE)
+		exsi_list_remove(&w->idle);
+	if (w->state == EXSI_REMOTE_STARTING)
+		p->starting--;
+	w->state = EXSI_REMOTE_BUSY;
+	w->id++;
+	w->giving = w->id;
+	w->since = exsi_now();
+	w->deadline = exsi_after(w->since, p->task_ns);
+	atomic_fetch_add(&w->refs, 1);
+	exsi_remote_by(p, w->deadline);
+}
+
+void exsi_remote_assign(struct exsi_remote *w, exs_future *f)
+{
+	struct exsi_remote_slot *s = exsi_remote_slot(w->pool, f);
+
+	begin_work(w);
+	w->call = f;
+	w->tasks++;
+	w->pool->running++;
+	w->pool->stats.started++;
+	s->worker = w;
+	s->id = w->id;
+}
+
+/* With the lock, which it gives back. */
+static void give_update(struct exsi_remote *w, struct exsi_update *u)
+{
+	struct exsi_remote_pool *p = w->pool;
+	struct exsi_task_frame task = {.attempt = 1, .max_attempts = 1, .left = EXSI_NEVER};
+	exs_invocation *invocation = exsi_invocation_ref(u->invocation);
+	struct exsi_update_end end = {.promise = NULL};
+
+	begin_work(w);
+	w->update = u;
+	w->updated = u->number;
+	uint64_t id = w->id;
+	pthread_mutex_unlock(&p->lock);
+	atomic_store(&w->given, id);
+	int rc = send(w, id, &task, invocation);
+	exs_invocation_free(invocation);
+	pthread_mutex_lock(&p->lock);
+	w->giving = 0; /* on the pool's thread: it can't have gone */
+	if (was_not_sent(rc)) {
+		w->update = NULL;
+		end = exsi_update_ran(w, u, exsi_error(EXS_ENOMEM));
+		take_back(w);
+	}
+	pthread_mutex_unlock(&p->lock);
+	exsi_update_complete(end);
+	exsi_remote_unref(w);
+}
+
+/* With the lock. */
+static void rest(struct exsi_remote *w)
+{
+	struct exsi_remote_pool *p = w->pool;
+
+	if (w->state == EXSI_REMOTE_STARTING)
+		p->starting--;
+	if (w->state != EXSI_REMOTE_IDLE)
+		exsi_list_append(&p->idle, &w->idle);
+	w->state = EXSI_REMOTE_IDLE;
+	w->since = exsi_now();
+	w->deadline = exsi_after(w->since, p->idle_ns);
+	exsi_remote_by(p, w->deadline);
+}
+
+void exsi_remote_next(struct exsi_remote *w)
+{
+	struct exsi_remote_pool *p = w->pool;
+	struct exsi_update *u = p->stopping ? NULL : exsi_update_next(w);
+	exs_future *f;
+
+	if (p->stopping) {
+		exsi_remote_part(w, EXSI_PART_POLITELY);
+		return;
+	}
+	if (u) {
+		give_update(w, u);
+		return;
+	}
+	if (p->options.tasks && w->tasks >= p->options.tasks) {
+		p->stats.renewed++;
+		exsi_remote_part(w, EXSI_PART_POLITELY);
+		return;
+	}
+	f = exsi_remote_shift(p);
+	if (!f) {
+		rest(w);
+		pthread_mutex_unlock(&p->lock);
+		return;
+	}
+	exsi_remote_assign(w, f);
+	uint64_t id = w->id;
+	pthread_mutex_unlock(&p->lock);
+	exsi_remote_give(w, f, id);
+}
+
+/* With the lock. */
+static struct exsi_remote *one_with_work(struct exsi_remote_pool *p)
+{
+	for (struct exsi_list *l = p->idle.prev; l != &p->idle; l = l->prev) {
+		struct exsi_remote *w = EXSI_CONTAINER_OF(l, struct exsi_remote, idle);
+		if (!exsi_list_is_empty(&p->queue) || exsi_update_next(w))
+			return w;
+	}
+	return NULL;
+}
+
+void exsi_remote_dispatch(struct exsi_remote_pool *p)
+{
+	struct exsi_remote *w;
+
+	pthread_mutex_lock(&p->lock);
+	while (!p->stopping && (w = one_with_work(p))) {
+		exsi_remote_next(w);
+		pthread_mutex_lock(&p->lock);
+	}
+	pthread_mutex_unlock(&p->lock);
+}
