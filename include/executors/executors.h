@@ -6,6 +6,7 @@
 #include <executors/batch.h>
 #include <executors/bind.h>
 #include <executors/bound.h>
+#include <executors/bytes.h>
 #include <executors/cancel_on_shutdown.h>
 #include <executors/clock.h>
 #include <executors/context.h>
