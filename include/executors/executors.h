@@ -23,10 +23,12 @@
 #include <executors/iterator.h>
 #include <executors/layer.h>
 #include <executors/map.h>
+#include <executors/messages.h>
 #include <executors/metrics.h>
 #include <executors/poll.h>
 #include <executors/producer.h>
 #include <executors/queue.h>
+#include <executors/registry.h>
 #include <executors/result.h>
 #include <executors/retry.h>
 #include <executors/scope.h>

@@ -625,12 +625,12 @@ static inline exs_future *new_call(exs_executor *x, const exs_task *t, exs_scope
 	return f;
 }
 
-/* Why the call can't be taken, or NULL. */
-static exs_error *refusal(exs_executor *x, exs_task_fn *fn, const char *wrong)
+/* Why the call can't be taken, or NULL. within: of one that runs, which a chain that drains waits for. */
+static exs_error *refusal(exs_executor *x, exs_task_fn *fn, const char *wrong, bool within)
 {
 	if (exsi_forked())
 		return exsi_error(EXS_EFORK);
-	if (atomic_load(&x->closing))
+	if (atomic_load(&x->closing) > (within ? EXS_DRAIN : 0))
 		return exsi_error(EXS_ESHUTDOWN);
 	if (wrong)
 		return exs_error_new(&exs_domain_exs, EXS_EINVAL, "exs_submit: %s", wrong);
@@ -716,7 +716,8 @@ exs_future *exsi_submit_failed(const exs_task *t, exs_error *error)
 	return exsi_returned(exs_fail(error));
 }
 
-exs_future *exsi_submit(exs_executor *x, const exs_task *t, exs_entry entry, const char *wrong, exs_scope *scope)
+static exs_future *submit_member(exs_executor *x, const exs_task *t, exs_entry entry, const char *wrong,
+				 exs_scope *scope, bool within)
 {
 	exs_future *f = new_call(x, t, scope);
 	if (!f) {
@@ -731,10 +732,20 @@ exs_future *exsi_submit(exs_executor *x, const exs_task *t, exs_entry entry, con
 		refuse(f, x, exs_cancelled());
 		return f;
 	}
-	exs_error *error = refusal(x, t->fn, wrong);
+	exs_error *error = refusal(x, t->fn, wrong, within);
 	if (!error && f->extra)
 		error = refusal_of_options(x, t);
 	return enter_unless(error, f, x, entry);
+}
+
+exs_future *exsi_submit(exs_executor *x, const exs_task *t, exs_entry entry, const char *wrong, exs_scope *scope)
+{
+	return submit_member(x, t, entry, wrong, scope, false);
+}
+
+exs_future *exsi_submit_within(exs_executor *x, const exs_task *t, exs_scope *scope)
+{
+	return submit_member(x, t, EXS_ENTRY_RESTART, NULL, scope, true);
 }
 
 static exs_error *no_executor(void)
@@ -758,7 +769,7 @@ exs_future *exs_submit(exs_executor *x, exs_task_fn *fn, void *arg)
 	exs_future *f = new_plain(x, fn, arg, NULL, 0);
 	if (!f)
 		return exsi_fail_null(EXS_ENOMEM, out_of_memory);
-	return enter_unless(refusal(x, fn, NULL), f, x, EXS_ENTRY_SUBMIT);
+	return enter_unless(refusal(x, fn, NULL, false), f, x, EXS_ENTRY_SUBMIT);
 }
 
 static exs_future *submit_sized(exs_executor *x, const exs_task *task, size_t size, exs_entry entry)
@@ -814,7 +825,7 @@ void exsi_enter_call(exs_future *f)
 {
 	exs_executor *x = exsi_top(f);
 
-	enter_unless(refusal(x, f->fn, NULL), f, x, EXS_ENTRY_RESTART);
+	enter_unless(refusal(x, f->fn, NULL, false), f, x, EXS_ENTRY_RESTART);
 }
 
 int exs_call(exs_executor *x, exs_task_fn *fn, void *arg, double seconds, exs_result *result)

@@ -10,6 +10,7 @@
 
 struct exsi_call_timers;
 struct exsi_home;
+struct exs_bytes;
 
 /* Of calls with an executor as top. completed is the last touch of each. */
 struct exsi_counts {
@@ -56,6 +57,8 @@ struct exs_executor {
 	unsigned workers; /* of a leaf: threads of its own that run calls; 0: it has none */
 	void *ctx;	  /* of the user's callbacks; what the executor owns beside its state */
 	exs_free_fn *ctx_free;
+	/* Of a layer for messages of the tasks below it: takes one over, also on failure. 0 or a code. Or NULL. */
+	int (*message)(exs_executor *layer, struct exs_bytes *message);
 	const struct exsi_home *home; /* of a top whose tasks run for calls elsewhere (home.h); or NULL */
 	bool holds_clock;
 	bool counts_starts;  /* it may start its delegate more than once for a call */
@@ -245,6 +248,12 @@ void exsi_enter_child(exs_future *child, exs_entry entry);
 /* As exs_submit; a member of the scope, if there is one. x is not NULL, all is wrong if `wrong` says so. */
 exs_future *exsi_submit(exs_executor *x, const exs_task *task, exs_entry entry, const char *wrong,
 			struct exs_scope *scope);
+
+/* The same by a call of x, or one that does the work of it, which runs: as a restart, so it waits for no room, and is let in while x drains. */
+exs_future *exsi_submit_within(exs_executor *x, const exs_task *task, struct exs_scope *scope);
+
+/* In the scope of a call that runs, by which it is kept open; scope NULL: exsi_submit_within. */
+exs_future *exsi_scope_submit_within(struct exs_scope *scope, exs_executor *x, const exs_task *task);
 
 /* No executor gets to see the task: a future that has failed already. Takes over the error. */
 exs_future *exsi_submit_failed(const exs_task *task, exs_error *error);

@@ -22,4 +22,8 @@ static inline const struct exsi_home *exsi_home(exs_future *task)
 	return exsi_top(task)->home;
 }
 
+/* Hands a message of a task that runs, of which it takes over the bytes, also on failure, to the outermost layer above it that is for messages
+   (exs_executor.message); dropped if there is none. 0 or EXS_ENOMEM. Any thread, while the task's call lives. */
+int exsi_messages_deliver(exs_future *task, struct exs_bytes *message);
+
 #endif

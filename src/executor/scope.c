@@ -267,6 +267,18 @@ static exs_error *not_open(exs_scope *s)
 	return NULL;
 }
 
+exs_future *exsi_scope_submit_within(exs_scope *s, exs_executor *x, const exs_task *t)
+{
+	if (!s)
+		return exsi_submit_within(x, t, NULL);
+	exsi_scope_enter(s);
+	exs_future *f = exsi_submit_within(x, t, s);
+	if (f)
+		entered(s, exsi_extra(f)->member);
+	exsi_scope_leave(s);
+	return f;
+}
+
 static exs_future *submit(exs_scope *s, exs_executor *x, const exs_task *t, const char *wrong)
 {
 	exs_error *error = not_open(s);

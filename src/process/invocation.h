@@ -17,6 +17,10 @@ struct exs_invocation {
 };
 enum { EXSI_INVOCATION_HEAD = 16 << 10 };
 
+/* Has it the length of one? (registry.c) */
+enum { EXSI_FUNCTION_NAME = 255 };
+bool exsi_is_function_name(const char *name);
+
 exs_invocation *exsi_invocation_ref(exs_invocation *invocation);
 
 /* Of one that has arrived: reads the head from r, as it was written by exsi_put_bytes; the body is what is left in r, or else `body`, if it
