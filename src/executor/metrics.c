@@ -2,6 +2,7 @@
 #include "executor/metrics.h"
 #include "base/list.h"
 #include "base/lock.h"
+#include "base/utf8.h"
 
 #include <executors/metrics.h>
 #include <stdio.h>
@@ -30,31 +31,13 @@ void exs_metrics_enable(bool on)
 
 /* --- labels --- */
 
-/* Bytes of the UTF-8 character that begins here; 0: none does. */
-static size_t character(const char *text)
-{
-	const unsigned char *s = (const unsigned char *)text;
-	size_t n = 0;
-
-	if (s[0] < 0x80)
-		n = 1;
-	else if (s[0] >= 0xc2 && s[0] < 0xf5)
-		n = s[0] < 0xe0 ? 2 : s[0] < 0xf0 ? 3 : 4;
-	for (size_t i = 1; i < n; i++)
-		if ((s[i] & 0xc0) != 0x80)
-			return 0;
-	bool overlong = (s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xf0 && s[1] < 0x90);
-	bool none = (s[0] == 0xed && s[1] >= 0xa0) || (s[0] == 0xf4 && s[1] >= 0x90);
-	return overlong || none ? 0 : n;
-}
-
 /* Whole characters, as far as they fit. */
 static void copy_label(char *to, size_t size, const char *from)
 {
 	size_t used = 0;
 
 	while (*from) {
-		size_t n = character(from);
+		size_t n = exsi_utf8(from);
 		if (used + (n ? n : 1) >= size)
 			break;
 		if (n)

@@ -12,16 +12,20 @@ struct exsi_place_limits {
 	bool restricted;
 };
 
-/* Sets them. 0 or an errno: *what says which. */
+/* Sets them, none above what it is already; restricted: no new privileges, no core dumps, files of no bytes (those in memory are files too:
+   memfd_create works, its ftruncate and write kill), at most 64 descriptors, no further processes, nor threads (but for root): so whatever needs
+   one begins before. 0 or an errno: *what (static text) says which; those before it are set. */
 int exsi_place_limit(const struct exsi_place_limits *limits, const char **what);
 
-/* Starts the watchdog: a thread that ends this process at once (status EXSI_PLACE_ORPHAN) when the other end of the control socket is
-   closed, or the process that spawned this one has gone; whatever the rest of the process does. 0 or an errno. */
+/* Starts the watchdog: a thread that ends this process when the other end of the control socket is closed, or the process that spawned this
+   one (and made the socket) has gone; whatever the rest of the process does, and whatever still waits in the socket. If it has gone, with all
+   of this process's group, if it leads that (SIGKILL); if it lives, within a moment, with status EXSI_PLACE_ORPHAN. Takes a descriptor of its own.
+   0 or an errno; ESRCH: the process that made the socket is not the parent (any more). Once in a process. */
 enum { EXSI_PLACE_ORPHAN = 113 };
 int exsi_place_watch(int control);
 
 /* From now on a signal of a fault (SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT) writes what it was and a backtrace to standard error before it
-   takes its course. */
+   takes its course, on a stack of its own on the calling thread. Signals that are handled already are left as they are (a sanitizer's). */
 void exsi_place_tell_crashes(void);
 
 #endif
