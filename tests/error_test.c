@@ -1,8 +1,11 @@
 /* Errors, results, the last error of a thread. */
+#include "base/backtrace.h"
+#include "future/error.h"
 #include "support.h"
 
 #include <errno.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 TEST(error, carries_what_it_was_made_of)
@@ -209,4 +212,145 @@ TEST(error, message_that_is_no_text)
 
 	CHECK(exs_error_is(error, &exs_domain_exs, EXS_ENOMEM));
 	exs_error_unref(error);
+}
+
+/* --- backtraces --- */
+
+enum { CODE = 4096 }; /* bytes of code of one of these functions, at most */
+
+__attribute__((noinline)) static exs_error *made_here(bool later)
+{
+	exs_error *e = later ? exs_error_new_retry_after(&test_domain, 1, 2, "%d", 3)
+			     : exs_error_new(&test_domain, 1, "%d", 3);
+
+	CHECK(e); /* no tail call */
+	return e;
+}
+
+__attribute__((noinline)) static exs_error *made_of_here(exs_error *part)
+{
+	exs_error *e = exsi_error_of(&part, 1);
+
+	CHECK(e);
+	return e;
+}
+
+static bool can_trace(void)
+{
+	void *frame;
+
+	return exsi_backtrace(&frame, 1) > 0;
+}
+
+/* The address in the first line is one of the function's. */
+static void check_made_in(const exs_error *e, uintptr_t function)
+{
+	const char *text = exs_error_backtrace(e), *at;
+
+	CHECK(!text == !can_trace());
+	if (!text)
+		return;
+	CHECK((at = strstr(text, "[0x")) && at < strchr(text, '\n'));
+	uintptr_t address = (uintptr_t)strtoull(at + 1, NULL, 16);
+	CHECK(address > function && address < function + CODE);
+	CHECK(exs_error_backtrace(e) == text);
+}
+
+static exs_error *traced(bool later)
+{
+	exsi_errors_trace(true);
+	exs_error *e = made_here(later);
+	exsi_errors_trace(false);
+	return e;
+}
+
+TEST(error, says_where_it_was_made)
+{
+	exs_error *e = traced(false), *later = traced(true);
+
+	check_made_in(e, (uintptr_t)made_here);
+	check_made_in(later, (uintptr_t)made_here);
+	CHECK_STR(exs_error_message(e), "3");
+	CHECK(exs_error_retry_after(later) == 2);
+	exsi_errors_trace(true);
+	exs_error *all = made_of_here(e);
+	exsi_errors_trace(false);
+	check_made_in(all, (uintptr_t)made_of_here);
+	exs_error_unref(all);
+	exs_error_unref(e);
+	exs_error_unref(later);
+}
+
+TEST(error, does_not_say_where_unless_asked)
+{
+	exs_error *e = made_here(false);
+
+	CHECK(!exs_error_backtrace(e));
+	CHECK(!exs_error_backtrace(NULL) && !exs_error_backtrace(exsi_error(EXS_ENOMEM)));
+	exs_error_unref(e);
+}
+
+__attribute__((noinline)) static exs_error *made_below(int depth)
+{
+	exs_error *e = depth ? made_below(depth - 1) : traced(false);
+
+	CHECK(e);
+	return e;
+}
+
+TEST(error, so_many_frames_are_noted)
+{
+	exs_error *e = made_below(100);
+	const char *text = exs_error_backtrace(e);
+	int lines = 0;
+
+	for (const char *line = text; line && (line = strstr(line, "[0x")); line++)
+		lines++;
+	CHECK_INT(lines, can_trace() ? 32 : 0);
+	exs_error_unref(e);
+}
+
+static void *ask_where(void *error)
+{
+	return (void *)(uintptr_t)exs_error_backtrace(error);
+}
+
+TEST(error, many_ask_at_once_where_it_was_made)
+{
+	for (int round = 0; round < 20; round++) {
+		exs_error *e = traced(false);
+		pthread_t threads[4];
+		void *text;
+
+		for (int i = 0; i < 4; i++)
+			threads[i] = thread_start(ask_where, e);
+		for (int i = 0; i < 4; i++) {
+			CHECK(!pthread_join(threads[i], &text));
+			CHECK(text == exs_error_backtrace(e));
+		}
+		exs_error_unref(e);
+	}
+}
+
+static size_t allocations, failing;
+
+static void *fail_nth(size_t size)
+{
+	return ++allocations == failing ? NULL : malloc(size);
+}
+
+TEST(error, where_is_not_known_when_memory_is_short)
+{
+	if (!can_trace())
+		return;
+	exs_set_allocator(&(exs_allocator){fail_nth, free});
+	for (failing = 1; failing <= 4; failing++) {
+		allocations = 0;
+		exs_error *e = traced(false);
+		CHECK(exs_error_is(e, &exs_domain_exs, EXS_ENOMEM) == (failing == 1));
+		CHECK(!exs_error_backtrace(e) == (failing < 4)); /* the error, the frames, the text */
+		CHECK(failing != 3 || exs_error_backtrace(e));	 /* asked again */
+		exs_error_unref(e);
+	}
+	exs_set_allocator(NULL);
 }

@@ -30,7 +30,8 @@ EXS_API extern const exs_domain exs_domain_signal; /* by a signal: code is its n
 EXS_API extern const exs_domain exs_domain_exit;   /* by itself: code is the exit status */
 
 /* A function's error arrives with its domain if that is one of the library's (exs, errno, signal, exit) or was made known here by its name; otherwise
-   with this one, and with domain and code in the message. Answers 0, EXS_EINVAL (NULL, no name, another domain of that name), EXS_ENOMEM. MT-safe. */
+   with this one, its code, and "NAME CODE: " before its message. domain is to live for ever, with a name of 1 to 255 bytes; the same again does
+   nothing. Answers 0, EXS_EINVAL (NULL, no such name, another domain of that name), EXS_ENOMEM. MT-safe. */
 EXS_API extern const exs_domain exs_domain_remote;
 EXS_API int exs_register_domain(const exs_domain *domain);
 

@@ -1,11 +1,19 @@
 /* Errors: immutable, refcounted; those of the library itself are immortal. */
 #include "future/error.h"
+#include "base/backtrace.h"
 #include "base/memory.h"
 
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+
+/* Where it was made: the frames, and their text once somebody has asked for it; or only the text, where it came from elsewhere. */
+struct trace {
+	_Atomic(char *) text;
+	size_t n;
+	void *frames[];
+};
 
 struct exs_error {
 	atomic_uint refs; /* 0: immortal */
@@ -18,6 +26,7 @@ struct exs_error {
 	};
 	size_t n; /* errors that it is made of: */
 	exs_error **of;
+	struct trace *trace; /* NULL: not known */
 };
 
 static const char *const texts[] = {
@@ -86,17 +95,93 @@ static void check_domain(const exs_domain **domain, int *code)
 	*code = EXS_EINVAL;
 }
 
-static void fill(exs_error *e, const exs_domain *domain, int code, double retry_after, const char *text)
+/* --- where it was made --- */
+
+enum { FRAMES = 32, OWN = 8 };
+static atomic_bool tracing;
+
+void exsi_errors_trace(bool on)
+{
+	atomic_store(&tracing, on);
+}
+
+/* The frames from the one on that is returned to at `caller`: those before it are ours. */
+static struct trace *trace_from(const void *caller)
+{
+	void *frames[OWN + FRAMES];
+	size_t n = exsi_backtrace(frames, OWN + FRAMES), first = 0;
+
+	while (first < n && frames[first] != caller)
+		first++;
+	first = first < n ? first : 0;
+	n = n - first < FRAMES ? n - first : FRAMES;
+	struct trace *t = n ? exsi_alloc(sizeof(*t) + n * sizeof(*frames)) : NULL;
+	if (!t)
+		return NULL;
+	atomic_init(&t->text, NULL);
+	t->n = n;
+	memcpy(t->frames, frames + first, n * sizeof(*frames));
+	return t;
+}
+
+/* Of those that return to `caller`. */
+static struct trace *trace_here(const void *caller)
+{
+	/* Relaxed: it is switched on before there is anything to trace. */
+	return atomic_load_explicit(&tracing, memory_order_relaxed) ? trace_from(caller) : NULL;
+}
+
+static struct trace *trace_of_text(const char *text, size_t size)
+{
+	struct trace *t = text ? exsi_alloc(sizeof(*t) + size + 1) : NULL;
+
+	if (!t)
+		return NULL;
+	char *copy = (char *)(t + 1);
+	memcpy(copy, text, size);
+	copy[size] = '\0';
+	atomic_init(&t->text, copy);
+	t->n = 0;
+	return t;
+}
+
+static void trace_free(struct trace *t)
+{
+	if (t->n)
+		exsi_free(atomic_load(&t->text));
+	exsi_free(t);
+}
+
+/* The first who asks pays for the text, and whoever asks at the same time: one of them leaves it to the others. */
+const char *exs_error_backtrace(const exs_error *e)
+{
+	struct trace *t = e ? e->trace : NULL;
+	char *text = t ? atomic_load(&t->text) : NULL, *others = NULL;
+
+	if (!t || text)
+		return text;
+	text = exsi_backtrace_text(t->frames, t->n);
+	if (!text || atomic_compare_exchange_strong(&t->text, &others, text))
+		return text;
+	exsi_free(text);
+	return others;
+}
+
+/* --- made --- */
+
+static void fill(exs_error *e, const exs_domain *domain, int code, double retry_after, struct trace *trace)
 {
 	atomic_init(&e->refs, 1);
 	e->code = code;
 	e->domain = domain;
 	e->retry_after = retry_after >= 0 ? retry_after : -1;
-	e->message = text;
 	e->n = 0;
+	e->of = NULL;
+	e->trace = trace;
 }
 
-static exs_error *new_error(const exs_domain *domain, int code, double retry_after, const char *format, va_list ap)
+static exs_error *new_error(const exs_domain *domain, int code, double retry_after, const void *caller,
+			    const char *format, va_list ap)
 {
 	va_list again;
 
@@ -109,7 +194,8 @@ static exs_error *new_error(const exs_domain *domain, int code, double retry_aft
 	if (!e)
 		return exsi_error(EXS_ENOMEM);
 	vsnprintf((char *)(e + 1), (size_t)n + 1, format, ap);
-	fill(e, domain, code, retry_after, (char *)(e + 1));
+	fill(e, domain, code, retry_after, trace_here(caller));
+	e->message = (char *)(e + 1);
 	return e;
 }
 
@@ -118,7 +204,7 @@ exs_error *exs_error_new(const exs_domain *domain, int code, const char *format,
 	va_list ap;
 
 	va_start(ap, format);
-	exs_error *e = new_error(domain, code, -1, format, ap);
+	exs_error *e = new_error(domain, code, -1, __builtin_return_address(0), format, ap);
 	va_end(ap);
 	return e;
 }
@@ -128,7 +214,7 @@ exs_error *exs_error_new_retry_after(const exs_domain *domain, int code, double 
 	va_list ap;
 
 	va_start(ap, format);
-	exs_error *e = new_error(domain, code, seconds, format, ap);
+	exs_error *e = new_error(domain, code, seconds, __builtin_return_address(0), format, ap);
 	va_end(ap);
 	return e;
 }
@@ -147,21 +233,50 @@ static void say_all(char *text, exs_error *const *errors, size_t n)
 		snprintf(text + at, (size_t)(ALL_BYTES - at), "; ...");
 }
 
+/* With a reference to each of the errors, and room for its message behind them. */
+static exs_error *new_of(exs_error *const *errors, size_t n, size_t text)
+{
+	size_t room = SIZE_MAX - sizeof(exs_error);
+	bool fits = text <= room && n <= (room - text) / sizeof(*errors);
+	exs_error *e = fits ? exsi_alloc(sizeof(*e) + n * sizeof(*errors) + text) : NULL;
+
+	if (!e)
+		return NULL;
+	fill(e, &exs_domain_exs, EXS_EALL, -1, NULL);
+	e->n = n;
+	e->of = (exs_error **)(void *)(e + 1);
+	e->message = (char *)(e->of + n);
+	for (size_t i = 0; i < n; i++)
+		e->of[i] = exs_error_ref(errors[i]);
+	return e;
+}
+
 exs_error *exsi_error_of(exs_error *const *errors, size_t n)
 {
-	bool fits = n <= (SIZE_MAX - sizeof(exs_error) - ALL_BYTES) / sizeof(*errors);
-	exs_error *e = fits ? exsi_alloc(sizeof(*e) + n * sizeof(*errors) + ALL_BYTES) : NULL;
+	exs_error *e = new_of(errors, n, ALL_BYTES);
 
 	if (!e)
 		return exsi_error(EXS_ENOMEM);
-	exs_error **of = (exs_error **)(void *)(e + 1);
-	char *text = (char *)(of + n);
-	say_all(text, errors, n);
-	fill(e, &exs_domain_exs, EXS_EALL, -1, text);
-	e->n = n;
-	e->of = of;
-	for (size_t i = 0; i < n; i++)
-		e->of[i] = exs_error_ref(errors[i]);
+	say_all((char *)(e->of + n), errors, n);
+	e->trace = trace_here(__builtin_return_address(0));
+	return e;
+}
+
+exs_error *exsi_error_with(const struct exsi_error_parts *p)
+{
+	size_t before = strlen(p->prefix ? p->prefix : "");
+	exs_error *e = new_of(p->errors, p->n, before + p->size + 1);
+
+	if (!e)
+		return exsi_error(EXS_ENOMEM);
+	char *text = (char *)(e->of + e->n);
+	memcpy(text, p->prefix ? p->prefix : "", before);
+	memcpy(text + before, p->message, p->size);
+	text[before + p->size] = '\0';
+	e->domain = p->domain;
+	e->code = p->code;
+	e->retry_after = p->retry_after >= 0 ? p->retry_after : -1;
+	e->trace = trace_of_text(p->backtrace, p->backtrace_size);
 	return e;
 }
 
@@ -188,6 +303,13 @@ static bool drop(exs_error *e)
 	return e && atomic_load_explicit(&e->refs, memory_order_relaxed) && atomic_fetch_sub(&e->refs, 1) == 1;
 }
 
+static void error_free(exs_error *e)
+{
+	if (e->trace)
+		trace_free(e->trace);
+	exsi_free(e);
+}
+
 /* Errors of errors of errors: those that are to be freed are a list, through their first place, while the others are dropped. */
 void exs_error_unref(exs_error *e)
 {
@@ -196,7 +318,7 @@ void exs_error_unref(exs_error *e)
 	if (!drop(e))
 		return;
 	if (!e->n) {
-		exsi_free(e);
+		error_free(e);
 		return;
 	}
 	for (list = e, e->next = NULL; (e = list);) {
@@ -208,7 +330,7 @@ void exs_error_unref(exs_error *e)
 			part->next = list;
 			list = part;
 		}
-		exsi_free(e);
+		error_free(e);
 	}
 }
 
