@@ -12,7 +12,7 @@ declare -A below=(
 	[pools]="base future executor pools"
 	[decorators]="base future executor"
 	[stream]="base future executor stream"
-	[process]="base future executor stream process"
+	[process]="base future executor pools stream process"
 	[http]="http"
 )
 layers=${!below[*]}

@@ -33,14 +33,14 @@ if ((${#macros[@]})); then
 	printf '%s\n' "${macros[@]}" "not allowed: function-like macros other than container_of"
 	status=1
 fi
-# A worker process is the library's own: its watchdog ends it when its parent has gone, and it ends when its work is done, both without
-# what the user's program does at its exit.
+# A worker process is the library's own: its watchdog ends it when its parent has gone, at once; and it ends when its work is done, as a
+# program does, with what it has written.
 mapfile -t others < <(printf '%s\n' "${all[@]}" | grep -vxE 'src/process/(place|worker)\.c')
 forbid "ending the process, printing" \
 	'(^|[^A-Za-z0-9_.>])((_|quick_|_E)?[eE]xit|abort|assert|v?f?d?printf|f?put[sc]|putchar|perror|psignal|syslog)[ ]*\(' \
 	"${others[@]}" include/executors/*.h
 mapfile -t workers < <(find src/process -name place.c -o -name worker.c)
-forbid "ending a worker process by other than _exit, printing" \
-	'(^|[^A-Za-z0-9_.>])((quick_|_E)?[eE]xit|abort|assert|v?f?d?printf|f?put[sc]|putchar|perror|psignal|syslog)[ ]*\(' \
+forbid "ending a worker process by other than exit and _exit, printing" \
+	'(^|[^A-Za-z0-9_.>])((quick_|_E)[eE]xit|abort|assert|v?f?d?printf|f?put[sc]|putchar|perror|psignal|syslog)[ ]*\(' \
 	"${workers[@]}" /dev/null
 exit $status

@@ -26,6 +26,7 @@
 #include <executors/messages.h>
 #include <executors/metrics.h>
 #include <executors/poll.h>
+#include <executors/process_pool.h>
 #include <executors/producer.h>
 #include <executors/queue.h>
 #include <executors/registry.h>

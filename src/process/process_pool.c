@@ -1,4 +1,5 @@
 /* Process pool: what is made of its options, its statistics, its close. */
+#define _GNU_SOURCE
 #include "process/process_pool.h"
 #include "base/cores.h"
 #include "base/memory.h"
@@ -23,14 +24,15 @@ static int resolve_workers(exs_process_pool_options *o)
 	if (o->min_workers == EXS_NONE)
 		o->min_workers = 0;
 	if (o->min_workers > o->workers)
-		return exsi_fail(EXS_EINVAL, "exs_process_pool: min_workers is %u: at most workers, which is %u", o->min_workers,
-				 o->workers);
+		return exsi_fail(EXS_EINVAL, "exs_process_pool: min_workers is %u: at most workers, which is %u",
+				 o->min_workers, o->workers);
 	if (o->death_retries == EXS_NONE)
 		o->death_retries = 0;
 	if (o->tasks == EXS_UNLIMITED)
 		o->tasks = 0;
 	if (o->tasks == EXS_NONE)
-		return exsi_fail(EXS_EINVAL, "exs_process_pool: tasks: EXS_NONE would let a worker run none; 0 is no limit");
+		return exsi_fail(EXS_EINVAL,
+				 "exs_process_pool: tasks: EXS_NONE would let a worker run none; 0 is no limit");
 	return EXS_OK;
 }
 
@@ -53,7 +55,9 @@ static int resolve_times(const exs_process_pool_options *o, struct exsi_remote_p
 		return EXS_EINVAL;
 	if (!p->task_ns || !cpu || !p->start_ns)
 		return exsi_fail(EXS_EINVAL, "exs_process_pool: %s: EXS_NONE would leave no time at all",
-				 !cpu ? "cpu_seconds" : p->start_ns ? "task_seconds" : "start_seconds");
+				 !cpu	       ? "cpu_seconds"
+				 : p->start_ns ? "task_seconds"
+					       : "start_seconds");
 	return EXS_OK;
 }
 
@@ -62,15 +66,16 @@ static int resolve_sizes(exs_process_pool_options *o)
 	if (!o->max_size)
 		o->max_size = DEFAULT_SIZE;
 	if (o->max_size == EXS_NONE || o->max_size > INT_MAX)
-		return exsi_fail(EXS_EINVAL, "exs_process_pool: max_size is %zu: 1 to %d bytes, or 0 (64 MiB)", o->max_size,
-				 INT_MAX);
+		return exsi_fail(EXS_EINVAL, "exs_process_pool: max_size is %zu: 1 to %d bytes, or 0 (64 MiB)",
+				 o->max_size, INT_MAX);
 	if (o->memory == EXS_NONE)
-		return exsi_fail(EXS_EINVAL, "exs_process_pool: memory: EXS_NONE would leave none at all; 0 is no limit");
+		return exsi_fail(EXS_EINVAL,
+				 "exs_process_pool: memory: EXS_NONE would leave none at all; 0 is no limit");
 	if (o->memory == EXS_UNLIMITED)
 		o->memory = 0;
 	if (!o->args != !o->n_args)
-		return exsi_fail(EXS_EINVAL, "exs_process_pool: args is %s, but n_args is %zu", o->args ? "given" : "NULL",
-				 o->n_args);
+		return exsi_fail(EXS_EINVAL, "exs_process_pool: args is %s, but n_args is %zu",
+				 o->args ? "given" : "NULL", o->n_args);
 	for (size_t i = 0; i < o->n_args; i++)
 		if (!o->args[i])
 			return exsi_fail(EXS_EINVAL, "exs_process_pool: args[%zu] is NULL", i);
@@ -150,7 +155,8 @@ static struct exsi_process_pool *pool_of(exs_executor *x)
 /* Takes over the texts of o, also on failure. */
 static exs_executor *make(exs_process_pool_options *o, const struct exsi_remote_pool *times)
 {
-	exs_executor *x = exs_layer_new(&pool_ops, NULL, sizeof(struct exsi_process_pool), sizeof(struct exsi_remote_slot));
+	exs_executor *x =
+		exs_layer_new(&pool_ops, NULL, sizeof(struct exsi_process_pool), sizeof(struct exsi_remote_slot));
 
 	if (!x) {
 		free_texts(o);

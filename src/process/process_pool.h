@@ -9,9 +9,9 @@ struct exsi_process_pool {
 	struct exsi_remote_pool remote; /* first */
 	int epoll, bell;		/* bell: an eventfd */
 	atomic_bool rung;
-	atomic_ullong sent; /* bytes of payload */
-	bool due;	    /* its thread's: exsi_remote_turn may find something */
-	uint64_t next;	    /* the same: and then in any case; ns */
+	atomic_ullong sent;	/* bytes of payload */
+	bool due;		/* its thread's: exsi_remote_turn may find something */
+	uint64_t next;		/* the same: and then in any case; ns */
 	struct exsi_list ended; /* the same: processes to be released when no event of them is left */
 	struct exsi_crew crew;
 	struct exsi_worker worker; /* the thread as one that waits: in vain for a call of the pool's */

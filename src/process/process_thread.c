@@ -190,8 +190,8 @@ static int connect_child(struct exsi_process_pool *p, struct process *w)
 		file = path;
 	int rc = exsi_output_init(&w->output, w->child.output, file, p->remote.x->name, w->remote.number);
 	if (rc)
-		exsi_log(EXS_LOG_WARNING, p->remote.x->name, "worker %u: its log file %s can't be opened: %s", w->remote.number,
-			 path, strerror(rc));
+		exsi_log(EXS_LOG_WARNING, p->remote.x->name, "worker %u: its log file %s can't be opened: %s",
+			 w->remote.number, path, strerror(rc));
 	rc = send_begin(w, o);
 	for (enum source source = DATA; source < SOURCES && !rc; source++)
 		rc = watch(p, w, source);
@@ -265,7 +265,8 @@ static exs_error *death_error(struct process *w, const struct exsi_death *death)
 	describe(&w->remote, who, sizeof(who));
 	exsi_remote_doing(&w->remote, doing, sizeof(doing));
 	if (!death->known)
-		snprintf(how, sizeof(how), "has ended (how is not known: another part of this process has waited for it)");
+		snprintf(how, sizeof(how),
+			 "has ended (how is not known: another part of this process has waited for it)");
 	else if (death->by_signal)
 		snprintf(how, sizeof(how), "died by signal %d (%s)", death->code, strsignal(death->code));
 	else

@@ -104,9 +104,10 @@ static exs_error *refusal(struct exsi_remote_pool *p, exs_future *f)
 	if (p->killing)
 		return exsi_error(EXS_ESHUTDOWN);
 	if (!invocation)
-		return exs_error_new(&exs_domain_exs, EXS_EINVAL,
-				     "%s: it runs registered functions alone: submit with exs_submit_function, or exs_invoke",
-				     p->x->ops.type);
+		return exs_error_new(
+			&exs_domain_exs, EXS_EINVAL,
+			"%s: it runs registered functions alone: submit with exs_submit_function, or exs_invoke",
+			p->x->ops.type);
 	if (invocation->body && invocation->body->size > p->options.max_size)
 		return exs_error_new(&exs_domain_exs, EXS_EINVAL, "%s: the input has %zu bytes: at most %zu (max_size)",
 				     p->x->ops.type, invocation->body->size, p->options.max_size);

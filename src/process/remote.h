@@ -50,7 +50,8 @@ struct exsi_remote {
 	struct exsi_remote_pool *pool;
 	unsigned number;
 	atomic_uint refs;
-	atomic_ullong given; /* id of the last that is on its way: orders what its giver has done before what its answer leads to */
+	atomic_ullong
+		given; /* id of the last that is on its way: orders what its giver has done before what its answer leads to */
 	struct exsi_list node, idle; /* of the pool's lists */
 	enum exsi_remote_state state;
 	enum exsi_parting how;
@@ -62,7 +63,7 @@ struct exsi_remote {
 	uint64_t updated;  /* number of the last update that it has been given */
 	uint64_t since;	   /* when it got that, or became idle; ns */
 	uint64_t deadline; /* of its start, its task, its parting; EXSI_NEVER */
-	bool reported; /* it was READY */
+	bool reported;	   /* it was READY */
 	bool overdue;
 	exs_error *said;    /* why it can't begin, as it says; or NULL */
 	const char *broken; /* how it has not kept to the protocol; or NULL */
@@ -105,12 +106,12 @@ struct exsi_remote_pool {
 	unsigned starting, usable; /* workers: STARTING; and all but those that are PARTING */
 	unsigned numbers;
 	uint64_t update_numbers;
-	unsigned failed; /* starts in a row */
-	uint64_t again;	 /* then, while there are other workers, none is begun before; ns */
-	exs_error *why;	 /* the last of these */
-	uint64_t next;	 /* no deadline comes before; ns */
+	unsigned failed;     /* starts in a row */
+	uint64_t again;	     /* then, while there are other workers, none is begun before; ns */
+	exs_error *why;	     /* the last of these */
+	uint64_t next;	     /* no deadline comes before; ns */
 	atomic_bool killing; /* workers are killed, and no call is let in any more */
-	bool stopping;	 /* no call is left, nor will there be one */
+	bool stopping;	     /* no call is left, nor will there be one */
 	exs_process_pool_stats stats;
 };
 

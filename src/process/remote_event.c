@@ -1,13 +1,14 @@
 /* Remote pool: what workers say, how they come and go, and what time brings. */
 #include "base/memory.h"
-#include "decorators/messages.h"
+#include "executor/home.h"
 #include "process/errors.h"
 #include "process/remote.h"
 
 #include <stdio.h>
 
 enum { HOPELESS = 3 };
-static const uint64_t PATIENCE = 1000000000; /* ns between two starts, where others in a row have failed, and there are workers */
+static const uint64_t PATIENCE =
+	1000000000; /* ns between two starts, where others in a row have failed, and there are workers */
 
 /* --- answers --- */
 
@@ -93,7 +94,7 @@ static void next_unless_parting(struct exsi_remote *w)
 static void update_done(struct exsi_remote *w, exs_result *r)
 {
 	struct exsi_update *u = w->update;
-	exs_error *error = r->kind == EXS_KIND_ERROR	 ? exs_error_ref(r->error)
+	exs_error *error = r->kind == EXS_KIND_ERROR	   ? exs_error_ref(r->error)
 			   : r->kind == EXS_KIND_CANCELLED ? exsi_error(EXS_ECANCELLED)
 							   : NULL;
 
@@ -391,8 +392,9 @@ void exsi_remote_gone(struct exsi_remote *w, exs_error *error)
 	}
 	pthread_mutex_lock(&p->lock);
 	bool in_vain = !w->reported && !p->stopping && !p->killing;
-	w->death = w->overdue ? exs_error_new(&exs_domain_exs, EXS_ETIMEDOUT, "it ran for more than %g s (task_seconds): %s",
-					      p->options.task_seconds, exs_error_message(error))
+	w->death = w->overdue ? exs_error_new(&exs_domain_exs, EXS_ETIMEDOUT,
+					      "it ran for more than %g s (task_seconds): %s", p->options.task_seconds,
+					      exs_error_message(error))
 			      : exs_error_ref(error);
 	exs_future *f = remove_worker(w);
 	if (in_vain)

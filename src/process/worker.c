@@ -8,8 +8,8 @@
 #include "process/remote.h"
 #include "process/spawn.h"
 
-#include <executors/inline.h>
 #include <errno.h>
+#include <executors/inline.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -164,7 +164,8 @@ static int home_schedule(exs_future *task, exs_invocation *invocation, const exs
 				 invocation->body->size, (unsigned long long)here.begin.max_size);
 	exsi_put_schedule(&head, options, invocation);
 	if (!head.failed)
-		rc = exsi_channel_send(&here.data, EXSI_FRAME_SCHEDULE, current(), head.data, head.size, invocation->body);
+		rc = exsi_channel_send(&here.data, EXSI_FRAME_SCHEDULE, current(), head.data, head.size,
+				       invocation->body);
 	exsi_writer_fini(&head);
 	return said(rc);
 }
@@ -260,8 +261,7 @@ static exs_step served_start(exs_executor *x, exs_future *f, void *slot, exs_res
 	struct served *s = slot;
 
 	s->task = coming;
-	s->deadline = s->task.left == EXSI_NEVER ? EXS_FOREVER
-						 : exs_clock_now(x->clock) + (double)s->task.left / 1e9;
+	s->deadline = s->task.left == EXSI_NEVER ? EXS_FOREVER : exs_clock_now(x->clock) + (double)s->task.left / 1e9;
 	atomic_store(&exsi_story(f)->attempt, s->task.attempt ? s->task.attempt : 1);
 	atomic_store(&exsi_story(f)->max, s->task.max_attempts ? s->task.max_attempts : 1);
 	pthread_mutex_lock(&here.lock);
@@ -330,7 +330,8 @@ static exs_executor *make_tasks(void)
 		return NULL;
 	exs_layer_set_attempts(x, EXS_UNLIMITED);
 	x->home = &home;
-	here.self = (struct exsi_worker){.help = help, .concerns = help, .block = block, .unblock = unblock, .state = worker_state};
+	here.self = (struct exsi_worker){
+		.help = help, .concerns = help, .block = block, .unblock = unblock, .state = worker_state};
 	exsi_self()->worker = &here.self;
 	return x;
 }
@@ -405,8 +406,9 @@ static int begin(const struct exsi_message *m)
 	if (m->body || !exsi_reader_ends(&r))
 		return STATUS_MALFORMED;
 	here.data.in.max = here.begin.max_size + EXSI_FRAME_DATA;
-	struct exsi_place_limits limits = {
-		.memory = here.begin.memory, .cpu_seconds = here.begin.cpu_seconds, .restricted = here.begin.restricted};
+	struct exsi_place_limits limits = {.memory = here.begin.memory,
+					   .cpu_seconds = here.begin.cpu_seconds,
+					   .restricted = here.begin.restricted};
 	int rc = exsi_place_limit(&limits, &what);
 	if (!rc)
 		return begin_setup();

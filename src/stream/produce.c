@@ -1,8 +1,8 @@
 /* Push streams: items that anybody produces, in the order of the calls. */
 #include "base/memory.h"
 #include "future/wait.h"
-#include "stream/window.h"
 #include "stream/emit.h"
+#include "stream/window.h"
 
 #include <executors/functions.h>
 #include <string.h>
