@@ -409,7 +409,7 @@ static void thread_main(void *arg)
 	exsi_frame_push(&frame, NULL);
 	frame.layer = p->remote.x; /* what is completed here is inside every chain that stands on the pool */
 	while (!exsi_remote_is_over(&p->remote)) {
-		if (p->due || p->next != EXSI_NEVER) {
+		if (p->due || (p->next != EXSI_NEVER && p->next <= exsi_now())) {
 			p->due = false;
 			p->next = exsi_remote_turn(&p->remote);
 		}

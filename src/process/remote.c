@@ -133,8 +133,11 @@ static exs_step start_at(struct exsi_remote_pool *p, exs_future *f, struct exsi_
 	}
 	exsi_remote_assign(w, f);
 	uint64_t id = w->id;
+	exsi_keep_for_submit(
+		p->x); /* the call may be over, and with it all that it kept, before it is seen to have been given */
 	pthread_mutex_unlock(&p->lock);
 	exsi_remote_give(w, f, id);
+	exsi_unkeep_for_submit(p->x);
 	return EXS_HELD;
 }
 

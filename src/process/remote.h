@@ -47,7 +47,8 @@ struct exsi_update;
 
 /* A worker. The pool's lock guards all that is not constant. refs: the transport's; of each thread that sends to it. */
 struct exsi_remote {
-	struct exsi_remote_pool *pool;
+	struct exsi_remote_pool *pool;		/* not to be touched when no call and no submit keeps it */
+	const struct exsi_transport *transport; /* the pool's */
 	unsigned number;
 	atomic_uint refs;
 	atomic_ullong
@@ -104,7 +105,7 @@ struct exsi_remote_pool {
 	struct exsi_list queue, workers, idle, updates;
 	size_t queued, running;
 	unsigned starting, usable; /* workers: STARTING; and all but those that are PARTING */
-	unsigned numbers;
+	unsigned numbers, joined;  /* of workers: the last one made, the last one in the list */
 	uint64_t update_numbers;
 	unsigned failed;     /* starts in a row */
 	uint64_t again;	     /* then, while there are other workers, none is begun before; ns */
@@ -226,7 +227,7 @@ struct exsi_items *exsi_items_new(struct exsi_remote *w, uint64_t id, exs_stream
 
 /* An item has come, taken over. NULL, or how that is wrong. */
 const char *exsi_items_put(struct exsi_items *items, exs_result r);
-void exsi_items_unref(struct exsi_items *items);
+void exsi_items_end(struct exsi_items *items); /* the call ends; NULL is allowed */
 
 /* --- the invocation of a call (invocation.h) --- */
 

@@ -281,12 +281,14 @@ const char *exsi_remote_received(struct exsi_remote *w, struct exsi_message *m)
 void exsi_remote_joins(struct exsi_remote_pool *p, struct exsi_remote *w, unsigned number)
 {
 	w->pool = p;
+	w->transport = p->transport;
 	w->number = number;
 	w->state = EXSI_REMOTE_STARTING;
 	atomic_init(&w->refs, 1);
 	atomic_init(&w->given, 0);
 	pthread_mutex_lock(&p->lock);
 	exsi_list_append(&p->workers, &w->node);
+	p->joined = number;
 	p->starting++;
 	p->usable++;
 	p->stats.spawned++;

@@ -10,7 +10,7 @@ void exsi_remote_unref(struct exsi_remote *w)
 	if (atomic_fetch_sub(&w->refs, 1) != 1)
 		return;
 	exs_error_unref(w->death);
-	w->pool->transport->release(w);
+	w->transport->release(w);
 }
 
 /* --- calls go up --- */
@@ -20,7 +20,7 @@ void exsi_remote_complete(struct exsi_remote_pool *p, exs_future *f, exs_result 
 	struct exsi_remote_slot *s = exsi_remote_slot(p, f);
 
 	exsi_call_ran_elsewhere(f, s->begun, r); /* after it nobody is about to ask the worker to stop */
-	exsi_items_unref(s->items);
+	exsi_items_end(s->items);
 	exs_call_resume(f, p->x, EXS_UP, r);
 }
 
@@ -30,7 +30,7 @@ static bool restart(struct exsi_remote_pool *p, exs_future *f, const exs_result 
 	struct exsi_remote_slot *s = exsi_remote_slot(p, f);
 
 	exsi_call_ran_elsewhere(f, s->begun, r);
-	exsi_items_unref(s->items);
+	exsi_items_end(s->items);
 	s->items = NULL;
 	s->deaths++;
 	return exsi_remote_requeue(p, f);

@@ -6,26 +6,38 @@
 
 enum { MAX_CREDIT = 1 << 20 };
 
-/* lock guards credit and armed. Invariant: what the worker may emit, and has emitted and nobody has read, is at most what the stream keeps. */
+/* lock guards credit, armed and over. Invariant: what the worker may emit, and has emitted and nobody has read, is at most what the stream keeps. */
 struct exsi_items {
 	atomic_uint refs; /* the call's; the node's */
+	exs_executor *x;  /* the pool's */
 	struct exsi_remote *worker;
 	uint64_t id;
 	exs_stream *stream;
 	struct exsi_lock lock;
 	uint32_t credit;
 	bool armed; /* the node is with `more`, or fires */
+	bool over;  /* the call has ended, or is about to: after it nothing keeps the pool */
 	exs_future *more;
 	struct exsi_node node;
 };
 
-void exsi_items_unref(struct exsi_items *items)
+static void unref(struct exsi_items *items)
 {
-	if (!items || atomic_fetch_sub(&items->refs, 1) != 1)
+	if (atomic_fetch_sub(&items->refs, 1) != 1)
 		return;
 	exsi_stream_unref(items->stream);
 	exsi_remote_unref(items->worker);
 	exsi_free(items);
+}
+
+void exsi_items_end(struct exsi_items *items)
+{
+	if (!items)
+		return;
+	exsi_lock(&items->lock);
+	items->over = true;
+	exsi_unlock(&items->lock);
+	unref(items);
 }
 
 static void give_credit(struct exsi_items *items, uint32_t credit)
@@ -48,7 +60,7 @@ static bool wait_for_room(struct exsi_items *items, exs_future *more)
 	exsi_lock(&items->lock);
 	items->armed = false;
 	exsi_unlock(&items->lock);
-	exsi_items_unref(items);
+	unref(items);
 	return false;
 }
 
@@ -80,15 +92,22 @@ static void replenish(struct exsi_items *items)
 static void has_room(exs_future *f, struct exsi_node *node)
 {
 	struct exsi_items *items = EXSI_CONTAINER_OF(node, struct exsi_items, node);
+	exs_executor *x = items->x;
 	exs_future *more = items->more;
 
 	(void)f;
 	exsi_lock(&items->lock);
 	items->armed = false;
+	bool over = items->over;
+	if (!over)
+		exsi_keep(x);
 	exsi_unlock(&items->lock);
 	exs_future_unref(more);
-	replenish(items);
-	exsi_items_unref(items);
+	if (!over) {
+		replenish(items);
+		exsi_unkeep(x);
+	}
+	unref(items);
 }
 
 struct exsi_items *exsi_items_new(struct exsi_remote *w, uint64_t id, exs_stream *s, uint32_t *credit)
@@ -103,6 +122,7 @@ struct exsi_items *exsi_items_new(struct exsi_remote *w, uint64_t id, exs_stream
 	atomic_init(&items->refs, 1);
 	atomic_fetch_add(&w->refs, 1);
 	exsi_stream_ref(s);
+	items->x = w->pool->x;
 	items->worker = w;
 	items->id = id;
 	items->stream = s;

@@ -113,7 +113,7 @@ static exs_future *update(struct exsi_remote_pool *p, exs_invocation *invocation
 		return NULL;
 	pthread_mutex_lock(&p->lock);
 	u->number = ++p->update_numbers;
-	u->last = p->numbers;
+	u->last = p->joined;
 	u->waiting = count_workers(p);
 	exsi_list_append(&p->updates, &u->node);
 	if (!u->waiting)
