@@ -168,6 +168,13 @@ TEST(output, one_line_longer_than_the_tail)
 	CHECK_INT(strlen(p.text), EXSI_TAIL);
 	CHECK_INT(strspn(p.text, "y"), EXSI_TAIL);
 	end();
+	text[sizeof(text) - 2] = '\n';
+	CHECK_INT(begin(&p, NULL), 0);
+	say_text(&p, text);
+	finish(&p);
+	CHECK_INT(strlen(p.text), EXSI_TAIL - 1);
+	CHECK_INT(strspn(p.text, "y"), EXSI_TAIL - 1);
+	end();
 }
 
 /* The tail begins with a line, has all that fits, and ends with the last. */

@@ -152,7 +152,24 @@ TEST(place, a_busy_one_ends_when_its_parent_is_killed_but_the_socket_is_open)
 	kill_parent("keep");
 }
 
-TEST(place, whoever_is_not_the_parent_is_not_watched)
+/* Its parent is a shell then. */
+TEST(place, a_busy_one_that_a_script_runs_ends_too)
+{
+	const char *const args[] = {"-c", "\"$0\" busy \"$@\"; exit $?", spawned_path()};
+	struct exsi_spawn_plan plan = {.program = "/bin/sh", .args = args, .n_args = 3};
+	struct spawned s = {0};
+	const char *what;
+	char text[64];
+
+	CHECK_INT(exsi_spawn(&s.child, &plan, &what), 0);
+	spawned_receive(&s, text, sizeof(text));
+	close(s.child.control);
+	s.child.control = -1;
+	spawned_end(&s);
+	check_death(&s, false, EXSI_PLACE_ORPHAN);
+}
+
+TEST(place, whoever_has_gone_can_not_be_watched)
 {
 	struct spawned s;
 

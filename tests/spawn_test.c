@@ -104,8 +104,30 @@ TEST(spawn, nothing_is_inherited)
 	close(one);
 }
 
+/* So many that those that come next are above the child's; answers how many. */
+static int fill_low(int *filled)
+{
+	int fd = open("/dev/null", O_RDONLY | O_CLOEXEC), n = 0;
+
+	while (fd >= 0 && fd <= EXSI_CHILD_CONTROL) {
+		filled[n++] = fd;
+		fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	}
+	CHECK(fd >= 0);
+	close(fd);
+	return n;
+}
+
+static void empty_low(int *filled, int n)
+{
+	while (n)
+		close(filled[--n]);
+}
+
+/* Also those that had no need to be raised. */
 TEST(spawn, ours_close_on_exec)
 {
+	int filled[EXSI_CHILD_CONTROL + 1], n_filled = fill_low(filled);
 	struct spawned s;
 
 	spawned_start(&s, (const char *const[]){"echo", NULL});
@@ -117,6 +139,7 @@ TEST(spawn, ours_close_on_exec)
 	exsi_child_signal(&s.child, SIGKILL);
 	spawned_end(&s);
 	check_death(&s, true, SIGKILL);
+	empty_low(filled, n_filled);
 }
 
 TEST(spawn, signals_are_at_their_defaults)
@@ -324,20 +347,6 @@ TEST(spawn, no_such_program)
 	}
 }
 
-/* So many that those that come next are above the child's; answers the first above them. */
-static int fill_low(int *filled)
-{
-	int fd = open("/dev/null", O_RDONLY | O_CLOEXEC), n = 0;
-
-	while (fd >= 0 && fd <= EXSI_CHILD_CONTROL) {
-		filled[n++] = fd;
-		fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-	}
-	CHECK(fd >= 0);
-	close(fd);
-	return n;
-}
-
 /* With one descriptor more each time each call that makes some fails in turn. */
 TEST(spawn, too_many_descriptors)
 {
@@ -359,8 +368,7 @@ TEST(spawn, too_many_descriptors)
 	}
 	CHECK_INT(rc, ENOENT);
 	CHECK_STR(failed, "pipe2 socketpair posix_spawn ");
-	while (n_filled)
-		close(filled[--n_filled]);
+	empty_low(filled, n_filled);
 }
 
 /* The same in a process that has 0 to 4 closed. */

@@ -7,6 +7,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,6 +15,7 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -160,17 +162,21 @@ static int busy(char **args)
 		;
 }
 
-/* A socket of its own making is not its parent's; nor is what is no socket. */
+/* A socket of a process that has gone, which shared its descriptors; and what is no socket. */
 static int stranger(char **args)
 {
+	enum { AT = 50 };
 	int pair[2], before = dup(0);
+	pid_t pid = (pid_t)syscall(SYS_clone, CLONE_FILES | SIGCHLD, 0, 0, 0, 0);
 
 	(void)args;
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair) || exsi_place_watch(pair[0]) != ESRCH)
+	if (!pid)
+		_exit(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair) || dup2(pair[0], AT) != AT);
+	if (waitpid(pid, NULL, 0) != pid || exsi_place_watch(AT) != ESRCH)
 		return WRONG;
 	if (exsi_place_watch(STDIN_FILENO) != ENOTSOCK)
 		return WRONG;
-	return dup(0) == before + 3 ? 0 : WRONG;
+	return dup(0) == before + 3 ? 0 : WRONG; /* the pair is between */
 }
 
 /* What is answered to its own parent: the number of the child, and what that says. */

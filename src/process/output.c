@@ -85,7 +85,7 @@ static void tell_byte(struct exsi_output *o, char c)
 			tell_line(o, n - 1);
 		o->line = o->written;
 		o->cut = false;
-	} else if (!o->cut && n == LINE) {
+	} else if (n == LINE) {
 		tell_line(o, n);
 		o->cut = true;
 	}

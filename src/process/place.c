@@ -99,7 +99,7 @@ static void watch(void *unused)
 	end_process();
 }
 
-/* 0 or an errno; ESRCH: whoever made the socket is not the parent any more. */
+/* Whoever made the socket: the parent, or the parent of a script that runs this program. 0 or an errno. */
 static int open_parent(int control)
 {
 	struct ucred maker;
@@ -108,12 +108,7 @@ static int open_parent(int control)
 	if (getsockopt(control, SOL_SOCKET, SO_PEERCRED, &maker, &size))
 		return errno;
 	watchdog.parent = pidfd_open(maker.pid, 0);
-	if (watchdog.parent < 0)
-		return errno;
-	if (getppid() == maker.pid) /* so it has been alive till now, and the number is its own */
-		return 0;
-	close(watchdog.parent);
-	return ESRCH;
+	return watchdog.parent < 0 ? errno : 0;
 }
 
 int exsi_place_watch(int control)

@@ -17,10 +17,10 @@ struct exsi_place_limits {
    one begins before. 0 or an errno: *what (static text) says which; those before it are set. */
 int exsi_place_limit(const struct exsi_place_limits *limits, const char **what);
 
-/* Starts the watchdog: a thread that ends this process when the other end of the control socket is closed, or the process that spawned this
-   one (and made the socket) has gone; whatever the rest of the process does, and whatever still waits in the socket. If it has gone, with all
-   of this process's group, if it leads that (SIGKILL); if it lives, within a moment, with status EXSI_PLACE_ORPHAN. Takes a descriptor of its own.
-   0 or an errno; ESRCH: the process that made the socket is not the parent (any more). Once in a process. */
+/* Starts the watchdog: a thread that ends this process when the other end of the control socket is closed, or the process that made the socket
+   has gone; whatever the rest of this process does, and whatever still waits in the socket. If that one has gone, with all of this process's
+   group, if it leads it (SIGKILL); if it lives, within a moment, with status EXSI_PLACE_ORPHAN. Takes a descriptor of its own. 0 or an errno;
+   ESRCH: it has gone already. Once in a process. */
 enum { EXSI_PLACE_ORPHAN = 113 };
 int exsi_place_watch(int control);
 
