@@ -238,7 +238,7 @@ TEST(invocation, chain_ends_at_the_first_that_fails)
 		      "step 2 of 2 (unknown)");
 	r = run(chain_of("echo", "fails_with_many", NULL, "x"));
 	CHECK_INT(exs_error_count(r.error), 2);
-	expect_failed(r, &exs_domain_exs, EXS_EALL, "");
+	expect_failed(r, &exs_domain_exs, EXS_EALL, "step 2 of 2 (fails_with_many): all 2 failed");
 	CHECK_INT(run(chain_of("cancels", "fails", NULL, "x")).kind, EXS_KIND_CANCELLED);
 }
 
