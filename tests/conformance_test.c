@@ -56,6 +56,15 @@ static exs_executor *asking(exs_executor *ex)
 	return exs_with_throttle(ex, 0, &options);
 }
 
+static exs_executor *messages(exs_executor *ex)
+{
+	exs_messages *inbox = exs_messages_new();
+
+	ex = exs_with_messages(ex, inbox);
+	exs_messages_free(inbox); /* the layer keeps what it needs */
+	return ex;
+}
+
 static exs_executor *gate(exs_executor *ex)
 {
 	return exs_with_cancel_on_shutdown(ex);
@@ -435,6 +444,7 @@ static exs_executor *twenty_kinds(exs_executor *ex)
 	L(queue_loop, wait_(queue_all(retry(loop_()))))                                                                \
 	L(queue_loop_and_pool, retry(queue(loop_(), pool(2))))                                                         \
 	M(usual_borrowed_loop, wait_(poll_(retry(exs_borrow(shared)))))                                                \
+	X(messages_pool, messages(retry(poll_(pool(2)))))                                                              \
 	X(map_pool, map(pool(2)))                                                                                      \
 	X(map_retry_inline, map(retry(map(inline_()))))                                                                \
 	X(flat_pool, flat(pool(2)))                                                                                    \

@@ -26,7 +26,8 @@ EXS_API exs_messages *exs_messages_new(void);
 EXS_API void exs_messages_free(exs_messages *inbox);
 
 /* New executor around ex, which it takes over, also on failure: calls through it count as tasks of the inbox until they are done, and may send to
-   it. The inbox is borrowed, and may be freed before. NULL in gives NULL out; NULL and exs_last_error on failure. */
+   it; so it belongs outside of what starts them again or lets them wait (retry, throttle), and inside an iterator, whose calls are done
+   before their tasks. What a task sends that a timeout has left behind below it may come after the end. The inbox is borrowed, and may be freed before. NULL in gives NULL out; NULL and exs_last_error on failure. */
 EXS_API exs_executor *exs_with_messages(exs_executor *ex, exs_messages *inbox);
 
 /* The next message, in the order of their arrival (those of one task in the order in which it sent them), waiting up to `seconds`.

@@ -9,7 +9,7 @@
 extern "C" {
 #endif
 
-/* A function that can be run elsewhere. input is borrowed until it returns. Answers exs_ok_bytes (or exs_ok(NULL, NULL): no bytes), exs_fail
+/* A function that can be run elsewhere. input is never NULL (no bytes: its size is 0), and borrowed until it returns. Answers exs_ok_bytes (or exs_ok(NULL, NULL): no bytes), exs_fail
    or exs_cancelled; any other value is an error EXS_EINVAL. ctx is as in a task: it knows of a cancel, the deadline, the attempt and the
    worker's state wherever the function runs; NULL: it was called with no executor at all. In a worker process a cause of a
    cancel, and the options of what called it, are as they are in the parent. */
@@ -35,8 +35,9 @@ typedef struct exs_invocation_step {
 } exs_invocation_step;
 
 /* New invocation of one function with a copy of size bytes of input; with bytes that it takes over, also on failure; or of several
-   functions, which run one after the other in one worker, up to the first that fails: its value is that of the last one, its error says
-   which step it was. The functions need not be registered in this process if they are in those that run them. The caller's. NULL and
+   functions, which run one after the other in one worker, up to the first that fails: its value is that of the last one, its error that of
+   the step, with all but its message ("step 2 of 3 (NAME): ..."); asked to stop between two it is cancelled. The names are to fit into
+   16 KiB. NULL for bytes gives NULL: there was no memory for them. The functions need not be registered in this process if they are in those that run them. The caller's. NULL and
    exs_last_error on failure. */
 EXS_API exs_invocation *exs_invocation_new(const char *function, const void *input, size_t size);
 EXS_API exs_invocation *exs_invocation_of(const char *function, exs_bytes *input);
@@ -48,7 +49,7 @@ EXS_API void exs_invocation_free(void *invocation); /* NULL is allowed */
    that names it. It may be called with ctx NULL, too. */
 EXS_API exs_result exs_invoke(void *invocation, exs_context *ctx);
 
-/* Submits such a task, with a copy of input, as exs_submit does. NULL only when memory is short; whatever else is wrong is the future's
+/* Submits such a task, with a copy of input, as exs_submit does; its name is the function's (the first one's), unless task has one. NULL only when memory is short; whatever else is wrong is the future's
    error. The second takes over the invocation, also on failure, and has the options of task; its fn, arg and arg_free are ignored. */
 EXS_API exs_future *exs_submit_function(exs_executor *ex, const char *function, const void *input, size_t size);
 EXS_API exs_future *exs_submit_invocation_sized(exs_executor *ex, exs_invocation *invocation, const exs_task *task,
@@ -64,8 +65,10 @@ static inline exs_future *exs_submit_invocation(exs_executor *ex, exs_invocation
 /* Submits a further task to what the running one was submitted to (the whole chain), wherever that is, as if from within: it waits for no
    room, and is let in as long as the running task is, also while a shutdown with EXS_DRAIN is under way. Nobody waits for it alone: what it
    answers is dropped, an error logged. task: its options, or NULL; fn, arg, arg_free, timeout and retry are to be 0. Takes over the
-   invocation. Answers 0; EXS_EINVAL: ctx NULL (there is nothing to submit to), or invocation NULL; EXS_ENOMEM, EXS_ECANCELLED (the running
-   task has been asked to stop: nothing further is begun). To be called by the task itself, on its thread. */
+   invocation. It is of the running task's scope, if there is one; below an iterator it goes to what that is around; on an inline executor it
+   runs before this returns. Answers 0; EXS_EINVAL: ctx NULL, or that of a batch (there is nothing to submit to), invocation NULL, options
+   that it has no use for; EXS_ENOMEM; EXS_ECANCELLED (the running task has been asked to stop: nothing further is begun); EXS_ESHUTDOWN (the
+   chain cancels what has not begun). To be called by the task itself, on its thread. */
 EXS_API int exs_schedule_sized(exs_context *ctx, exs_invocation *invocation, const exs_task *task, size_t size);
 
 static inline int exs_schedule(exs_context *ctx, exs_invocation *invocation, const exs_task *task)

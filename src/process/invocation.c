@@ -4,6 +4,7 @@
 #include "base/memory.h"
 #include "executor/executor.h"
 
+#include <stdio.h>
 #include <string.h>
 
 /* --- made --- */
@@ -230,6 +231,8 @@ exs_invocation *exsi_invocation_read(struct exsi_reader *r, exs_bytes *body, con
 
 /* --- run --- */
 
+enum { MAX_PARTS = 64 };
+
 static exs_result wrong_value(const char *function, exs_result *r)
 {
 	exs_result_clear(r);
@@ -247,24 +250,36 @@ static exs_result run_step(const struct step *step, const exs_bytes *input, exs_
 					      "exs_invoke: \"%s\" is not registered in this process", step->function));
 	exs_result r = fn(input, ctx);
 	exsi_check_result(&r, step->function);
-	if (r.kind == EXS_KIND_VALUE && (r.value ? r.destroy != exs_bytes_free : r.destroy != NULL))
-		return r.value || r.destroy != exs_bytes_free ? wrong_value(step->function, &r) : exs_ok(NULL, NULL);
-	return r;
+	bool is_bytes = r.destroy == exs_bytes_free || (!r.value && !r.destroy);
+	return r.kind != EXS_KIND_VALUE || is_bytes ? r : wrong_value(step->function, &r);
 }
 
-/* An error of a chain says which step it is of, and keeps its identity; one that is made of others stays as it is. */
+/* An error of a chain says which step it is of, and is otherwise what it was. */
 static void tell_step(exs_result *r, const struct step *step, uint32_t i, uint32_t n)
 {
-	exs_error *e = r->kind == EXS_KIND_ERROR && n > 1 && !exs_error_count(r->error) ? r->error : NULL;
+	char prefix[EXSI_FUNCTION_NAME + 64];
+	exs_error *e = r->error, *of[MAX_PARTS];
 
-	if (!e)
+	if (r->kind != EXS_KIND_ERROR || n == 1 || exs_error_count(e) > MAX_PARTS)
 		return;
-	exs_error *told = exs_error_new_retry_after(exs_error_domain(e), exs_error_code(e), exs_error_retry_after(e),
-						    "step %u of %u (%s): %s", (unsigned)i + 1, (unsigned)n,
-						    step->function, exs_error_message(e));
-	if (exs_error_is(told, exs_error_domain(e), exs_error_code(e))) /* there was memory */
-		r->error = told;
-	exs_error_unref(r->error == told ? e : told);
+	snprintf(prefix, sizeof(prefix), "step %u of %u (%s): ", (unsigned)i + 1, (unsigned)n, step->function);
+	for (size_t k = 0; k < exs_error_count(e); k++)
+		of[k] = exs_error_of(e, k);
+	const char *message = exs_error_message(e), *backtrace = exs_error_backtrace(e);
+	struct exsi_error_parts parts = {.domain = exs_error_domain(e),
+					 .code = exs_error_code(e),
+					 .retry_after = exs_error_retry_after(e),
+					 .prefix = prefix,
+					 .message = message,
+					 .size = strlen(message),
+					 .backtrace = backtrace,
+					 .backtrace_size = backtrace ? strlen(backtrace) : 0,
+					 .errors = of,
+					 .n = exs_error_count(e)};
+	exs_error *told = exsi_error_with(&parts);
+	bool made = exs_error_is(told, parts.domain, parts.code); /* or there was no memory */
+	r->error = made ? told : e;
+	exs_error_unref(made ? e : told);
 }
 
 static exs_result run_steps(const exs_invocation *invocation, exs_context *ctx)
