@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# How many of the branches of src/future, src/executor, src/pools, src/decorators and src/stream the tests take, each folder and all together:
+# How many of the branches of src/future, src/executor, src/pools, src/decorators, src/stream and src/process the tests take, each folder and all together:
 # all tests but those that fail each allocation in turn, so that a branch for a failed allocation counts as not taken. Nothing is
 # left out of the count; what is not taken, and why, stands in tests/coverage-notes.md. At least 90 %, and the README's figure is
 # that to the rounding. The last line counts the tests, and this check as one more.
@@ -15,7 +15,7 @@ build=build/coverage
 [[ $# == 0 || $* == --list ]] || refuse "\"$*\": expected nothing, or --list"
 [[ $# == 0 || -d $build ]] || refuse "--list shows the run before this, and there was none"
 need_packages gcovr
-counted=(gcovr -r . --filter 'src/(future|executor|pools|decorators|stream)/' "$build")
+counted=(gcovr -r . --filter 'src/(future|executor|pools|decorators|stream|process)/' "$build")
 
 if [[ ${1-} == --list ]]; then
 	"${counted[@]}" --json | python3 -c '

@@ -795,10 +795,23 @@ TEST(flat_map, shutdown_of_a_running_inner_future)
 	}
 }
 
+static atomic_bool drained;
+
 static void *drain(void *ex)
 {
 	CHECK_INT(exs_shutdown(ex, EXS_DRAIN, EXS_FOREVER), 0);
+	atomic_store(&drained, true);
 	return NULL;
+}
+
+/* Is it refused by now? Then the shutdown has looked at what is there. */
+static bool is_closed(exs_executor *ex)
+{
+	exs_future *f = exs_submit(ex, NULL, NULL);
+	bool closed = exs_error_is(exs_future_error(f), &exs_domain_exs, EXS_ESHUTDOWN);
+
+	exs_future_unref(f);
+	return closed;
 }
 
 static void *freed(void *ex)
@@ -811,8 +824,14 @@ TEST(flat_map, drain_waits_for_the_inner_future)
 {
 	struct by_promise p;
 
+	atomic_store(&drained, false);
 	begin(&p, exs_inline());
 	pthread_t thread = thread_start(drain, p.ex);
+	while (!is_closed(p.ex))
+		sched_yield();
+	for (int i = 0; i < 1000; i++) /* one that does not wait would be through */
+		sched_yield();
+	CHECK(!atomic_load(&drained));
 	CHECK_INT(exs_promise_complete(p.promise, exs_ok(&p, NULL)), EXS_OK);
 	thread_join(thread);
 	expect_value(p.f, &p);

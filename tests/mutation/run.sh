@@ -66,7 +66,7 @@ commands() {
 	local kind source program
 	for kind in asan counted; do
 		mkdir -p "$work/$kind/library" "$work/$kind/tests"
-		(cd src && find base future executor pools decorators stream -name '*.c') | while read -r source; do
+		(cd src && find base future executor pools decorators stream process -name '*.c') | while read -r source; do
 			echo "$cc $common $(flags_of $kind) $(library_flags_of $kind) -c src/$source" \
 				"-o $work/$kind/library/$(object_name "$source")"
 		done
