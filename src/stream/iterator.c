@@ -153,8 +153,7 @@ struct exsi_emitting exsi_emitting(exs_future *task)
 {
 	struct emitter *e = task->fn == emitter_run ? exs_call_arg(task) : NULL;
 
-	return e ? (struct exsi_emitting){.stream = e->stream, .fn = e->fn, .arg = e->arg}
-		 : (struct exsi_emitting){NULL};
+	return (struct exsi_emitting){.stream = e ? e->stream : NULL, .fn = e ? e->fn : NULL, .arg = e ? e->arg : NULL};
 }
 
 int exsi_emit_beyond(exs_stream *s, exs_result result)
