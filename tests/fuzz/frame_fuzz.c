@@ -2,7 +2,8 @@
    Input: packets, each its length (u16, little-endian), a byte of flags and its bytes. What is not so is a trap, which libFuzzer reports. */
 #define _GNU_SOURCE
 #include "base/bytes.h"
-#include "process/frame.h"
+#include "process/errors.h"
+#include "process/remote.h"
 
 #include <fcntl.h>
 #include <stdlib.h>
@@ -33,45 +34,86 @@ static void touch(const void *data, size_t size)
 		sink += bytes[i];
 }
 
-/* --- what is made of a message: here others that read one can be added, by its type --- */
+/* --- what is made of a message: what parent and worker make of it --- */
 
-static void read_begin(struct exsi_reader r)
+static void read_text(const char *text)
 {
-	sink += (unsigned)exsi_get_u64(&r) + exsi_get_u8(&r);
-	for (uint32_t n = exsi_get_u32(&r); n > 0 && !r.failed; n--) {
-		const char *text = exsi_get_text(&r);
+	if (text)
 		touch(text, strlen(text) + 1);
-	}
-	require(!exsi_reader_ends(&r) || r.size == 0);
 }
 
-static void read_task(struct exsi_reader r)
+/* The body is taken over. Runs it: no function is registered. */
+static void read_invocation(struct exsi_reader *r, struct exsi_message *m)
 {
-	size_t n;
-	const void *head = exsi_get_bytes(&r, &n);
-	struct exsi_reader steps = {.data = head, .size = n};
+	const char *why = NULL;
+	exs_bytes *body = m->body;
 
-	for (uint32_t count = exsi_get_u32(&steps); count > 0 && !steps.failed; count--) {
-		const char *name = exsi_get_text(&steps);
-		touch(name, strlen(name) + 1);
-		sink += exsi_get_u8(&steps) + (unsigned)exsi_get_u64(&steps);
-	}
-	require(!r.failed || (exsi_get_u64(&r) == 0 && *exsi_get_text(&r) == '\0'));
-	touch(r.data, r.failed ? 0 : r.size);
+	m->body = NULL;
+	exs_invocation *invocation = exsi_invocation_read(r, body, &why);
+	require(!invocation == !!why);
+	if (!invocation)
+		return;
+	exs_result result = exsi_invocation_run(invocation, NULL);
+	require(result.kind == EXS_KIND_ERROR);
+	exs_result_clear(&result);
+	read_text(exsi_invocation_name(invocation));
+	exs_invocation_free(invocation);
 }
 
-static void read_message(const struct exsi_message *m)
+static void read_task(struct exsi_reader *r, struct exsi_message *m)
+{
+	struct exsi_task_frame task;
+
+	exsi_get_task(r, &task);
+	read_text(task.name);
+	read_invocation(r, m);
+}
+
+static void read_schedule(struct exsi_reader *r, struct exsi_message *m)
+{
+	exs_task task;
+
+	exsi_get_schedule(r, &task);
+	require(task.place <= EXS_DO_LAST);
+	read_text(task.name);
+	read_invocation(r, m);
+}
+
+static void read_error(struct exsi_reader *r)
+{
+	exs_error *error = exsi_get_error(r);
+
+	require(!error == r->failed);
+	if (!error)
+		return;
+	read_text(exs_error_message(error));
+	read_text(exs_error_backtrace(error));
+	for (size_t i = 0; i < exs_error_count(error); i++)
+		read_text(exs_error_message(exs_error_of(error, i)));
+	exs_error_unref(error);
+}
+
+static void read_message(struct exsi_message *m)
 {
 	struct exsi_reader r = {.data = m->head ? m->head->data : NULL, .size = m->head ? m->head->size : 0};
+	struct exsi_begin_frame begin;
 
 	switch (m->type) {
 	case EXSI_FRAME_BEGIN:
-		read_begin(r);
+		exsi_get_begin(&r, &begin);
+		sink += begin.number + begin.restricted;
 		break;
 	case EXSI_FRAME_TASK:
-		read_task(r);
+		read_task(&r, m);
 		break;
-	default: /* EXSI_FRAME_VALUE */
+	case EXSI_FRAME_SCHEDULE:
+		read_schedule(&r, m);
+		break;
+	case EXSI_FRAME_ERROR:
+	case EXSI_FRAME_ITEM_ERROR:
+		read_error(&r);
+		break;
+	default: /* bytes, or a number or two */
 		touch(r.data, r.size);
 	}
 }
@@ -135,8 +177,7 @@ static size_t next_packet(const unsigned char *data, size_t size, unsigned char 
 
 int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size)
 {
-	struct exsi_decoder d = {.max = MAX,
-				 .types = 1u << EXSI_FRAME_BEGIN | 1u << EXSI_FRAME_TASK | 1u << EXSI_FRAME_VALUE};
+	struct exsi_decoder d = {.max = MAX, .types = UINT32_MAX};
 	enum exsi_decoded rc = EXSI_INCOMPLETE;
 	size_t arrived = 0, taken, n;
 	unsigned char *packet;
