@@ -1,5 +1,5 @@
-/* log_count: counts the lines of a large access log per status and path: a stream of parts of it over a thread pool, of which the reader
-   adds up the counts; beside a plain loop, to compare. */
+/* log_count: counts the lines of a large access log per status and path: a stream of parts of it over threads or worker processes, of which the
+   reader adds up the counts; beside a plain loop, to compare. */
 #define _GNU_SOURCE
 #include "log_count_log.h"
 #include "log_count_options.h"
@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <executors/executors.h>
+#include <executors/process_pool.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,33 +25,37 @@ static bool fail(const char *what, const char *why)
 /* --- as a stream --- */
 
 /* [stream] */
-/* The next part of the log, some MB of whole lines: asked for when there is room in the stream. */
-static bool next_part(void *log, exs_result *part)
-{
-	struct log_part *p;
-	exs_error *error = log_read(log, &p);
-
-	*part = error ? exs_fail(error) : exs_ok(p, free);
-	return error || p;
-}
-
-/* On a worker, which keeps its buffer. */
-static exs_result count_part(void *part, exs_context *ctx)
+/* On a worker, which keeps its buffer: a thread, or another process. */
+static exs_result count_part(const exs_bytes *part, exs_context *ctx)
 {
 	struct log_counts *counts = log_counts_new();
-	exs_error *error = log_count_part(part, exs_context_worker_state(ctx), counts);
+	exs_error *error = log_count_part(part->data, part->size, exs_context_worker_state(ctx), counts);
+	exs_result result = error ? exs_fail(error) : exs_ok_bytes(log_counts_pack(counts));
 
-	if (!error)
-		return exs_ok(counts, log_counts_free);
 	log_counts_free(counts);
-	return exs_fail(error);
+	return result;
+}
+
+/* The call for the next part of the log, some MB of whole lines: asked for when there is room in the stream. */
+static bool next_part(void *log, exs_result *call)
+{
+	struct log_part *part;
+	exs_error *error = log_read(log, &part);
+
+	if (error)
+		*call = exs_fail(error);
+	else if (part)
+		*call = exs_ok(exs_invocation_new("count_part", part, log_part_size(part)), exs_invocation_free);
+	free(part);
+	return error || part;
 }
 
 /* Two parts for each worker are under way, however long the log is. false: see exs_last_error. */
 static bool count_in_stream(exs_executor *pool, size_t workers, struct log_reader *log, struct log_counts *total)
 {
-	const exs_stream_options options = {.max_results = 2 * workers, .as_completed = true, .stop_on_error = true};
-	exs_stream *s = exs_stream_new(pool, count_part, next_part, log, &options);
+	const exs_stream_options options = {
+		.max_results = 2 * workers, .as_completed = true, .stop_on_error = true, .timeout = EXS_UNLIMITED};
+	exs_stream *s = exs_stream_new(pool, exs_invoke, next_part, log, &options);
 	exs_set_status status = EXS_FAILED;
 	exs_item item;
 
@@ -72,7 +77,7 @@ static bool count_in_loop(struct log_reader *log, struct log_counts *total)
 	exs_error *error;
 
 	while (!(error = log_read(log, &p)) && p) {
-		error = log_count_part(p, &buffer, total);
+		error = log_count_part(p, log_part_size(p), &buffer, total);
 		free(p);
 		if (error)
 			break;
@@ -107,9 +112,10 @@ static struct log_counts *pass(const struct job *j, bool in_stream, double *seco
 	bool whole = in_stream ? count_in_stream(j->pool, j->o->workers, &log, counts) : count_in_loop(&log, counts);
 	*seconds = exs_clock_now(NULL) - begun;
 	log_reader_fini(&log);
-	if (whole && !counts->no_memory)
+	if (whole && !counts->no_memory && !counts->damaged)
 		return counts;
-	fail("", whole ? strerror(ENOMEM) : exs_error_message(exs_last_error()));
+	const char *why = counts->damaged ? "a worker has answered something else than counts" : strerror(ENOMEM);
+	fail("", whole ? why : exs_error_message(exs_last_error()));
 	log_counts_free(counts);
 	return NULL;
 }
@@ -190,6 +196,9 @@ static void end_worker(void *unused, unsigned number, void *buffer)
 
 static exs_executor *pool(const struct log_count_options *o)
 {
+	if (o->processes)
+		return exs_process_pool(
+			&(exs_process_pool_options){.workers = o->workers, .max_size = 2 * LOG_LINE_MAX});
 	return exs_thread_pool_with(
 		&(exs_thread_pool_options){.workers = o->workers, .setup = begin_worker, .teardown = end_worker});
 }
@@ -239,6 +248,10 @@ static bool run(const struct job *j)
 int main(int argc, char **argv)
 {
 	struct log_count_options o;
+
+	exs_register("count_part", count_part);
+	exs_process_worker_hooks(begin_worker, end_worker, NULL);
+	exs_process_main(argc, argv);
 	int status = log_count_options_read(&o, argc, argv);
 
 	if (status >= 0)

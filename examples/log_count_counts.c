@@ -200,19 +200,60 @@ bool log_counts_add(struct log_counts *c, enum log_by by, const char *text, size
 
 /* --- several --- */
 
-bool log_counts_merge(struct log_counts *into, const struct log_counts *from)
+/* Behind it n keys, then the texts. */
+struct packed {
+	uint64_t lines, odd, sent, statuses[STATUSES];
+	size_t n, texts_size;
+};
+
+exs_bytes *log_counts_pack(const struct log_counts *c)
 {
-	into->lines += from->lines;
-	into->odd += from->odd;
-	into->sent += from->sent;
+	struct packed p = {.lines = c->lines, .odd = c->odd, .sent = c->sent, .n = c->n, .texts_size = c->texts_size};
+	exs_bytes *packed = exs_bytes_new(sizeof(p) + c->n * sizeof(*c->keys) + c->texts_size);
+
+	if (!packed)
+		return NULL;
+	unsigned char *to = packed->data + sizeof(p);
+	memcpy(p.statuses, c->statuses, sizeof(p.statuses));
+	memcpy(packed->data, &p, sizeof(p));
+	for (size_t i = 0; i < c->room; i++)
+		if (c->keys[i].count)
+			to = (unsigned char *)memcpy(to, &c->keys[i], sizeof(*c->keys)) + sizeof(*c->keys);
+	if (c->texts_size)
+		memcpy(to, c->texts, c->texts_size);
+	return packed;
+}
+
+static bool read_packed(struct packed *p, const exs_bytes *packed)
+{
+	if (!packed || packed->size < sizeof(*p))
+		return false;
+	memcpy(p, packed->data, sizeof(*p));
+	size_t rest = packed->size - sizeof(*p);
+	return p->n <= rest / sizeof(struct log_key) && p->texts_size == rest - p->n * sizeof(struct log_key);
+}
+
+bool log_counts_merge(struct log_counts *into, const exs_bytes *packed)
+{
+	struct packed p;
+
+	if (!read_packed(&p, packed))
+		return !(into->damaged = true);
+	const unsigned char *keys = packed->data + sizeof(p);
+	const char *texts = (const char *)(keys + p.n * sizeof(struct log_key));
+	into->lines += p.lines;
+	into->odd += p.odd;
+	into->sent += p.sent;
 	for (size_t i = 0; i < STATUSES; i++)
-		into->statuses[i] += from->statuses[i];
-	for (size_t i = 0; i < from->room; i++) {
-		const struct log_key *k = &from->keys[i];
-		if (k->count)
-			into->no_memory |= !count_key(into, k->hash, from->texts + k->at, k->size, k->count);
+		into->statuses[i] += p.statuses[i];
+	for (size_t i = 0; i < p.n && !into->damaged; i++) {
+		struct log_key k;
+		memcpy(&k, keys + i * sizeof(k), sizeof(k));
+		into->damaged = !k.count || k.at > p.texts_size || k.size > p.texts_size - k.at;
+		if (!into->damaged)
+			into->no_memory |= !count_key(into, k.hash, texts + k.at, k.size, k.count);
 	}
-	return !into->no_memory;
+	return !into->no_memory && !into->damaged;
 }
 
 bool log_counts_are_equal(const struct log_counts *a, const struct log_counts *b)

@@ -3,27 +3,29 @@
 #include "log_count_log.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { LINE_MAX_SIZE = 64 << 20, BLOCK = 256 << 10 };
+enum { BLOCK = 256 << 10 };
 
 static exs_error *no_memory(void)
 {
 	return exs_error_new(&exs_domain_exs, EXS_ENOMEM, "out of memory");
 }
 
-static exs_error *failed(const struct log_reader *log, int code)
+static exs_error *failed(const char *name, int code)
 {
-	return exs_error_new(&exs_domain_errno, code, "%s: %s", log->name, strerror(code));
+	return exs_error_new(&exs_domain_errno, code, "%s: %s", name, strerror(code));
 }
 
 static exs_error *no_log(const struct log_reader *log)
 {
 	return exs_error_new(&exs_domain_errno, EMSGSIZE, "%s: a line of more than %d bytes: no log", log->name,
-			     LINE_MAX_SIZE);
+			     LOG_LINE_MAX);
 }
 
 void log_reader_init(struct log_reader *log, int fd, const char *name, enum log_by by, size_t part_size)
@@ -44,14 +46,14 @@ void log_reader_fini(struct log_reader *log)
 
 /* --- a file: the places of its parts --- */
 
-static exs_error *read_at(const struct log_reader *log, char *to, size_t n, off_t at)
+static exs_error *read_at(int fd, const char *name, char *to, size_t n, off_t at)
 {
 	while (n) {
-		ssize_t rc = pread(log->fd, to, n, at);
+		ssize_t rc = pread(fd, to, n, at);
 		if (rc < 0 && errno != EINTR)
-			return failed(log, errno);
+			return failed(name, errno);
 		if (rc == 0)
-			return exs_error_new(&exs_domain_errno, EIO, "%s: it has become shorter", log->name);
+			return exs_error_new(&exs_domain_errno, EIO, "%s: it has become shorter", name);
 		to += rc > 0 ? rc : 0;
 		at += rc > 0 ? rc : 0;
 		n -= rc > 0 ? (size_t)rc : 0;
@@ -72,7 +74,8 @@ static exs_error *find_line_end(const struct log_reader *log, off_t *at)
 
 	for (off_t begin = *at; !end && *at < log->end;) {
 		size_t n = smaller(sizeof(block), log->end - *at);
-		exs_error *error = *at - begin > LINE_MAX_SIZE ? no_log(log) : read_at(log, block, n, *at);
+		exs_error *error =
+			*at - begin > LOG_LINE_MAX ? no_log(log) : read_at(log->fd, log->name, block, n, *at);
 		if (error)
 			return error;
 		end = memchr(block, '\n', n);
@@ -95,7 +98,8 @@ static exs_error *next_place(struct log_reader *log, struct log_part **part)
 	}
 	if (error || !(*part = malloc(sizeof(**part))))
 		return error ? error : no_memory();
-	**part = (struct log_part){.log = log, .at = begin, .size = (size_t)(log->at - begin)};
+	**part = (struct log_part){.by = log->by, .in_place = true, .at = begin, .size = (size_t)(log->at - begin)};
+	snprintf((*part)->path, sizeof((*part)->path), "/proc/%ld/fd/%d", (long)getpid(), log->fd);
 	return NULL;
 }
 
@@ -119,7 +123,7 @@ static exs_error *fill(struct log_reader *log, struct log_part *p)
 	while (p->size < p->room && !log->ended) {
 		ssize_t n = read(log->fd, p->text + p->size, p->room - p->size);
 		if (n < 0 && errno != EINTR)
-			return failed(log, errno);
+			return failed(log->name, errno);
 		log->ended = n == 0;
 		p->size += n > 0 ? (size_t)n : 0;
 	}
@@ -147,7 +151,7 @@ static exs_error *read_part(struct log_reader *log, struct log_part **p)
 	if (!*p && !make_room(p, log->part_size))
 		return no_memory();
 	while (!end) {
-		if ((*p)->size == (*p)->room && (*p)->room >= LINE_MAX_SIZE)
+		if ((*p)->size == (*p)->room && (*p)->room >= LOG_LINE_MAX)
 			return no_log(log);
 		if ((*p)->size == (*p)->room && !make_room(p, 2 * (*p)->room))
 			return no_memory();
@@ -169,7 +173,10 @@ static exs_error *next_text(struct log_reader *log, struct log_part **part)
 		free(p);
 		return error;
 	}
-	p->log = log;
+	p->by = log->by;
+	p->in_place = false;
+	memset(p->path, 0, sizeof(p->path));
+	p->at = 0;
 	*part = p;
 	return NULL;
 }
@@ -196,11 +203,11 @@ static bool grow(struct log_buffer *b)
 }
 
 /* Some whole lines of the part's rest, *size bytes; 0: a line needs more room, which there is now. */
-static exs_error *count_block(const struct log_part *rest, struct log_buffer *b, struct log_counts *counts,
+static exs_error *count_block(const struct log_part *rest, int fd, struct log_buffer *b, struct log_counts *counts,
 			      size_t *size)
 {
 	size_t n = rest->size < b->room ? rest->size : b->room;
-	exs_error *error = read_at(rest->log, b->data, n, rest->at);
+	exs_error *error = read_at(fd, rest->path, b->data, n, rest->at);
 
 	*size = 0;
 	if (error)
@@ -209,28 +216,43 @@ static exs_error *count_block(const struct log_part *rest, struct log_buffer *b,
 	if (!end)
 		return grow(b) ? NULL : no_memory();
 	*size = (size_t)(end + 1 - b->data);
-	return log_counts_add(counts, rest->log->by, b->data, *size) ? NULL : no_memory();
+	return log_counts_add(counts, rest->by, b->data, *size) ? NULL : no_memory();
 }
 
-static exs_error *count_place(const struct log_part *part, struct log_buffer *b, struct log_counts *counts)
+static exs_error *count_place(struct log_part rest, struct log_buffer *b, struct log_counts *counts)
 {
-	struct log_part rest = {.log = part->log, .at = part->at, .size = part->size};
 	exs_error *error = b->room || grow(b) ? NULL : no_memory();
+	int fd = error ? -1 : open(rest.path, O_RDONLY | O_CLOEXEC);
 	size_t n;
 
+	if (fd < 0)
+		return error ? error : failed(rest.path, errno);
 	while (!error && rest.size) {
-		error = count_block(&rest, b, counts, &n);
+		error = count_block(&rest, fd, b, counts, &n);
 		rest.at += (off_t)n;
 		rest.size -= n;
 	}
+	close(fd);
 	return error;
 }
 
-exs_error *log_count_part(const struct log_part *part, struct log_buffer *buffer, struct log_counts *counts)
+size_t log_part_size(const struct log_part *part)
 {
-	if (!counts)
+	return sizeof(*part) + (part->in_place ? 0 : part->size);
+}
+
+exs_error *log_count_part(const void *data, size_t size, struct log_buffer *buffer, struct log_counts *counts)
+{
+	struct log_part part;
+
+	if (!counts || !buffer)
 		return no_memory();
-	if (part->log->in_place)
+	if (size >= sizeof(part))
+		memcpy(&part, data, sizeof(part));
+	if (size < sizeof(part) || size != log_part_size(&part))
+		return exs_error_new(&exs_domain_errno, EINVAL, "no part of a log");
+	if (part.in_place)
 		return count_place(part, buffer, counts);
-	return log_counts_add(counts, part->log->by, part->text, part->size) ? NULL : no_memory();
+	const char *text = (const char *)data + sizeof(part);
+	return log_counts_add(counts, part.by, text, part.size) ? NULL : no_memory();
 }

@@ -7,6 +7,9 @@
 #include <executors/error.h>
 #include <sys/types.h>
 
+/* Bytes; what has longer lines is no log. */
+enum { LOG_LINE_MAX = 64 << 20 };
+
 struct log_reader {
 	int fd;		  /* borrowed */
 	const char *name; /* for errors */
@@ -18,13 +21,17 @@ struct log_reader {
 	bool ended;
 };
 
-/* Whole lines. */
+/* Whole lines. It goes to workers as it is in memory: they are the same program. */
 struct log_part {
-	const struct log_reader *log;
-	off_t at;	   /* in place */
+	enum log_by by;
+	bool in_place;
+	char path
+		[40]; /* in place: what this user's processes open, whatever becomes of its name, while this one has it */
+	off_t at;     /* the same */
 	size_t size, room; /* bytes */
 	char text[];
 };
+size_t log_part_size(const struct log_part *part); /* with its text, in bytes */
 
 /* For log_count_part; begins as 0. */
 struct log_buffer {
@@ -39,7 +46,8 @@ void log_reader_fini(struct log_reader *log);
 /* *part gets the next one, to be freed with free, or NULL at the end. Answers NULL or an error, after which nothing is to be read. */
 exs_error *log_read(struct log_reader *log, struct log_part **part);
 
-/* Counts the lines of a part; several threads may, each with a buffer of its own. Answers NULL or an error. counts NULL: EXS_ENOMEM. */
-exs_error *log_count_part(const struct log_part *part, struct log_buffer *buffer, struct log_counts *counts);
+/* Counts the lines of a part, which is `size` bytes at `data`; several threads and processes may, each with a buffer of its own. Answers NULL or
+   an error. counts or buffer NULL: EXS_ENOMEM. */
+exs_error *log_count_part(const void *data, size_t size, struct log_buffer *buffer, struct log_counts *counts);
 
 #endif

@@ -7,13 +7,15 @@
 #include <string.h>
 
 enum { FAILED = 1, WRONG_USAGE = 2 };
-enum { WORKERS = 256, PART, TOP, BY, COMPARE, GENERATE, SEED };
+enum { WORKERS = 256, PROCESSES, PART, TOP, BY, COMPARE, GENERATE, SEED };
 
 static const char help[] =
 	"usage: log_count [OPTION]... [FILE]\n"
-	"Counts the lines of an access log per status and per path, in parts, on several threads. FILE may be -, "
+	"Counts the lines of an access log per status and per path, in parts, on several threads or processes. FILE "
+	"may be -, "
 	"standard input.\n\n"
 	"  --workers N      threads that count (2)\n"
+	"  --processes      processes instead\n"
 	"  --part SIZE      bytes of a part, with K, M or G (4M)\n"
 	"  --by path|host   what is counted beside the statuses (path)\n"
 	"  --top N          so many of these are printed, the most frequent first (10)\n"
@@ -24,11 +26,12 @@ static const char help[] =
 	"  --generate SIZE  writes a sample log first: to FILE, which must not exist, or to a temporary file\n"
 	"  --seed N         of the sample (1)\n"
 	"  --help\n\n"
-	"Of standard input and other pipes at most 2 * N + 1 parts are in memory, of a file a block for each worker. "
+	"Of standard input and other pipes at most 2 * N + 2 parts are in memory, of a file a block for each worker. "
 	"Exit status: 0, 1 on failure, 2 on wrong usage.\n";
 
 static const struct option options[] = {
 	{"workers", required_argument, NULL, WORKERS},
+	{"processes", no_argument, NULL, PROCESSES},
 	{"part", required_argument, NULL, PART},
 	{"top", required_argument, NULL, TOP},
 	{"by", required_argument, NULL, BY},
@@ -56,6 +59,9 @@ static int read_option(struct log_count_options *o, int code)
 	switch (code) {
 	case WORKERS:
 		ok = option_unsigned(options, code, 1, 1000, &o->workers);
+		break;
+	case PROCESSES:
+		o->processes = true;
 		break;
 	case PART:
 		ok = option_size(options, code, 1, 64 << 20, true, &n);

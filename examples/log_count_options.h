@@ -10,6 +10,7 @@ struct log_count_options {
 	size_t top;
 	enum log_by by;
 	bool compare;
+	bool processes;
 	uint64_t sample; /* bytes of a sample to be written first; 0: none */
 	uint64_t seed;
 	const char *path; /* NULL: a sample in a temporary file; "-": standard input */

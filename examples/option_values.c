@@ -26,6 +26,18 @@ bool option_seconds(const struct option *options, int code, bool zero, double *s
 	return false;
 }
 
+bool option_number(const struct option *options, int code, double least, double most, double *n)
+{
+	char *end;
+
+	*n = strtod(optarg, &end);
+	if (end != optarg && !*end && *n >= least && *n <= most)
+		return true;
+	fprintf(stderr, "%s: --%s %s: not a number from %g to %g\n", program_invocation_short_name,
+		name_of(options, code), optarg, least, most);
+	return false;
+}
+
 bool option_size(const struct option *options, int code, uint64_t least, uint64_t most, bool suffix, uint64_t *n)
 {
 	static const char suffixes[] = "KMG";

@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/packages.sh
 
-need_packages $build_packages $http_packages
+need_packages $build_packages $http_packages $png_packages
 {
 	cmake --preset release -DEXECUTORS_TESTS=OFF -DEXECUTORS_BENCH=OFF -B build/examples
 	cmake --build build/examples -j "$(nproc)"

@@ -2,6 +2,7 @@
 # with sudo. Elsewhere it is up to the user to have them.
 build_packages="gcc libc6-dev make cmake pkg-config"
 http_packages="libcurl4-openssl-dev libjansson-dev libmicrohttpd-dev"
+png_packages="libpng-dev"
 loop_packages="libuv1-dev libglib2.0-dev"
 metrics_packages="python3 python3-prometheus-client"
 

@@ -59,6 +59,8 @@ TEST(log_count, parts_of_any_size_make_the_same_counts)
 			snprintf(text, sizeof(text), "%d", workers);
 			check_output((const char *[]){"--part", sizes[i], "--workers", text, "-", NULL}, log_text,
 				     counts);
+			check_output((const char *[]){"--part", sizes[i], "--workers", text, "--processes", "-", NULL},
+				     log_text, counts);
 		}
 }
 
@@ -81,9 +83,9 @@ TEST(log_count, the_most_frequent_of_the_hosts)
 		     "           1  10.0.0.2\n");
 }
 
-static void count_pipe(const char *part)
+static void count_pipe(const char *part, const char *mode)
 {
-	const char *args[] = {"--part", part, "-", NULL};
+	const char *args[] = {"--part", part, "-", mode, NULL};
 	struct program p;
 	int in[2];
 
@@ -102,7 +104,8 @@ TEST(log_count, a_pipe_that_is_written_slowly)
 	static const char *const sizes[] = {"1", "10", "63", "64", "200", "4M"};
 
 	for (size_t i = 0; i < sizeof(sizes) / sizeof(*sizes); i++)
-		count_pipe(sizes[i]);
+		for (int processes = 0; processes < 2; processes++)
+			count_pipe(sizes[i], processes ? "--processes" : NULL);
 }
 
 /* Longer than what is read at a time, and than a part. */
@@ -116,10 +119,12 @@ TEST(log_count, a_long_line)
 	memset(text, 'x', LONG);
 	text[LONG - 1] = '\n';
 	strcpy(text + LONG, log_text);
-	run(&p, (const char *[]){"--part=1000", "-", NULL}, text, 0);
-	CHECK(!strncmp(p.texts[0], "13 lines, 7 of them odd;", 24));
-	CHECK_STR(strchr(p.texts[0], '\n'), strchr(counts, '\n'));
-	program_free(&p);
+	for (int processes = 0; processes < 2; processes++) {
+		run(&p, (const char *[]){"--part=1000", "-", processes ? "--processes" : NULL, NULL}, text, 0);
+		CHECK(!strncmp(p.texts[0], "13 lines, 7 of them odd;", 24));
+		CHECK_STR(strchr(p.texts[0], '\n'), strchr(counts, '\n'));
+		program_free(&p);
+	}
 	free(text);
 }
 
@@ -141,8 +146,11 @@ TEST(log_count, a_sample_is_a_file_that_can_be_counted_again)
 	CHECK(strstr(again.texts[1], "times as fast; equal counts\n"));
 	run(&other, (const char *[]){"--generate=300K", "--seed=8", NULL}, "", 0);
 	CHECK(strcmp(made.texts[0], other.texts[0]) != 0);
-	program_free(&made);
 	program_free(&again);
+	run(&again, (const char *[]){"--compare", "--part=10K", "--processes", name, NULL}, "", 0);
+	CHECK_STR(made.texts[0], again.texts[0]);
+	program_free(&again);
+	program_free(&made);
 	program_free(&other);
 	unlink(name);
 }

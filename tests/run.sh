@@ -22,7 +22,7 @@ while (($#)); do
 	shift
 done
 
-packages="$build_packages $http_packages $loop_packages $metrics_packages libcriterion-dev"
+packages="$build_packages $http_packages $loop_packages $png_packages $metrics_packages libcriterion-dev"
 [[ $preset != clang ]] || packages+=" clang"
 [[ $label != valgrind ]] || packages+=" valgrind"
 need_packages $packages
