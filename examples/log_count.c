@@ -53,8 +53,7 @@ static bool next_part(void *log, exs_result *call)
 /* Two parts for each worker are under way, however long the log is. false: see exs_last_error. */
 static bool count_in_stream(exs_executor *pool, size_t workers, struct log_reader *log, struct log_counts *total)
 {
-	const exs_stream_options options = {
-		.max_results = 2 * workers, .as_completed = true, .stop_on_error = true, .timeout = EXS_UNLIMITED};
+	const exs_stream_options options = {.max_results = 2 * workers, .as_completed = true, .stop_on_error = true};
 	exs_stream *s = exs_stream_new(pool, exs_invoke, next_part, log, &options);
 	exs_set_status status = EXS_FAILED;
 	exs_item item;

@@ -5,12 +5,10 @@
 
 exs_invocation *exsi_remote_invocation(exs_future *call, exs_stream **stream)
 {
-	struct exsi_emitting emitting = exsi_emitting(call);
+	struct exsi_work work = exsi_work_of(call);
 
-	*stream = emitting.stream;
-	if (emitting.stream)
-		return emitting.fn == exs_invoke ? emitting.arg : NULL;
-	return call->fn == exs_invoke ? exs_call_arg(call) : NULL;
+	*stream = work.stream;
+	return work.fn == exs_invoke ? work.arg : NULL;
 }
 
 /* --- the queue, with the lock --- */

@@ -1,16 +1,16 @@
-/* Items of an iterator whose task runs in another process: they come in without waiting, and who emits is told when there is room. */
+/* Tasks of iterators and streams that run in another process: their items come in without waiting, and who emits is told when there is room. */
 #ifndef EXSI_STREAM_EMIT_H
 #define EXSI_STREAM_EMIT_H
 
 #include "stream/stream.h"
 
-/* The task of an iterator: its stream, and what it was to run; all borrowed from the call. stream NULL: it is none. */
-struct exsi_emitting {
-	exs_stream *stream;
+/* What a call is to run, where it is not run here: without what iterators and streams put around it; borrowed from the call. */
+struct exsi_work {
 	exs_task_fn *fn;
 	void *arg;
+	exs_stream *stream; /* of an iterator: where its items go; or NULL */
 };
-struct exsi_emitting exsi_emitting(exs_future *task);
+struct exsi_work exsi_work_of(exs_future *call);
 
 /* The next item, also where there is no room; takes over the result. 0, EXS_EALREADY (nobody reads any more), EXS_ENOMEM. */
 int exsi_emit_beyond(exs_stream *s, exs_result result);

@@ -149,11 +149,20 @@ int exs_emit(exs_context *ctx, exs_result result)
 
 /* --- emitted elsewhere --- */
 
-struct exsi_emitting exsi_emitting(exs_future *task)
+struct exsi_work exsi_work_of(exs_future *call)
 {
-	struct emitter *e = task->fn == emitter_run ? exs_call_arg(task) : NULL;
+	struct exsi_work work = {.fn = call->fn, .arg = exs_call_arg(call), .stream = NULL};
 
-	return (struct exsi_emitting){.stream = e ? e->stream : NULL, .fn = e ? e->fn : NULL, .arg = e ? e->arg : NULL};
+	if (work.fn == emitter_run) {
+		struct emitter *e = work.arg;
+		work = (struct exsi_work){.fn = e->fn, .arg = e->arg, .stream = e->stream};
+	}
+	if (work.fn == exsi_input_run) {
+		struct exsi_input *input = work.arg;
+		work.fn = input->fn;
+		work.arg = input->value.value;
+	}
+	return work;
 }
 
 int exsi_emit_beyond(exs_stream *s, exs_result result)

@@ -4,7 +4,7 @@
 
 /* --- inputs --- */
 
-static exs_result input_run(void *arg, exs_context *ctx)
+exs_result exsi_input_run(void *arg, exs_context *ctx)
 {
 	struct exsi_input *input = arg;
 
@@ -41,7 +41,7 @@ static exs_future *submit_kept(exs_stream *s, struct exsi_place *p, exs_entry en
 
 	if (p->input) {
 		atomic_fetch_add(&p->input->refs, 1);
-		task.fn = input_run;
+		task.fn = exsi_input_run;
 		task.arg = p->input;
 		task.arg_free = exsi_input_unref;
 	} else {

@@ -197,6 +197,9 @@ exs_future *exsi_item_begin_again(exs_stream *s, struct exsi_place *p);
 
 extern const struct exsi_stream_kind exsi_of_source __attribute__((visibility("hidden")));
 
+/* The task of an item that has one: fn of the input, which is its argument. */
+exs_result exsi_input_run(void *input, exs_context *ctx);
+
 /* One is dropped; of struct exsi_input. NULL is allowed. */
 void exsi_input_unref(void *input);
 
