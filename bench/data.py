@@ -37,6 +37,10 @@ def workload_of(line):
         name += " " + line["variant"]
     if name == "stream":
         name += f" {line['chain']} {line['work']} {line['way']}"
+    if name == "process":
+        name += f" {line['way']} {line['workers']}"
+    if name == "payload":
+        name += f" {line['workers']}"
     if name == "poll":
         name += f" {line['n']}"
     if name == "scaling":

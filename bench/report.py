@@ -2,6 +2,7 @@
 """What is made of the data of bench/run.sh (results.jsonl).
     header BUILD ROUNDS    its first line
     tables DATA            all tables
+    processes DATA         those of the worker processes
     plot DATA FILE.svg
     figures DATA           the README's part: the table of targets and the plot
     readme DATA README     that, put between the README's lines <!-- figures --> and <!-- figures end -->"""
@@ -40,9 +41,22 @@ def print_tables(path):
     out += ["", "## Streams: items a second, 64 in flight"]
     for setting, name in NAMES.items():
         out += ["", name.capitalize() + ":", "", *tables.stream_table(d, setting)]
+    if d.get("all", tables.OURS, "process one 1"):
+        out += ["", "## Worker processes: ns a small task (way, workers), and GB/s of payloads of 16 MiB"]
+        for setting, name in NAMES.items():
+            out += ["", name.capitalize() + ":", "", *tables.process_table(d, setting), "", *tables.payload_table(d, setting)]
     out += ["", "## Counts an operation", "",
             "Allocations and context switches in a run of its own, futex calls in one under strace, which is slower and so sleeps "
             "at other times.", "", *tables.count_table(d), "", "## Size of the library (stripped), and idle pools", "", *tables.other_table(d)]
+    print("\n".join(out))
+
+
+def print_processes(path):
+    d = data.Data(path)
+    out = ["# Results of bench/run.sh --process", "", measured(d)]
+    for setting, name in NAMES.items():
+        out += ["", f"## {name.capitalize()}", "", *tables.target_table(d, setting, tables.process_targets), "",
+                *tables.process_table(d, setting), "", *tables.payload_table(d, setting)]
     print("\n".join(out))
 
 
@@ -65,6 +79,7 @@ if __name__ == "__main__":
     commands = {
         "header": data.header,
         "tables": print_tables,
+        "processes": print_processes,
         "plot": lambda path, file: plot.plot(data.Data(path), file),
         "figures": lambda path: print(figures(path)),
         "readme": readme,

@@ -2,6 +2,7 @@
 # Measures this library, what the machine allows (floor, floor2) and the peers that Debian ships, one after the other in each
 # round. Writes results.jsonl (the data, with the commit), results.md (tables) and results.svg, and prints the tables.
 #   bench/run.sh [ROUNDS]   7 rounds; writes to bench/results and to the README's Figures
+#   bench/run.sh --process [ROUNDS]  the worker processes alone, 7 rounds; writes to build/bench/results
 #   bench/run.sh --quick    1 round, under 2 minutes: 100,000 instead of 1,000,000 pending in a poll executor, a rest of 5 instead of
 #                           30 s, W1, W6 and W8 alone of the slow peers; writes to build/bench/results
 set -euo pipefail
@@ -9,10 +10,11 @@ cd "$(dirname "$0")/.."
 . scripts/packages.sh
 . scripts/instructions.sh
 
-rounds=7 out=$PWD/bench/results many=1000000 rest=30 quick=
+rounds=7 out=$PWD/bench/results many=1000000 rest=30 quick= processes=
 case ${1-} in
 '') ;;
 --quick) rounds=1 out=$PWD/build/bench/results many=100000 rest=5 quick=1 ;;
+--process) rounds=${2-7} out=$PWD/build/bench/results processes=1 ;;
 *[!0-9]* | 0*) sed -n '2,/^[^#]/s/^# \?//p' "$0" >&2; exit 2 ;;
 *) rounds=$1 ;;
 esac
@@ -74,7 +76,14 @@ workloads() {
 	run "$setting" ./floor W6
 	run "$setting" ./layers
 	run "$setting" ./stream
+	processes "$setting"
 	scaling "$setting"
+}
+
+processes() {
+	run "$1" ./process
+	run "$1" "$root/bench/peers/process_pool.py"
+	run "$1" ./payload
 }
 
 scaling() {
@@ -171,6 +180,18 @@ sizes() {
 
 # --- all ---
 
+if [[ $processes ]]; then
+	for ((round = 1; round <= rounds; round++)); do
+		echo "$SECONDS s: round $round of $rounds" >&2
+		pinned=()
+		processes all
+		pinned=(taskset -c 0)
+		processes one
+	done
+	cd "$root"
+	python3 bench/report.py processes "$data" | tee "$out/results.md"
+	exit
+fi
 for ((round = 1; round <= rounds; round++)); do
 	echo "$SECONDS s: round $round of $rounds" >&2
 	pinned=()

@@ -78,6 +78,32 @@ def stream_targets(d, setting):
         yield Row(f"stream, {name}: an item without work, ns", ordered, "submit and wait", bare, Limit(1.5))
 
 
+PAYLOAD = 16 << 20
+PYTHON = "python_process_pool"
+PROCESSES = ("one 1", "flight 1", "flight 2", "flight 4", "layers 1", "layers 2", "layers 4", "map 1", "map 2", "map 4")
+PROCESS_PEERS = ("floor_seqpacket", "floor_stream", OURS, PYTHON)
+PAYLOAD_PEERS = (OURS, "floor_memfd", "floor_copy", "generate_again", "generate_new_memfd", "sum", "memcpy")
+
+
+def process_targets(d, setting):
+    """Only where they were measured."""
+    if not d.get(setting, OURS, "process one 1"):
+        return
+    bare = d.median(setting, "floor_seqpacket", "process one 1")
+    for way, what in (("one 1", "one at a time"), ("flight 1", "64 in flight, 1 worker"), ("flight 2", "64 in flight, 2 workers"),
+                      ("flight 4", "64 in flight, 4 workers"), ("layers 2", "the same with retry and timeout, 2 workers")):
+        ours, workers = d.median(setting, OURS, "process " + way), way.split()[1]
+        yield Row(f"process pool: a small task, {what}, ns", ours, "bare ping-pong", bare, Limit(1.5))
+        if way.startswith("flight"):
+            yield Row(f"process pool: a small task, {what}, ns", ours, f"epoll, {workers} busy",
+                      d.median(setting, "floor_seqpacket", "process " + way))
+        yield Row(f"process pool: a small task, {what}, ns", ours, "Python",
+                  d.median(setting, PYTHON, "process " + way.replace("layers", "flight")), Limit(0.5))
+    for workers, what in ((1, "1 worker"), (2, "2 workers")):
+        yield Row(f"process pool: 16 MiB of fresh bytes, {what}, us (1 GB/s: 16,777)", scaled(d.median(setting, OURS, f"payload {workers}"), 1e-3),
+                  "bare memfd", scaled(d.median(setting, "floor_memfd", f"payload {workers}"), 1e-3), at_most(PAYLOAD / 1000))
+
+
 def scaling_extremes(d, setting):
     """(ns, producers, workers): the best and the worst."""
     cells = [(d.median(setting, OURS, f"scaling {p}x{w}"), p, w) for p in SIZES for w in SIZES]
@@ -128,6 +154,7 @@ def targets(d, setting):
     yield from layer_targets(d, setting)
     yield from scaling_target(d, setting)
     yield from stream_targets(d, setting)
+    yield from process_targets(d, setting)
     if setting == "all":
         yield from count_targets(d)
         yield from poll_targets(d)
@@ -167,13 +194,13 @@ def ratio(row):
     return row.ours / row.number if row.ours is not None and row.number else None
 
 
-def target_table(d, setting):
+def target_table(d, setting, rows=targets):
     def cells(row):
         number = shown(row.number) or "not measured"
         return (row.what, "not measured" if row.ours is None else shown(row.ours, row.digits), f"{row.reference} {number}" if row.reference else "",
                 shown(ratio(row), 2), verdict(row.must, row.ours, ratio(row)), verdict(row.aim, row.ours, ratio(row)))
 
-    return table(("", "ours", "reference", "ratio", "must", "aim"), map(cells, targets(d, setting)))
+    return table(("", "ours", "reference", "ratio", "must", "aim"), map(cells, rows(d, setting)))
 
 
 def target_note(d, setting):
@@ -222,6 +249,21 @@ def stream_table(d, setting):
 
     return table(("chain", "work of an item", *WAYS.values(), "stream: time, of submit and wait", "stream, as completed: of as_completed"),
                  (cells(chain, work) for chain in CHAINS for work in WORKS if stream_item(d, setting, chain, work, "ordered")))
+
+
+def process_table(d, setting):
+    """In ns a task."""
+    return table(("", *(f"{way}, {workers}" for way, workers in map(str.split, PROCESSES))),
+                 ([peer, *(spread(d.get(setting, peer, "process " + way)) for way in PROCESSES)] for peer in PROCESS_PEERS))
+
+
+def payload_table(d, setting):
+    """In GB/s, the fastest and the slowest too."""
+    def cell(values):
+        return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})" if values else ""
+
+    return table(("", "1 worker", "2 workers"),
+                 ([peer, *(cell(d.get(setting, peer, f"payload {workers}", "gb_per_s")) for workers in (1, 2))] for peer in PAYLOAD_PEERS))
 
 
 def count_table(d):
