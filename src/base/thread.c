@@ -60,24 +60,36 @@ static unsigned count_processors(void)
 	return 0;
 }
 
-/* With one processor there is nobody who could do meanwhile what is waited for. */
+static atomic_uint elsewhere;
+
+void exsi_spin_beside(int by)
+{
+	atomic_fetch_add_explicit(&elsewhere, (unsigned)by, memory_order_relaxed); /* a hint alone */
+}
+
+/* With one processor there is nobody who could do meanwhile what is waited for; nor if other processes need all others, and the thread that
+   hears of them one more. */
 static unsigned most_turns(void)
 {
-	static atomic_uint known; /* + 1 */
+	static atomic_uint known;
 	unsigned n = atomic_load_explicit(&known, memory_order_relaxed);
+	unsigned busy = atomic_load_explicit(&elsewhere, memory_order_relaxed);
 
 	if (!n) {
-		n = (count_processors() != 1 ? PATIENCE : 0) + 1;
+		n = count_processors();
+		n = n ? n : UINT_MAX;
 		atomic_store_explicit(&known, n, memory_order_relaxed);
 	}
-	return n - 1;
+	return n > 1 && (!busy || n - 2 >= busy) ? PATIENCE : 0;
 }
 
 bool exsi_spin(struct exsi_patience *p, bool (*done)(void *), void *arg)
 {
 	unsigned most = most_turns(), turns = p->lost && p->turns < most ? p->turns : most, half = turns / 2;
 
-	if (p->lost && most && ++p->times % LONG_EVERY == 0)
+	if (!most)
+		return done(arg); /* nothing is learnt of it */
+	if (p->lost && ++p->times % LONG_EVERY == 0)
 		turns = LONG_TURNS;
 	for (unsigned turn = 0; turn < turns; turn++) {
 		if (done(arg)) {

@@ -102,6 +102,9 @@ struct exsi_patience {
 /* Spins until done(arg), which is the answer. */
 bool exsi_spin(struct exsi_patience *p, bool (*done)(void *), void *arg);
 
+/* So many processes more (or fewer, below 0) do work that threads of this one may wait for: where processors are few, they need them. */
+void exsi_spin_beside(int by);
+
 /* Around the sleep that follows one in vain. */
 void exsi_spin_slept(struct exsi_patience *p, bool begins);
 

@@ -151,6 +151,13 @@ static inline void exsi_remote_by(struct exsi_remote_pool *p, uint64_t deadline)
 	p->transport->ring(p);
 }
 
+/* With the lock: so many calls more are with workers. */
+static inline void exsi_remote_count_running(struct exsi_remote_pool *p, int by)
+{
+	p->running += (size_t)by;
+	exsi_spin_beside(by);
+}
+
 /* With the lock: how many more workers are to be begun now. */
 unsigned exsi_remote_lacks(const struct exsi_remote_pool *p);
 

@@ -124,7 +124,7 @@ static const char *answered(struct exsi_remote *w, struct exsi_message *m)
 	note_done(w);
 	exs_future *f = w->call;
 	w->call = NULL;
-	p->running -= f != NULL;
+	exsi_remote_count_running(p, f ? -1 : 0);
 	p->stats.completed += f != NULL;
 	if (!f) {
 		update_done(w, &r);
@@ -349,7 +349,7 @@ static exs_future *remove_worker(struct exsi_remote *w)
 		exsi_list_remove(&w->node);
 	if (f) {
 		w->call = NULL;
-		p->running--;
+		exsi_remote_count_running(p, -1);
 	}
 	return f;
 }

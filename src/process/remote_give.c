@@ -154,7 +154,7 @@ void exsi_remote_give(struct exsi_remote *w, exs_future *f, uint64_t id)
 	bool unsent = mine && w->call && !gone && was_not_sent(rc);
 	if (gone || unsent) {
 		w->call = NULL;
-		p->running--;
+		exsi_remote_count_running(p, -1);
 	}
 	if (gone)
 		exsi_list_remove(&w->node);
@@ -196,7 +196,7 @@ void exsi_remote_assign(struct exsi_remote *w, exs_future *f)
 	begin_work(w);
 	w->call = f;
 	w->tasks++;
-	w->pool->running++;
+	exsi_remote_count_running(w->pool, 1);
 	w->pool->stats.started++;
 	s->worker = w;
 	s->id = w->id;
