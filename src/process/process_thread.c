@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "base/memory.h"
 #include "process/channel.h"
+#include "process/errors.h"
 #include "process/process_pool.h"
 #include "process/spawn.h"
 
@@ -181,7 +182,7 @@ static int send_begin(struct process *w, const exs_process_pool_options *o)
 static int connect_child(struct exsi_process_pool *p, struct process *w)
 {
 	const exs_process_pool_options *o = &p->remote.options;
-	size_t max = o->max_size + EXSI_FRAME_DATA;
+	size_t max = (o->max_size > EXSI_ERROR_SIZE ? o->max_size : EXSI_ERROR_SIZE) + EXSI_FRAME_DATA;
 	char path[4096], *file = NULL;
 
 	exsi_channel_init(&w->channels[DATA], w->child.data, false, max, exsi_remote_types());

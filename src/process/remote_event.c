@@ -256,6 +256,20 @@ static const char *understood(struct exsi_remote *w, struct exsi_message *m)
 	}
 }
 
+/* Errors have a limit of their own, and what is scheduled is measured by its input alone. */
+static bool is_too_large(const struct exsi_remote_pool *p, const struct exsi_message *m, uint64_t size)
+{
+	switch (m->type) {
+	case EXSI_FRAME_SCHEDULE:
+		return false;
+	case EXSI_FRAME_ERROR:
+	case EXSI_FRAME_ITEM_ERROR:
+		return size > EXSI_ERROR_SIZE;
+	default:
+		return size > p->options.max_size;
+	}
+}
+
 const char *exsi_remote_received(struct exsi_remote *w, struct exsi_message *m)
 {
 	struct exsi_remote_pool *p = w->pool;
@@ -264,8 +278,7 @@ const char *exsi_remote_received(struct exsi_remote *w, struct exsi_message *m)
 	pthread_mutex_lock(&p->lock);
 	p->stats.received += size;
 	pthread_mutex_unlock(&p->lock);
-	const char *wrong = m->type != EXSI_FRAME_SCHEDULE && size > p->options.max_size ? "more bytes than max_size"
-											 : understood(w, m);
+	const char *wrong = is_too_large(p, m, size) ? "more bytes than max_size" : understood(w, m);
 	exsi_message_fini(m);
 	if (wrong) {
 		pthread_mutex_lock(&p->lock);
