@@ -107,8 +107,6 @@ static exs_result fail_all(const exs_bytes *in, exs_context *ctx)
 	}
 	exs_future *any = exs_future_any_ok(f, 2);
 	exs_result r = exs_fail(exs_error_ref(exs_future_error(any)));
-	exs_future_unref(f[0]);
-	exs_future_unref(f[1]);
 	exs_future_unref(any);
 	(void)in, (void)ctx;
 	return r;

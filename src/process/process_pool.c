@@ -212,8 +212,8 @@ size_t exs_process_pool_close(exs_executor *x, exs_close how, double seconds_lef
 				  : "how is none of EXS_CLOSE_*");
 		return x ? exs_executor_pending(x) : 0;
 	}
-	if (how == EXS_CLOSE_KILL) {
-		exs_shutdown(x, EXS_CANCEL_QUEUED, 0);
+	if (how ==
+	    EXS_CLOSE_KILL) { /* first: whoever heeds the shutdown's request to stop might go on and end otherwise */
 		pthread_mutex_lock(&p->remote.lock);
 		p->remote.killing = true;
 		p->remote.transport->ring(&p->remote);

@@ -550,7 +550,7 @@ uint64_t exsi_remote_turn(struct exsi_remote_pool *p)
 {
 	exsi_remote_dispatch(p);
 	if (p->killing) /* set for ever */
-		exsi_remote_fail_queued(p, exsi_error(EXS_ESHUTDOWN));
+		exsi_remote_fail_queued(p, NULL);
 	see_to_ends(p);
 	see_to_deadlines(p);
 	uint64_t again = see_to_starts(p);
