@@ -405,7 +405,7 @@ static exs_result schedule_with(const exs_bytes *in, exs_context *ctx)
 	char text[100], function[64];
 	exs_task task = {.name = "a name"};
 
-	sscanf(text_in(in, text, sizeof(text)), "%u %d %63s", &task.series, &task.priority, function);
+	sscanf(text_in(in, text, sizeof(text)), "%u %d %63[^\n]", &task.series, &task.priority, function);
 	int rc = exs_schedule(ctx, exs_invocation_new(function, NULL, 0), &task);
 	return rc ? exs_fail(exs_error_new(&known_domain, rc, "refused")) : exs_ok(NULL, NULL);
 }
