@@ -5,7 +5,6 @@
 
 #include "support.h"
 
-/* In the child: has this process been spawned by a pool? For what is to be set before exs_process_main. */
 extern const exs_domain known_domain; /* made known in parent and worker */
 
 /* --- a pool, and what is left of it --- */
@@ -15,6 +14,8 @@ void processes_begin(void);
 
 /* A pool of these options, not NULL, below exs_with_messages, whose inbox is the test's. */
 exs_executor *processes(exs_process_pool_options options);
+exs_executor *
+heard(exs_executor *ex); /* ex below exs_with_messages: for one that is begun again there is a moment without a task */
 
 /* Frees ex (NULL: there is none any more) and the inbox; waits until no thread, future, descriptor and child is left. */
 void processes_end(exs_executor *ex);

@@ -382,8 +382,8 @@ TEST(process_items, tasks_that_schedule_tasks)
 TEST(process_items, scheduled_through_the_chain)
 {
 	processes_begin();
-	exs_executor *ex = exs_with_retry(processes((exs_process_pool_options){.workers = 1}),
-					  &(exs_retry_options){.max_attempts = 3, .sleep = EXS_NONE});
+	exs_executor *ex = heard(exs_with_retry(exs_process_pool(&(exs_process_pool_options){.workers = 1}),
+						&(exs_retry_options){.max_attempts = 3, .sleep = EXS_NONE}));
 	expect_text(call(ex, "schedule", "0 0 fail until third"), NULL);
 	expect_message("1 of 3");
 	expect_message("2 of 3");

@@ -69,16 +69,19 @@ void exsi_remote_fail_queued(struct exsi_remote_pool *p, exs_error *error)
 {
 	exs_future *f;
 
+	pthread_mutex_lock(&p->lock);
+	size_t n = p->queued; /* who submits in a callback of these has another chance */
+	pthread_mutex_unlock(&p->lock);
 	do {
 		pthread_mutex_lock(&p->lock);
-		f = exsi_remote_shift(p);
+		f = n ? exsi_remote_shift(p) : NULL;
 		pthread_mutex_unlock(&p->lock);
 		exs_result r = error && f ? exs_fail(exs_error_ref(error)) : exs_cancelled();
 		if (f && !error)
 			exsi_note_cause(f, EXS_CAUSE_SHUTDOWN);
 		if (f)
 			exs_call_resume(f, p->x, EXS_UP, &r);
-	} while (f);
+	} while (f && --n);
 }
 
 unsigned exsi_remote_lacks(const struct exsi_remote_pool *p)
