@@ -473,9 +473,9 @@ TEST(process_items, priorities_of_a_queue)
 
 	processes_begin();
 	const char *path = gate();
-	exs_executor *pool = processes((exs_process_pool_options){.workers = 1});
 	exs_executor *queue = exs_queue(&(exs_queue_options){.levels = 4});
-	CHECK(exs_queue_attach(queue, pool, NULL));
+	CHECK(exs_queue_attach(queue, exs_process_pool(&(exs_process_pool_options){.workers = 1}), NULL));
+	queue = heard(queue);
 	exs_future *f = call(queue, "gate", path);
 	expect_message("entered");
 	for (int i = 0; i < 3; i++) {
