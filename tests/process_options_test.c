@@ -86,6 +86,45 @@ TEST(process_options, wrong_times)
 	processes_end(NULL);
 }
 
+TEST(process_options, no_descriptors_for_the_pool)
+{
+	processes_begin();
+	refuse_descriptors(true);
+	exs_executor *ex = exs_process_pool(NULL);
+	int code = exs_error_code(exs_last_error());
+	refuse_descriptors(false);
+	CHECK(!ex);
+	CHECK_INT(code, EMFILE);
+	CHECK(strstr(exs_error_message(exs_last_error()), "exs_process_pool: its thread, or what that waits on"));
+	processes_end(NULL);
+}
+
+TEST(process_options, no_thread_for_the_pool)
+{
+	processes_begin();
+	refuse_threads(true);
+	exs_executor *ex = exs_process_pool(NULL);
+	refuse_threads(false);
+	CHECK(!ex);
+	CHECK(strstr(exs_error_message(exs_last_error()), "exs_process_pool: its thread, or what that waits on"));
+	processes_end(NULL);
+}
+
+/* It is tried again, for the next call. */
+TEST(process_options, no_descriptors_for_a_worker)
+{
+	processes_begin();
+	exs_executor *ex = processes((exs_process_pool_options){.workers = 1});
+	refuse_descriptors(true);
+	exs_future *f = call(ex, "echo", "x");
+	wait_done(f);
+	refuse_descriptors(false);
+	expect_failure(f, &exs_domain_errno, EMFILE, "worker 3 could not be begun: pipe2: Too many open files");
+	expect_text(call(ex, "echo", "x"), "x");
+	CHECK_INT(process_stats(ex).spawned, 1);
+	processes_end(ex);
+}
+
 struct larger {
 	exs_process_pool_options options;
 	unsigned char tail[16];

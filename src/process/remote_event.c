@@ -159,6 +159,7 @@ static const char *emitted(struct exsi_remote *w, struct exsi_message *m)
 
 static const char *said(struct exsi_remote *w, struct exsi_message *m)
 {
+	static const char no_memory[] = "there was no memory here for a message";
 	exs_future *f = call_of(w, m->id);
 	exs_result r;
 
@@ -166,13 +167,12 @@ static const char *said(struct exsi_remote *w, struct exsi_message *m)
 		return NULL; /* of an update, or of a thread that a task has left behind: nobody listens */
 	if (!value_of(m, &r)) {
 		exs_result_clear(&r);
-		return "there was no memory here for a message";
+		return no_memory;
 	}
 	pthread_mutex_lock(&w->pool->lock);
 	w->pool->stats.messages++;
 	pthread_mutex_unlock(&w->pool->lock);
-	exsi_messages_deliver(f, r.value);
-	return NULL;
+	return exsi_messages_deliver(f, r.value) == EXS_ENOMEM ? no_memory : NULL;
 }
 
 static const char *scheduled(struct exsi_remote *w, struct exsi_message *m)
