@@ -24,7 +24,7 @@ enum exsi_frame_type {
 	EXSI_FRAME_TASK = 2,
 	EXSI_FRAME_END = 3,    /* no further task: tear down, and end */
 	EXSI_FRAME_CANCEL = 4, /* of task id */
-	EXSI_FRAME_CREDIT = 5, /* task id may emit so many items more */
+	EXSI_FRAME_CREDIT = 5, /* task id may emit so many items more; 0: nobody reads any more */
 	/* from a worker */
 	EXSI_FRAME_READY = 16,
 	EXSI_FRAME_VALUE = 17, /* of task id; the payload is the bytes */

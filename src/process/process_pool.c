@@ -10,7 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { MAX_WORKERS = 4096, DEFAULT_START = 30, DEFAULT_STOP = 5 };
+enum { MAX_WORKERS = 4096, DEFAULT_START = 30, DEFAULT_STOP = 5, LOG_FILES = PATH_MAX - 16 };
 static const size_t DEFAULT_SIZE = 64u << 20;
 
 /* --- options: each resolves its part, 0 or a code --- */
@@ -73,12 +73,20 @@ static int resolve_sizes(exs_process_pool_options *o)
 				 "exs_process_pool: memory: EXS_NONE would leave none at all; 0 is no limit");
 	if (o->memory == EXS_UNLIMITED)
 		o->memory = 0;
+	return EXS_OK;
+}
+
+static int check_texts(const exs_process_pool_options *o)
+{
 	if (!o->args != !o->n_args)
 		return exsi_fail(EXS_EINVAL, "exs_process_pool: args is %s, but n_args is %zu",
 				 o->args ? "given" : "NULL", o->n_args);
 	for (size_t i = 0; i < o->n_args; i++)
 		if (!o->args[i])
 			return exsi_fail(EXS_EINVAL, "exs_process_pool: args[%zu] is NULL", i);
+	if (o->log_files && strlen(o->log_files) > LOG_FILES)
+		return exsi_fail(EXS_EINVAL, "exs_process_pool: log_files has %zu bytes: at most %d",
+				 strlen(o->log_files), (int)LOG_FILES);
 	return EXS_OK;
 }
 
@@ -188,7 +196,7 @@ exs_executor *exs_process_pool_sized(const exs_process_pool_options *options, si
 		return exsi_fail_null(EXS_EINVAL, "exs_process_pool: options that this library does not know");
 	if (exsi_self()->turner)
 		return exsi_fail_null(EXS_EINVAL, "exs_process_pool: processes can't be part of a simulation");
-	if (resolve_workers(&o) || resolve_sizes(&o) || resolve_times(&o, &times))
+	if (resolve_workers(&o) || resolve_sizes(&o) || check_texts(&o) || resolve_times(&o, &times))
 		return NULL;
 	if (!copy_texts(&o))
 		return exsi_fail_null(EXS_ENOMEM, "exs_process_pool: out of memory");
@@ -212,8 +220,8 @@ size_t exs_process_pool_close(exs_executor *x, exs_close how, double seconds_lef
 				  : "how is none of EXS_CLOSE_*");
 		return x ? exs_executor_pending(x) : 0;
 	}
-	if (how == EXS_CLOSE_KILL) {
-		exs_shutdown(x, EXS_CANCEL_QUEUED, 0);
+	if (how ==
+	    EXS_CLOSE_KILL) { /* first: whoever heeds the shutdown's request to stop might go on and end otherwise */
 		pthread_mutex_lock(&p->remote.lock);
 		p->remote.killing = true;
 		p->remote.transport->ring(&p->remote);

@@ -2,10 +2,12 @@
 #define _GNU_SOURCE
 #include "base/memory.h"
 #include "process/channel.h"
+#include "process/errors.h"
 #include "process/process_pool.h"
 #include "process/spawn.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -181,18 +183,20 @@ static int send_begin(struct process *w, const exs_process_pool_options *o)
 static int connect_child(struct exsi_process_pool *p, struct process *w)
 {
 	const exs_process_pool_options *o = &p->remote.options;
-	size_t max = o->max_size + EXSI_FRAME_DATA;
-	char path[4096], *file = NULL;
+	size_t max = (o->max_size > EXSI_ERROR_SIZE ? o->max_size : EXSI_ERROR_SIZE) + EXSI_FRAME_DATA;
+	char path[PATH_MAX], *file = NULL;
 
 	exsi_channel_init(&w->channels[DATA], w->child.data, false, max, exsi_remote_types());
 	exsi_channel_init(&w->channels[CONTROL], w->child.control, false, 0, 0);
-	if (o->log_files && snprintf(path, sizeof(path), "%s.%u", o->log_files, w->remote.number) < (int)sizeof(path))
+	if (o->log_files && snprintf(path, sizeof(path), "%s.%u", o->log_files, w->remote.number) > 0)
 		file = path;
 	int rc = exsi_output_init(&w->output, w->child.output, file, p->remote.x->name, w->remote.number);
 	if (rc)
 		exsi_log(EXS_LOG_WARNING, p->remote.x->name, "worker %u: its log file %s can't be opened: %s",
 			 w->remote.number, path, strerror(rc));
 	rc = send_begin(w, o);
+	if (rc == EPIPE || rc == ECONNRESET) /* it has ended already: how, will be seen */
+		rc = 0;
 	for (enum source source = DATA; source < SOURCES && !rc; source++)
 		rc = watch(p, w, source);
 	return rc;

@@ -67,16 +67,19 @@ void exsi_remote_fail_queued(struct exsi_remote_pool *p, exs_error *error)
 {
 	exs_future *f;
 
+	pthread_mutex_lock(&p->lock);
+	size_t n = p->queued; /* who submits in a callback of these has another chance */
+	pthread_mutex_unlock(&p->lock);
 	do {
 		pthread_mutex_lock(&p->lock);
-		f = exsi_remote_shift(p);
+		f = n ? exsi_remote_shift(p) : NULL;
 		pthread_mutex_unlock(&p->lock);
-		exs_result r = exs_fail(exs_error_ref(error));
+		exs_result r = error && f ? exs_fail(exs_error_ref(error)) : exs_cancelled();
+		if (f && !error)
+			exsi_note_cause(f, EXS_CAUSE_SHUTDOWN);
 		if (f)
 			exs_call_resume(f, p->x, EXS_UP, &r);
-		else
-			exs_result_clear(&r);
-	} while (f);
+	} while (f && --n);
 }
 
 unsigned exsi_remote_lacks(const struct exsi_remote_pool *p)
@@ -99,8 +102,6 @@ static exs_error *refusal(struct exsi_remote_pool *p, exs_future *f)
 	exs_stream *stream;
 	const exs_invocation *invocation = exsi_remote_invocation(f, &stream);
 
-	if (p->killing)
-		return exsi_error(EXS_ESHUTDOWN);
 	if (!invocation)
 		return exs_error_new(
 			&exs_domain_exs, EXS_EINVAL,
@@ -160,6 +161,11 @@ exs_step exsi_remote_start(exs_executor *x, exs_future *f, void *slot, exs_resul
 	}
 	*s = (struct exsi_remote_slot){.link = {NULL, NULL}};
 	pthread_mutex_lock(&p->lock);
+	if (p->killing) {
+		pthread_mutex_unlock(&p->lock);
+		*r = exs_fail(exsi_error(EXS_ESHUTDOWN));
+		return EXS_UP;
+	}
 	struct exsi_remote *w = idle_one(p);
 	if (w)
 		return start_at(p, f, w, r);

@@ -159,6 +159,7 @@ static const char *emitted(struct exsi_remote *w, struct exsi_message *m)
 
 static const char *said(struct exsi_remote *w, struct exsi_message *m)
 {
+	static const char no_memory[] = "there was no memory here for a message";
 	exs_future *f = call_of(w, m->id);
 	exs_result r;
 
@@ -166,13 +167,12 @@ static const char *said(struct exsi_remote *w, struct exsi_message *m)
 		return NULL; /* of an update, or of a thread that a task has left behind: nobody listens */
 	if (!value_of(m, &r)) {
 		exs_result_clear(&r);
-		return "there was no memory here for a message";
+		return no_memory;
 	}
 	pthread_mutex_lock(&w->pool->lock);
 	w->pool->stats.messages++;
 	pthread_mutex_unlock(&w->pool->lock);
-	exsi_messages_deliver(f, r.value);
-	return NULL;
+	return exsi_messages_deliver(f, r.value) == EXS_ENOMEM ? no_memory : NULL;
 }
 
 static const char *scheduled(struct exsi_remote *w, struct exsi_message *m)
@@ -256,6 +256,20 @@ static const char *understood(struct exsi_remote *w, struct exsi_message *m)
 	}
 }
 
+/* Errors have a limit of their own, and what is scheduled is measured by its input alone. */
+static bool is_too_large(const struct exsi_remote_pool *p, const struct exsi_message *m, uint64_t size)
+{
+	switch (m->type) {
+	case EXSI_FRAME_SCHEDULE:
+		return false;
+	case EXSI_FRAME_ERROR:
+	case EXSI_FRAME_ITEM_ERROR:
+		return size > EXSI_ERROR_SIZE;
+	default:
+		return size > p->options.max_size;
+	}
+}
+
 const char *exsi_remote_received(struct exsi_remote *w, struct exsi_message *m)
 {
 	struct exsi_remote_pool *p = w->pool;
@@ -264,8 +278,7 @@ const char *exsi_remote_received(struct exsi_remote *w, struct exsi_message *m)
 	pthread_mutex_lock(&p->lock);
 	p->stats.received += size;
 	pthread_mutex_unlock(&p->lock);
-	const char *wrong = m->type != EXSI_FRAME_SCHEDULE && size > p->options.max_size ? "more bytes than max_size"
-											 : understood(w, m);
+	const char *wrong = is_too_large(p, m, size) ? "more bytes than max_size" : understood(w, m);
 	exsi_message_fini(m);
 	if (wrong) {
 		pthread_mutex_lock(&p->lock);
@@ -372,14 +385,15 @@ static void drop_updates(struct exsi_remote *w)
 	} while (u);
 }
 
-/* With the lock: another start has failed. Takes over the error. Is there no hope? */
+/* With the lock: another start has failed. Takes over the error. Is there no hope? Others that are about to begin give none: they may have been
+   begun in the place of those that failed before them. */
 static bool note_failure(struct exsi_remote_pool *p, exs_error *error)
 {
 	exs_error_unref(p->why);
 	p->why = error;
 	p->failed++;
 	p->again = exsi_after(exsi_now(), PATIENCE);
-	return p->failed >= HOPELESS && !p->usable;
+	return p->failed >= HOPELESS && p->usable == p->starting;
 }
 
 void exsi_remote_gone(struct exsi_remote *w, exs_error *error)
@@ -539,7 +553,7 @@ uint64_t exsi_remote_turn(struct exsi_remote_pool *p)
 {
 	exsi_remote_dispatch(p);
 	if (p->killing) /* set for ever */
-		exsi_remote_fail_queued(p, exsi_error(EXS_ESHUTDOWN));
+		exsi_remote_fail_queued(p, NULL);
 	see_to_ends(p);
 	see_to_deadlines(p);
 	uint64_t again = see_to_starts(p);

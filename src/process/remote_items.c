@@ -6,7 +6,8 @@
 
 enum { MAX_CREDIT = 1 << 20 };
 
-/* lock guards credit, armed and over. Invariant: what the worker may emit, and has emitted and nobody has read, is at most what the stream keeps. */
+/* lock guards credit, armed, over and told. Invariant: what the worker may emit, and has emitted and nobody has read, is at most what the
+   stream keeps. */
 struct exsi_items {
 	atomic_uint refs; /* the call's; the node's */
 	exs_executor *x;  /* the pool's */
@@ -17,6 +18,7 @@ struct exsi_items {
 	uint32_t credit;
 	bool armed; /* the node is with `more`, or fires */
 	bool over;  /* the call has ended, or is about to: after it nothing keeps the pool */
+	bool told;  /* the worker, that nobody reads any more */
 	exs_future *more;
 	struct exsi_node node;
 };
@@ -77,13 +79,15 @@ static void replenish(struct exsi_items *items)
 		bool arm = !give && !closed && !items->credit && !items->armed;
 		items->credit += give;
 		items->armed = items->armed || arm;
+		bool tell = closed && !items->told;
+		items->told = items->told || closed;
 		exsi_unlock(&items->lock);
 		if (arm && !wait_for_room(items, more))
 			continue;
 		if (!arm)
 			exs_future_unref(more);
-		if (give && !closed)
-			give_credit(items, give);
+		if (tell || (give && !closed))
+			give_credit(items, tell ? 0 : give);
 		return;
 	}
 }

@@ -33,6 +33,7 @@ static struct {
 	uint64_t told;	  /* the task that the following is for: this one, or the next */
 	exs_cause stop;	  /* NONE: not */
 	uint64_t credit;
+	bool unread; /* nobody reads its items any more */
 } here = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 static struct {
@@ -66,6 +67,7 @@ static void turn_to(uint64_t id)
 	here.told = id;
 	here.stop = EXS_CAUSE_NONE;
 	here.credit = 0;
+	here.unread = false;
 }
 
 static void hear_cancel(uint64_t id, exs_cause cause)
@@ -86,6 +88,7 @@ static void hear_credit(uint64_t id, uint32_t credit)
 	pthread_mutex_lock(&here.lock);
 	turn_to(id);
 	here.credit += credit;
+	here.unread = here.unread || !credit;
 	pthread_cond_broadcast(&here.changed);
 	pthread_mutex_unlock(&here.lock);
 }
@@ -217,9 +220,9 @@ static int send_result(uint64_t id, const exs_result *r, enum exsi_frame_type va
 static int await_credit(void)
 {
 	pthread_mutex_lock(&here.lock);
-	while (!here.credit && here.stop == EXS_CAUSE_NONE)
+	while (!here.credit && !here.unread && here.stop == EXS_CAUSE_NONE)
 		pthread_cond_wait(&here.changed, &here.lock);
-	bool stop = here.stop != EXS_CAUSE_NONE;
+	bool stop = here.unread || here.stop != EXS_CAUSE_NONE;
 	here.credit -= !stop;
 	pthread_mutex_unlock(&here.lock);
 	return stop ? EXS_ECANCELLED : EXS_OK;

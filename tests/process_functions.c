@@ -1,0 +1,751 @@
+/* The functions that workers run in the tests of the process pool, and what else these have in common. */
+#define _GNU_SOURCE
+#include "process_functions.h"
+#include "faulty.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+const exs_domain known_domain = {.size = sizeof(exs_domain), .name = "known"};
+static const exs_domain strange_domain = {.size = sizeof(exs_domain), .name = "strange"};
+
+/* --- in the worker --- */
+
+/* The input as text. */
+static const char *text_in(const exs_bytes *in, char *text, size_t size)
+{
+	size_t n = in->size < size ? in->size : size - 1;
+
+	if (n)
+		memcpy(text, in->data, n);
+	text[n] = '\0';
+	return text;
+}
+
+static exs_result answer(const char *text)
+{
+	return exs_ok_copy(text, strlen(text));
+}
+
+static int say(exs_context *ctx, const char *text)
+{
+	return exs_send(ctx, text, strlen(text));
+}
+
+static exs_result echo(const exs_bytes *in, exs_context *ctx)
+{
+	(void)ctx;
+	return exs_ok_copy(in->data, in->size);
+}
+
+static exs_result nothing(const exs_bytes *in, exs_context *ctx)
+{
+	(void)in, (void)ctx;
+	return exs_ok(NULL, NULL);
+}
+
+static exs_result no_bytes(const exs_bytes *in, exs_context *ctx)
+{
+	(void)in, (void)ctx;
+	return exs_ok((void *)(uintptr_t) "text", NULL);
+}
+
+/* So many bytes, of which each is the low one of its number. */
+static exs_result make(const exs_bytes *in, exs_context *ctx)
+{
+	char text[32];
+	exs_bytes *bytes = exs_bytes_new(strtoul(text_in(in, text, sizeof(text)), NULL, 10));
+
+	(void)ctx;
+	for (size_t i = 0; bytes && i < bytes->size; i++)
+		bytes->data[i] = (unsigned char)i;
+	return exs_ok_bytes(bytes);
+}
+
+/* How many bytes there are, if each is as above. */
+static exs_result check(const exs_bytes *in, exs_context *ctx)
+{
+	char text[64];
+	bool right = true;
+
+	(void)ctx;
+	for (size_t i = 0; i < in->size; i++)
+		right = right && in->data[i] == (unsigned char)i;
+	snprintf(text, sizeof(text), "%zu %s", in->size, right ? "right" : "wrong");
+	return answer(text);
+}
+
+static exs_result fail(const exs_bytes *in, exs_context *ctx)
+{
+	char text[300];
+
+	(void)ctx;
+	return exs_fail(exs_error_new_retry_after(&known_domain, -5, 2.5, "%s", text_in(in, text, sizeof(text))));
+}
+
+static exs_result fail_strangely(const exs_bytes *in, exs_context *ctx)
+{
+	(void)in, (void)ctx;
+	return exs_fail(exs_error_new(&strange_domain, 9, "how strange"));
+}
+
+static exs_result fail_all(const exs_bytes *in, exs_context *ctx)
+{
+	exs_future *f[2];
+
+	for (int i = 0; i < 2; i++) {
+		exs_promise *p = exs_promise_new(&f[i]);
+		exs_promise_complete(p, exs_fail(exs_error_new(&known_domain, i, "number %d", i)));
+		exs_promise_free(p);
+	}
+	exs_future *any = exs_future_any_ok(f, 2);
+	exs_result r = exs_fail(exs_error_ref(exs_future_error(any)));
+	exs_future_unref(any);
+	(void)in, (void)ctx;
+	return r;
+}
+
+static exs_result give_up(const exs_bytes *in, exs_context *ctx)
+{
+	(void)in, (void)ctx;
+	return exs_cancelled();
+}
+
+/* "NUMBER TEXT": writes the text on standard error, and dies by the signal; or ends itself. */
+static exs_result die(const exs_bytes *in, exs_context *ctx)
+{
+	char text[10000], *rest;
+	int number = (int)strtol(text_in(in, text, sizeof(text)), &rest, 10);
+
+	(void)ctx;
+	if (*rest && write(STDERR_FILENO, rest + 1, strlen(rest + 1)) < 0)
+		return exs_cancelled();
+	raise(number);
+	return answer("alive");
+}
+
+static exs_result leave(const exs_bytes *in, exs_context *ctx)
+{
+	char text[32];
+
+	(void)ctx;
+	_exit((int)strtol(text_in(in, text, sizeof(text)), NULL, 10));
+}
+
+static exs_result print(const exs_bytes *in, exs_context *ctx)
+{
+	(void)ctx;
+	if (write(STDOUT_FILENO, in->data, in->size) < 0)
+		return exs_cancelled();
+	return exs_ok(NULL, NULL);
+}
+
+static exs_result tell_pid(const exs_bytes *in, exs_context *ctx)
+{
+	char text[32];
+
+	(void)in, (void)ctx;
+	snprintf(text, sizeof(text), "%d", (int)getpid());
+	return answer(text);
+}
+
+static exs_result tell_context(const exs_bytes *in, exs_context *ctx)
+{
+	const char *name = exs_context_name(ctx);
+	char text[400];
+
+	(void)in;
+	snprintf(text, sizeof(text), "%u of %u, %s, cause %d, %s", exs_context_attempt(ctx),
+		 exs_context_max_attempts(ctx), name ? name : "no name", (int)exs_context_cause(ctx),
+		 isinf(exs_context_time_left(ctx)) ? "no deadline" : "deadline");
+	return answer(text);
+}
+
+static exs_result tell_time_left(const exs_bytes *in, exs_context *ctx)
+{
+	char text[32];
+
+	(void)in;
+	snprintf(text, sizeof(text), "%.9g", exs_context_time_left(ctx));
+	return answer(text);
+}
+
+static exs_result fail_until_third(const exs_bytes *in, exs_context *ctx)
+{
+	char text[64];
+
+	(void)in;
+	snprintf(text, sizeof(text), "%u of %u", exs_context_attempt(ctx), exs_context_max_attempts(ctx));
+	say(ctx, text);
+	return exs_context_attempt(ctx) < 3 ? exs_fail(exs_error_new(&known_domain, 1, "%s", text)) : answer(text);
+}
+
+/* "N": dies, but in the N-th worker. */
+static exs_result die_in_others(const exs_bytes *in, exs_context *ctx)
+{
+	char text[32], number[32];
+
+	snprintf(number, sizeof(number), "%s", (char *)exs_context_worker_state(ctx));
+	say(ctx, number);
+	if (strcmp(text_in(in, text, sizeof(text)), number) != 0)
+		raise(SIGKILL);
+	return answer(number);
+}
+
+static void on_cancel(void *ctx)
+{
+	say(ctx, "told");
+}
+
+/* Sleeps until it is asked to stop. */
+static exs_result sleep_on(const exs_bytes *in, exs_context *ctx)
+{
+	char text[64];
+
+	(void)in;
+	exs_context_on_cancel(ctx, on_cancel, ctx);
+	say(ctx, "entered");
+	int rc = exs_context_sleep(ctx, 1000);
+	snprintf(text, sizeof(text), "slept %d, cause %d", rc, (int)exs_context_cause(ctx));
+	say(ctx, text);
+	return exs_cancelled();
+}
+
+/* Waits for the gate of that path, heedless of a cancel. */
+static exs_result wait_at_gate(const exs_bytes *in, exs_context *ctx)
+{
+	char path[300], byte;
+	int fd = open(text_in(in, path, sizeof(path)), O_RDONLY | O_CLOEXEC);
+
+	say(ctx, "entered");
+	bool open = read(fd, &byte, 1) == 1;
+	close(fd);
+	snprintf(path, sizeof(path), "%s, cause %d", open ? "open" : "not open", (int)exs_context_cause(ctx));
+	return answer(path);
+}
+
+static exs_result gate_then_schedule(const exs_bytes *in, exs_context *ctx)
+{
+	char text[32];
+
+	exs_result r = wait_at_gate(in, ctx);
+	for (int i = 0; i < 3; i++)
+		if (exs_schedule(ctx, exs_invocation_new("tell", "scheduled", 9), NULL))
+			say(ctx, "refused");
+	snprintf(text, sizeof(text), "over");
+	say(ctx, text);
+	return r;
+}
+
+static exs_result tell(const exs_bytes *in, exs_context *ctx)
+{
+	exs_send(ctx, in->data, in->size);
+	return exs_ok(NULL, NULL);
+}
+
+static exs_result ignore_term(const exs_bytes *in, exs_context *ctx)
+{
+	(void)in;
+	signal(SIGTERM, SIG_IGN);
+	say(ctx, "entered");
+	for (;;)
+		pause();
+	return exs_cancelled();
+}
+
+static void on_term(int number)
+{
+	(void)number;
+	_exit(17);
+}
+
+static exs_result heed_term(const exs_bytes *in, exs_context *ctx)
+{
+	(void)in;
+	signal(SIGTERM, on_term);
+	say(ctx, "entered");
+	for (;;)
+		pause();
+	return exs_cancelled();
+}
+
+static exs_result spin(const exs_bytes *in, exs_context *ctx)
+{
+	(void)in;
+	say(ctx, "entered");
+	for (volatile unsigned i = 0;; i++)
+		;
+	return exs_cancelled();
+}
+
+static exs_result take_memory(const exs_bytes *in, exs_context *ctx)
+{
+	char text[32];
+	void *p = malloc(strtoul(text_in(in, text, sizeof(text)), NULL, 10));
+
+	(void)ctx;
+	free(p);
+	return answer(p ? "there is" : "there is not");
+}
+
+static unsigned long long limit_of(int resource)
+{
+	struct rlimit limit = {0, 0};
+
+	getrlimit(resource, &limit);
+	return (unsigned long long)limit.rlim_max;
+}
+
+static int no_new_privileges(void)
+{
+	char line[256];
+	int value = -1;
+	FILE *file = fopen("/proc/self/status", "r");
+
+	while (file && fgets(line, sizeof(line), file))
+		sscanf(line, "NoNewPrivs: %d", &value);
+	if (file)
+		fclose(file);
+	return value;
+}
+
+static exs_result tell_limits(const exs_bytes *in, exs_context *ctx)
+{
+	char text[300];
+	int variables = 0;
+
+	(void)in, (void)ctx;
+	while (environ && environ[variables])
+		variables++;
+	snprintf(text, sizeof(text), "privileges %d, core %llu, files %llu, size %llu, processes %llu, variables %s",
+		 no_new_privileges(), limit_of(RLIMIT_CORE), limit_of(RLIMIT_NOFILE), limit_of(RLIMIT_FSIZE),
+		 limit_of(RLIMIT_NPROC), variables ? "some" : "none");
+	return answer(text);
+}
+
+/* "PATH TEXT": the file gets the text, and the worker's number. */
+static exs_result append(const exs_bytes *in, exs_context *ctx)
+{
+	char text[400], line[200];
+	char *space = strchr(text_in(in, text, sizeof(text)), ' ');
+	const char *state = exs_context_worker_state(ctx);
+
+	if (!space)
+		return exs_cancelled();
+	*space = '\0';
+	int n = snprintf(line, sizeof(line), "%s %s;", space + 1, state ? state : "?");
+	int fd = open(text, O_WRONLY | O_APPEND | O_CREAT, 0666);
+	ssize_t done = write(fd, line, (size_t)n);
+	close(fd);
+	return done == n ? exs_ok(NULL, NULL) : exs_cancelled();
+}
+
+/* "COUNT END": that many items from 0 on, each also a message once it is out, every fourth an error; then as END says. */
+static exs_result emit(const exs_bytes *in, exs_context *ctx)
+{
+	char text[64], end[32] = "";
+	int n = 0;
+
+	sscanf(text_in(in, text, sizeof(text)), "%d %31s", &n, end);
+	for (int i = 0; i < n; i++) {
+		int size = snprintf(text, sizeof(text), "%d", i);
+		bool bad = i % 4 == 3;
+		int rc = exs_emit(ctx, bad ? exs_fail(exs_error_new(&known_domain, i, "item %d", i))
+					   : exs_ok_copy(text, (size_t)size));
+		if (rc)
+			snprintf(text, sizeof(text), "refused %d", rc);
+		say(ctx, text);
+		if (rc)
+			return exs_cancelled();
+	}
+	if (!strcmp(end, "die"))
+		raise(SIGKILL);
+	if (!strcmp(end, "fail") || (!strcmp(end, "retry") && exs_context_attempt(ctx) < 2))
+		return exs_fail(exs_error_new(&known_domain, 77, "at the end"));
+	return exs_ok(NULL, NULL);
+}
+
+/* What exs_emit answers where nobody asks for items, and without bytes. */
+static exs_result emit_wrongly(const exs_bytes *in, exs_context *ctx)
+{
+	char text[64];
+	int none = exs_emit(ctx, exs_ok((void *)(uintptr_t) "text", NULL));
+	int null = exs_emit(ctx, exs_ok(NULL, NULL));
+
+	(void)in;
+	snprintf(text, sizeof(text), "%d %d", none, null);
+	say(ctx, text);
+	return exs_ok(NULL, NULL);
+}
+
+/* Depth D: schedules two of depth D - 1. */
+static exs_result grow(const exs_bytes *in, exs_context *ctx)
+{
+	char text[32];
+	int depth = atoi(text_in(in, text, sizeof(text)));
+
+	int size = snprintf(text, sizeof(text), "%d", depth - 1);
+	for (int i = 0; depth && i < 2; i++)
+		if (exs_schedule(ctx, exs_invocation_new("grow", text, (size_t)size), NULL))
+			say(ctx, "refused");
+	say(ctx, "grown");
+	return exs_ok(NULL, NULL);
+}
+
+/* "SERIES PRIORITY FUNCTION": schedules that with these options. */
+static exs_result schedule_with(const exs_bytes *in, exs_context *ctx)
+{
+	char text[100], function[64];
+	exs_task task = {.name = "a name"};
+
+	sscanf(text_in(in, text, sizeof(text)), "%u %d %63[^\n]", &task.series, &task.priority, function);
+	int rc = exs_schedule(ctx, exs_invocation_new(function, NULL, 0), &task);
+	return rc ? exs_fail(exs_error_new(&known_domain, rc, "refused")) : exs_ok(NULL, NULL);
+}
+
+static exs_result send_name(const exs_bytes *in, exs_context *ctx)
+{
+	char text[100];
+
+	(void)in;
+	snprintf(text, sizeof(text), "%s in %s", exs_context_name(ctx),
+		 exs_context_worker_state(ctx) ? "a worker" : "a thread");
+	say(ctx, text);
+	return exs_ok(NULL, NULL);
+}
+
+/* What is refused to a task in its worker. */
+static exs_result ask_wrongly(const exs_bytes *in, exs_context *ctx)
+{
+	exs_task timed = {.timeout = 1};
+	static char much[5000];
+	char text[100];
+
+	(void)in;
+	snprintf(text, sizeof(text), "%d %d %d %d %d", exs_schedule(ctx, NULL, NULL),
+		 exs_schedule(NULL, exs_invocation_new("echo", NULL, 0), NULL),
+		 exs_schedule(ctx, exs_invocation_new("echo", NULL, 0), &timed), exs_send(ctx, NULL, 1),
+		 exs_send(ctx, much, sizeof(much)));
+	return answer(text);
+}
+
+static exs_result send_many(const exs_bytes *in, exs_context *ctx)
+{
+	char text[32];
+	int n = atoi(text_in(in, text, sizeof(text)));
+
+	for (int i = 0; i < n; i++) {
+		snprintf(text, sizeof(text), "%d", i);
+		say(ctx, text);
+	}
+	return exs_ok(NULL, NULL);
+}
+
+static exs_result shout(const exs_bytes *in, exs_context *ctx)
+{
+	char text[200];
+
+	(void)ctx;
+	text_in(in, text, sizeof(text));
+	for (char *c = text; *c; c++)
+		*c = *c >= 'a' && *c <= 'z' ? (char)(*c - 'a' + 'A') : *c;
+	return answer(text);
+}
+
+static const struct {
+	const char *name;
+	exs_registered_fn *fn;
+} functions[] = {
+	{"echo", echo},
+	{"nothing", nothing},
+	{"no bytes", no_bytes},
+	{"make", make},
+	{"check", check},
+	{"fail", fail},
+	{"fail strangely", fail_strangely},
+	{"fail all", fail_all},
+	{"give up", give_up},
+	{"die", die},
+	{"leave", leave},
+	{"print", print},
+	{"pid", tell_pid},
+	{"context", tell_context},
+	{"time left", tell_time_left},
+	{"fail until third", fail_until_third},
+	{"die in others", die_in_others},
+	{"sleep", sleep_on},
+	{"gate", wait_at_gate},
+	{"gate, schedule", gate_then_schedule},
+	{"tell", tell},
+	{"ignore TERM", ignore_term},
+	{"heed TERM", heed_term},
+	{"spin", spin},
+	{"memory", take_memory},
+	{"limits", tell_limits},
+	{"append", append},
+	{"emit", emit},
+	{"emit wrongly", emit_wrongly},
+	{"grow", grow},
+	{"schedule", schedule_with},
+	{"name", send_name},
+	{"ask wrongly", ask_wrongly},
+	{"send many", send_many},
+	{"shout", shout},
+};
+
+/* --- the worker's beginning --- */
+
+/* What EXS_TEST_HOOK says: "fail"; or a path, to which beginning and end are written. */
+static exs_error *set_up(void *ctx, unsigned number, void **state)
+{
+	const char *hook = getenv("EXS_TEST_HOOK");
+	char *name = malloc(32);
+
+	if (hook && !strcmp(hook, "fail")) {
+		free(name);
+		return exs_error_new(&known_domain, 12, "no worker today");
+	}
+	snprintf(name, 32, "%u", number);
+	*state = name;
+	if (ctx != &known_domain)
+		return exs_error_new(&known_domain, 13, "not what was given");
+	return NULL;
+}
+
+static void tear_down(void *ctx, unsigned number, void *state)
+{
+	const char *hook = getenv("EXS_TEST_HOOK");
+	FILE *file = hook && ctx == &known_domain && (unsigned)atoi(state) == number ? fopen(hook, "a") : NULL;
+
+	if (file) {
+		fprintf(file, "end of %u;", number);
+		fclose(file);
+	}
+	free(state);
+}
+
+/* Until the parent has gone. */
+static void stay(void)
+{
+	struct pollfd control = {.fd = 4};
+
+	while (poll(&control, 1, -1) != 1)
+		;
+	_exit(0);
+}
+
+/* A worker that does not keep to the rules, as its first argument says. */
+static void misbehave(int argc, char **argv)
+{
+	if (argc > 2 && !strcmp(argv[1], "--silent"))
+		stay();
+	if (argc > 2 && !strcmp(argv[1], "--garbage") && write(3, "garbage", 7) == 7)
+		stay();
+	if (argc > 3 && !strcmp(argv[1], "--greet") && !strcmp(argv[2], "worker"))
+		setenv("EXS_TEST_GREETED", "yes", 1);
+}
+
+static exs_result greeted(const exs_bytes *in, exs_context *ctx)
+{
+	const char *text = getenv("EXS_TEST_GREETED");
+
+	(void)in, (void)ctx;
+	return answer(text ? text : "no");
+}
+
+__attribute__((constructor)) static void be_worker(int argc, char **argv)
+{
+	for (size_t i = 0; i < sizeof(functions) / sizeof(*functions); i++)
+		exs_register(functions[i].name, functions[i].fn);
+	exs_register("greeted", greeted);
+	exs_register_domain(&known_domain);
+	if (argc > 1 && !strcmp(argv[argc - 1], "--exs-worker"))
+		misbehave(argc, argv);
+	exs_process_worker_hooks(set_up, tear_down, (void *)(uintptr_t)&known_domain);
+	exs_process_main(argc, argv);
+}
+
+/* --- in the parent: what is left --- */
+
+static exs_messages *inbox;
+static int descriptors_before;
+static char paths[8][64];
+static unsigned n_paths;
+static int gate_fd = -1;
+
+void processes_begin(void)
+{
+	descriptors_before = descriptors();
+	inbox = exs_messages_new();
+	CHECK(inbox);
+	log_begin(EXS_LOG_DEBUG);
+}
+
+exs_executor *heard(exs_executor *ex)
+{
+	ex = exs_with_messages(ex, inbox);
+	if (!ex)
+		fprintf(stderr, "%s\n", exs_error_message(exs_last_error()));
+	CHECK(ex);
+	return ex;
+}
+
+exs_executor *processes(exs_process_pool_options options)
+{
+	return heard(exs_process_pool(&options));
+}
+
+void processes_end(exs_executor *ex)
+{
+	exs_executor_free(ex);
+	CHECK_INT(exs_quiesce(EXS_FOREVER), EXS_OK);
+	exs_messages_free(inbox);
+	inbox = NULL;
+	CHECK_INT(log_lines("Sanitizer:"), 0); /* of a worker */
+	log_end();
+	harness_wait_futures(0);
+	if (gate_fd >= 0)
+		close(gate_fd);
+	gate_fd = -1;
+	while (n_paths)
+		unlink(paths[--n_paths]);
+	CHECK_INT(descriptors(), descriptors_before);
+	CHECK_INT(waitpid(-1, NULL, WNOHANG), -1);
+	CHECK_INT(errno, ECHILD);
+}
+
+/* --- said --- */
+
+const char *next_message(void)
+{
+	static char text[4096];
+	exs_bytes *bytes;
+	exs_set_status status = exs_messages_next(inbox, &bytes, EXS_FOREVER);
+
+	if (status == EXS_EMPTY)
+		return NULL;
+	CHECK_INT(status, EXS_ITEM);
+	text_in(bytes, text, sizeof(text));
+	exs_bytes_free(bytes);
+	return text;
+}
+
+void expect_message(const char *text)
+{
+	CHECK_STR(next_message(), text);
+}
+
+void expect_no_message(void)
+{
+	exs_bytes *bytes;
+
+	give_time();
+	CHECK(exs_messages_next(inbox, &bytes, 0) != EXS_ITEM);
+}
+
+/* --- calls --- */
+
+exs_future *call_bytes(exs_executor *ex, const char *function, const void *input, size_t size)
+{
+	exs_future *f = exs_submit_function(ex, function, input, size);
+
+	CHECK(f);
+	return f;
+}
+
+exs_future *call(exs_executor *ex, const char *function, const char *input)
+{
+	return call_bytes(ex, function, input, strlen(input));
+}
+
+const char *text_of(exs_future *f)
+{
+	static char text[4096];
+
+	CHECK_INT(exs_future_wait(f, EXS_FOREVER), EXS_OK);
+	if (exs_future_state(f) != EXS_STATE_VALUE) {
+		exs_future_explain(f, text, sizeof(text));
+		fprintf(stderr, "%s\n", text);
+	}
+	CHECK_INT(exs_future_state(f), EXS_STATE_VALUE);
+	const exs_bytes *bytes = exs_future_value(f);
+	if (bytes)
+		text_in(bytes, text, sizeof(text));
+	exs_future_unref(f);
+	return bytes ? text : NULL;
+}
+
+void expect_text(exs_future *f, const char *text)
+{
+	CHECK_STR(text_of(f), text);
+}
+
+void expect_failure(exs_future *f, const exs_domain *domain, int code, const char *part)
+{
+	wait_done(f);
+	CHECK_INT(exs_future_state(f), EXS_STATE_ERROR);
+	const exs_error *error = exs_future_error(f);
+	if (!exs_error_is(error, domain, code) || !strstr(exs_error_message(error), part))
+		fprintf(stderr, "%s %d: %s\n", exs_error_domain(error)->name, exs_error_code(error),
+			exs_error_message(error));
+	CHECK(exs_error_is(error, domain, code));
+	CHECK(strstr(exs_error_message(error), part));
+	exs_future_unref(f);
+}
+
+exs_process_pool_stats process_stats(exs_executor *ex)
+{
+	exs_process_pool_stats stats;
+
+	CHECK_INT(exs_process_pool_get_stats(ex, &stats), EXS_OK);
+	return stats;
+}
+
+/* --- gates and files --- */
+
+const char *new_path(void)
+{
+	static unsigned count;
+	char *path = paths[n_paths++];
+
+	CHECK(n_paths <= sizeof(paths) / sizeof(*paths));
+	snprintf(path, sizeof(*paths), "/tmp/exs-process-%d-%u", (int)getpid(), count++);
+	unlink(path);
+	return path;
+}
+
+const char *gate(void)
+{
+	const char *path = new_path();
+
+	CHECK_INT(mkfifo(path, 0600), 0);
+	gate_fd = open(path, O_RDWR | O_CLOEXEC);
+	CHECK(gate_fd >= 0);
+	return path;
+}
+
+void gate_open(unsigned times)
+{
+	while (times--)
+		CHECK_INT(write(gate_fd, "x", 1), 1);
+}
+
+const char *content(const char *path)
+{
+	static char text[4096];
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? 0 : read(fd, text, sizeof(text) - 1);
+
+	if (fd >= 0)
+		close(fd);
+	text[n > 0 ? n : 0] = '\0';
+	return text;
+}
