@@ -530,8 +530,10 @@ static uint64_t see_to_starts(struct exsi_remote_pool *p)
 
 	while (more) {
 		pthread_mutex_lock(&p->lock);
-		bool wait = p->failed && p->usable && p->queued && exsi_now() < p->again;
-		more = !wait && exsi_remote_lacks(p);
+		more = exsi_remote_lacks(p);
+		/* Without workers, what waits is to learn soon that there is no hope. */
+		bool wait = more && p->failed && (p->usable || !p->queued) && exsi_now() < p->again;
+		more = more && !wait;
 		unsigned number = more ? ++p->numbers : 0;
 		uint64_t again = wait ? p->again : EXSI_NEVER;
 		pthread_mutex_unlock(&p->lock);
