@@ -67,6 +67,11 @@ void exsi_remote_fail_queued(struct exsi_remote_pool *p, exs_error *error)
 {
 	exs_future *f;
 
+	pthread_mutex_lock(&p->lock);
+	size_t left = p->queued; /* those that come meanwhile, as a retry begins them again, wait for the next worker */
+	pthread_mutex_unlock(&p->lock);
+	if (!left)
+		return;
 	do {
 		pthread_mutex_lock(&p->lock);
 		f = exsi_remote_shift(p);
@@ -76,7 +81,7 @@ void exsi_remote_fail_queued(struct exsi_remote_pool *p, exs_error *error)
 			exs_call_resume(f, p->x, EXS_UP, &r);
 		else
 			exs_result_clear(&r);
-	} while (f);
+	} while (f && --left);
 }
 
 unsigned exsi_remote_lacks(const struct exsi_remote_pool *p)
