@@ -212,7 +212,7 @@ size_t exs_process_pool_close(exs_executor *x, exs_close how, double seconds_lef
 				  : "how is none of EXS_CLOSE_*");
 		return x ? exs_executor_pending(x) : 0;
 	}
-	if (how == EXS_CLOSE_KILL) {
+	if (how == EXS_CLOSE_KILL && !exsi_forked()) {
 		exs_shutdown(x, EXS_CANCEL_QUEUED, 0);
 		pthread_mutex_lock(&p->remote.lock);
 		p->remote.killing = true;

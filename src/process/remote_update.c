@@ -8,11 +8,14 @@ struct exsi_update *exsi_update_next(struct exsi_remote *w)
 {
 	struct exsi_remote_pool *p = w->pool;
 
+	if (w->updated == p->update_numbers) /* mostly */
+		return NULL;
 	for (struct exsi_list *l = p->updates.next; l != &p->updates; l = l->next) {
 		struct exsi_update *u = EXSI_CONTAINER_OF(l, struct exsi_update, node);
 		if (u->number > w->updated && (!u->ephemeral || w->number <= u->last))
 			return u;
 	}
+	w->updated = p->update_numbers;
 	return NULL;
 }
 
@@ -139,8 +142,8 @@ exs_future *exs_process_pool_update(exs_executor *x, exs_invocation *invocation,
 	if (!p || !invocation)
 		f = exsi_failed("exs_process_pool_update: %s",
 				p ? "invocation is NULL" : "no process pool at the bottom of the chain");
-	else if (atomic_load(&x->leaf->closing))
-		f = exsi_returned(exs_fail(exsi_error(EXS_ESHUTDOWN)));
+	else if (exsi_forked() || atomic_load(&x->leaf->closing))
+		f = exsi_returned(exs_fail(exsi_error(exsi_forked() ? EXS_EFORK : EXS_ESHUTDOWN)));
 	else
 		f = update(p, invocation, ephemeral);
 	exs_invocation_free(invocation);
