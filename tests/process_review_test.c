@@ -78,6 +78,8 @@ __attribute__((constructor)) static void begin(int argc, char **argv)
 	exs_register("reads", reads);
 	if (argc > 2 && !strcmp(argv[1], "early") && !strcmp(argv[argc - 1], EXSI_CHILD_MARK))
 		answer_early();
+	if (argc > 2 && !strcmp(argv[1], "late")) /* when what is done with the first call's future has been said */
+		give_time();
 	exs_process_main(argc, argv);
 }
 
@@ -182,6 +184,29 @@ TEST(process_review, one_invocation_runs_here_and_elsewhere)
 	}
 	exs_executor_free(ex);
 	exs_executor_free(threads);
+}
+
+static void await_update(exs_future *f, void *ex)
+{
+	exs_future *update = exs_process_pool_update(ex, exs_invocation_new("echo", NULL, 0), false);
+
+	(void)f;
+	CHECK_INT(exs_future_wait(update, EXS_FOREVER), EXS_EDEADLK);
+	exs_future_unref(update);
+}
+
+/* On the thread that would give it to the workers. */
+TEST(process_review, an_update_awaited_in_a_callback)
+{
+	static const char *const late[] = {"late"};
+	exs_executor *ex = exs_process_pool(
+		&(exs_process_pool_options){.workers = 1, .min_workers = 1, .args = late, .n_args = 1});
+	exs_future *f = exs_submit_function(ex, "echo", "hello", 5);
+
+	CHECK_INT(exs_future_on_done(f, await_update, ex, NULL), EXS_OK);
+	CHECK_INT(exs_future_wait(f, EXS_FOREVER), EXS_OK);
+	exs_future_unref(f);
+	exs_executor_free(ex);
 }
 
 TEST(process_review, a_forked_child_gets_efork)

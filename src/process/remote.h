@@ -77,6 +77,7 @@ struct exsi_update {
 	struct exsi_list node;
 	exs_invocation *invocation;
 	exs_promise *promise; /* NULL: completed */
+	exs_future *future;   /* its, if not */
 	exs_error *error;     /* the first */
 	uint64_t number;
 	unsigned last;	/* number of the last worker that it waits for */
@@ -218,6 +219,9 @@ struct exsi_update_end exsi_update_ran(struct exsi_remote *w, struct exsi_update
 /* w has gone without having been given this one: the next such one that has waited for it is answered, and waits no more; NULL: there is none. */
 struct exsi_update *exsi_update_left(struct exsi_remote *w);
 void exsi_updates_drop(struct exsi_remote_pool *p); /* without the lock */
+
+/* Without the lock: is it the future of one that has not been completed? */
+bool exsi_update_is(struct exsi_remote_pool *p, const exs_future *f);
 
 /* --- items (remote_items.c) --- */
 

@@ -83,6 +83,19 @@ void exsi_updates_drop(struct exsi_remote_pool *p)
 	}
 }
 
+bool exsi_update_is(struct exsi_remote_pool *p, const exs_future *f)
+{
+	bool found = false;
+
+	pthread_mutex_lock(&p->lock);
+	for (struct exsi_list *l = p->updates.next; l != &p->updates && !found; l = l->next) {
+		const struct exsi_update *u = EXSI_CONTAINER_OF(l, struct exsi_update, node);
+		found = u->promise && u->future == f;
+	}
+	pthread_mutex_unlock(&p->lock);
+	return found;
+}
+
 /* With the lock. Every worker that is there is one that it waits for; those that part with the pool will leave. */
 static size_t count_workers(const struct exsi_remote_pool *p)
 {
@@ -100,6 +113,7 @@ static struct exsi_update *new_update(exs_invocation *invocation, bool ephemeral
 	if (u && (u->promise = exs_promise_new(future))) {
 		u->invocation = exsi_invocation_ref(invocation);
 		u->ephemeral = ephemeral;
+		u->future = *future;
 		return u;
 	}
 	exsi_free(u);
