@@ -76,7 +76,7 @@ typedef struct exs_process_pool_options {
    with all of its session, and replaced; its call fails (exs_domain_signal, exs_domain_exit), at most by one attempt, or is begun again
    (death_retries). What can't be spawned or ends before it has reported is an error of the calls only where there is no worker at all,
    after three in a row. Calls are completed on the pool's own thread, one for all workers: callbacks and the functions of exs_with_map
-   above it should be short; a wait there for a call of the same pool answers EXS_EDEADLK. options NULL: the defaults. NULL and
+   above it should be short; a wait there for a call or an update of the same pool answers EXS_EDEADLK. options NULL: the defaults. NULL and
    exs_last_error on failure. MT-safe. */
 EXS_API exs_executor *exs_process_pool_sized(const exs_process_pool_options *options, size_t size);
 

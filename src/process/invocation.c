@@ -22,6 +22,9 @@ static exs_invocation *make(const void *head, size_t size, exs_bytes *body)
 	invocation->head = memcpy(invocation + 1, head, size);
 	invocation->head_size = size;
 	invocation->body = body;
+	if (body)
+		exsi_bytes_share(
+			body); /* now: later, to hand it to a worker, would be while a thread here may read it */
 	return invocation;
 }
 
@@ -305,7 +308,7 @@ static exs_result run_steps(const exs_invocation *invocation, exs_context *ctx)
 exs_result exsi_invocation_run(exs_invocation *invocation, exs_context *ctx)
 {
 	exs_bytes *body = invocation->body;
-	int rc = body && !body->data ? exsi_bytes_map(body) : 0; /* they may have been shared with a worker */
+	int rc = body ? exsi_bytes_map(body) : 0;
 
 	if (rc)
 		return exs_fail(

@@ -220,8 +220,8 @@ size_t exs_process_pool_close(exs_executor *x, exs_close how, double seconds_lef
 				  : "how is none of EXS_CLOSE_*");
 		return x ? exs_executor_pending(x) : 0;
 	}
-	if (how ==
-	    EXS_CLOSE_KILL) { /* first: whoever heeds the shutdown's request to stop might go on and end otherwise */
+	/* First: whoever heeds the shutdown's request to stop might go on and end otherwise. */
+	if (how == EXS_CLOSE_KILL && !exsi_forked()) {
 		pthread_mutex_lock(&p->remote.lock);
 		p->remote.killing = true;
 		p->remote.transport->ring(&p->remote);

@@ -432,7 +432,7 @@ static bool thread_help(struct exsi_worker *w, exs_future *f)
 
 static bool goes_through(exs_future *f, void *layer)
 {
-	bool through = false;
+	bool through = exsi_update_is(exsi_state(layer), f);
 
 	exsi_pin();
 	if (exsi_is_call(f))

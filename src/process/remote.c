@@ -68,7 +68,7 @@ void exsi_remote_fail_queued(struct exsi_remote_pool *p, exs_error *error)
 	exs_future *f;
 
 	pthread_mutex_lock(&p->lock);
-	size_t n = p->queued; /* who submits in a callback of these has another chance */
+	size_t n = p->queued; /* who submits in a callback of these, or is begun again by a retry, has another chance */
 	pthread_mutex_unlock(&p->lock);
 	do {
 		pthread_mutex_lock(&p->lock);

@@ -51,8 +51,7 @@ struct exsi_remote {
 	const struct exsi_transport *transport; /* the pool's */
 	unsigned number;
 	atomic_uint refs;
-	atomic_ullong
-		given; /* id of the last that is on its way: orders what its giver has done before what its answer leads to */
+	atomic_ullong given;	     /* id of the last that is on its way: its giver has done with the call before */
 	struct exsi_list node, idle; /* of the pool's lists */
 	enum exsi_remote_state state;
 	enum exsi_parting how;
@@ -61,7 +60,7 @@ struct exsi_remote {
 	uint64_t id, giving;
 	exs_future *call;
 	struct exsi_update *update;
-	uint64_t updated;  /* number of the last update that it has been given */
+	uint64_t updated;  /* number of the last update that it has been given, or that is not for it */
 	uint64_t since;	   /* when it got that, or became idle; ns */
 	uint64_t deadline; /* of its start, its task, its parting; EXSI_NEVER */
 	bool reported;	   /* it was READY */
@@ -78,6 +77,7 @@ struct exsi_update {
 	struct exsi_list node;
 	exs_invocation *invocation;
 	exs_promise *promise; /* NULL: completed */
+	exs_future *future;   /* its, if not */
 	exs_error *error;     /* the first */
 	uint64_t number;
 	unsigned last;	/* number of the last worker that it waits for */
@@ -107,10 +107,10 @@ struct exsi_remote_pool {
 	unsigned starting, usable; /* workers: STARTING; and all but those that are PARTING */
 	unsigned numbers, joined;  /* of workers: the last one made, the last one in the list */
 	uint64_t update_numbers;
-	unsigned failed;     /* starts in a row */
-	uint64_t again;	     /* then, while there are other workers, none is begun before; ns */
-	exs_error *why;	     /* the last of these */
-	uint64_t next;	     /* no deadline comes before; ns */
+	unsigned failed; /* starts in a row */
+	uint64_t again;	 /* then, while there are other workers, or nothing waits for one, none is begun before; ns */
+	exs_error *why;	 /* the last of these */
+	uint64_t next;	 /* no deadline comes before; ns */
 	atomic_bool killing; /* workers are killed, and no call is let in any more */
 	bool stopping;	     /* no call is left, nor will there be one */
 	exs_process_pool_stats stats;
@@ -226,6 +226,9 @@ struct exsi_update_end exsi_update_ran(struct exsi_remote *w, struct exsi_update
 /* w has gone without having been given this one: the next such one that has waited for it is answered, and waits no more; NULL: there is none. */
 struct exsi_update *exsi_update_left(struct exsi_remote *w);
 void exsi_updates_drop(struct exsi_remote_pool *p); /* without the lock */
+
+/* Without the lock: is it the future of one that has not been completed? */
+bool exsi_update_is(struct exsi_remote_pool *p, const exs_future *f);
 
 /* --- items (remote_items.c) --- */
 

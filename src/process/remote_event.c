@@ -105,24 +105,32 @@ static void update_done(struct exsi_remote *w, exs_result *r)
 	exsi_update_complete(end);
 }
 
+/* Has it that task, and not only yet to be given it? What it says before is a guess. *call: then its call, or NULL. */
+static bool has_been_given(struct exsi_remote *w, uint64_t id, exs_future **call)
+{
+	bool given = atomic_load(&w->given) == id;
+
+	pthread_mutex_lock(&w->pool->lock);
+	given = given && w->id == id && (w->call || w->update);
+	*call = given ? w->call : NULL;
+	pthread_mutex_unlock(&w->pool->lock);
+	return given;
+}
+
 /* The worker gets its next before the call goes up. */
 static const char *answered(struct exsi_remote *w, struct exsi_message *m)
 {
 	struct exsi_remote_pool *p = w->pool;
+	exs_future *f;
 	exs_result r;
 
-	(void)atomic_load(&w->given);
-	pthread_mutex_lock(&p->lock);
-	bool asked = m->id == w->id && (w->call || w->update);
-	pthread_mutex_unlock(&p->lock);
-	if (!asked)
+	if (!has_been_given(w, m->id, &f))
 		return not_asked;
 	const char *wrong = outcome_of(m, &r);
 	if (wrong)
 		return wrong;
 	pthread_mutex_lock(&p->lock);
 	note_done(w);
-	exs_future *f = w->call;
 	w->call = NULL;
 	exsi_remote_count_running(p, f ? -1 : 0);
 	p->stats.completed += f != NULL;
@@ -138,10 +146,9 @@ static const char *answered(struct exsi_remote *w, struct exsi_message *m)
 /* The call of task id, which stays w's: on this thread it can't end. NULL: it has none. */
 static exs_future *call_of(struct exsi_remote *w, uint64_t id)
 {
-	(void)atomic_load(&w->given);
-	pthread_mutex_lock(&w->pool->lock);
-	exs_future *f = w->id == id ? w->call : NULL;
-	pthread_mutex_unlock(&w->pool->lock);
+	exs_future *f;
+
+	has_been_given(w, id, &f);
 	return f;
 }
 
@@ -537,8 +544,10 @@ static uint64_t see_to_starts(struct exsi_remote_pool *p)
 
 	while (more) {
 		pthread_mutex_lock(&p->lock);
-		bool wait = p->failed && p->usable && p->queued && exsi_now() < p->again;
-		more = !wait && exsi_remote_lacks(p);
+		more = exsi_remote_lacks(p);
+		/* Without workers, what waits is to learn soon that there is no hope. */
+		bool wait = more && p->failed && (p->usable || !p->queued) && exsi_now() < p->again;
+		more = more && !wait;
 		unsigned number = more ? ++p->numbers : 0;
 		uint64_t again = wait ? p->again : EXSI_NEVER;
 		pthread_mutex_unlock(&p->lock);

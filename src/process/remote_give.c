@@ -88,6 +88,7 @@ static void describe(exs_future *f, struct exsi_task_frame *task)
 	task->name = exs_context_name(ctx);
 }
 
+/* Once it is seen to have been given the worker may say that it is done: then the call, and the name in task, may be gone. */
 static int send(struct exsi_remote *w, uint64_t id, const struct exsi_task_frame *task, exs_invocation *invocation)
 {
 	unsigned char room[512];
@@ -95,6 +96,7 @@ static int send(struct exsi_remote *w, uint64_t id, const struct exsi_task_frame
 	int rc = ENOMEM;
 
 	exsi_put_task(&head, task, invocation);
+	atomic_store(&w->given, id);
 	if (!head.failed)
 		rc = w->pool->transport->send(w, false, EXSI_FRAME_TASK, id, head.data, head.size, invocation->body);
 	exsi_writer_fini(&head);
@@ -116,7 +118,6 @@ static int send_call(struct exsi_remote *w, exs_future *f, uint64_t id)
 	task.emits = stream;
 	describe(f, &task);
 	bool ready = (!stream || s->items) && !exs_context_on_cancel(exs_call_context(f), ask_to_stop, s);
-	atomic_store(&w->given, id);
 	if (ready)
 		rc = send(w, id, &task, invocation);
 	exs_invocation_free(invocation);
@@ -215,7 +216,6 @@ static void give_update(struct exsi_remote *w, struct exsi_update *u)
 	w->updated = u->number;
 	uint64_t id = w->id;
 	pthread_mutex_unlock(&p->lock);
-	atomic_store(&w->given, id);
 	int rc = send(w, id, &task, invocation);
 	exs_invocation_free(invocation);
 	pthread_mutex_lock(&p->lock);

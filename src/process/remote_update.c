@@ -8,11 +8,14 @@ struct exsi_update *exsi_update_next(struct exsi_remote *w)
 {
 	struct exsi_remote_pool *p = w->pool;
 
+	if (w->updated == p->update_numbers) /* mostly */
+		return NULL;
 	for (struct exsi_list *l = p->updates.next; l != &p->updates; l = l->next) {
 		struct exsi_update *u = EXSI_CONTAINER_OF(l, struct exsi_update, node);
 		if (u->number > w->updated && (!u->ephemeral || w->number <= u->last))
 			return u;
 	}
+	w->updated = p->update_numbers;
 	return NULL;
 }
 
@@ -80,6 +83,19 @@ void exsi_updates_drop(struct exsi_remote_pool *p)
 	}
 }
 
+bool exsi_update_is(struct exsi_remote_pool *p, const exs_future *f)
+{
+	bool found = false;
+
+	pthread_mutex_lock(&p->lock);
+	for (struct exsi_list *l = p->updates.next; l != &p->updates && !found; l = l->next) {
+		const struct exsi_update *u = EXSI_CONTAINER_OF(l, struct exsi_update, node);
+		found = u->promise && u->future == f;
+	}
+	pthread_mutex_unlock(&p->lock);
+	return found;
+}
+
 /* With the lock. Every worker that is there is one that it waits for; those that part with the pool will leave. */
 static size_t count_workers(const struct exsi_remote_pool *p)
 {
@@ -97,6 +113,7 @@ static struct exsi_update *new_update(exs_invocation *invocation, bool ephemeral
 	if (u && (u->promise = exs_promise_new(future))) {
 		u->invocation = exsi_invocation_ref(invocation);
 		u->ephemeral = ephemeral;
+		u->future = *future;
 		return u;
 	}
 	exsi_free(u);
@@ -139,8 +156,8 @@ exs_future *exs_process_pool_update(exs_executor *x, exs_invocation *invocation,
 	if (!p || !invocation)
 		f = exsi_failed("exs_process_pool_update: %s",
 				p ? "invocation is NULL" : "no process pool at the bottom of the chain");
-	else if (atomic_load(&x->leaf->closing))
-		f = exsi_returned(exs_fail(exsi_error(EXS_ESHUTDOWN)));
+	else if (exsi_forked() || atomic_load(&x->leaf->closing))
+		f = exsi_returned(exs_fail(exsi_error(exsi_forked() ? EXS_EFORK : EXS_ESHUTDOWN)));
 	else
 		f = update(p, invocation, ephemeral);
 	exs_invocation_free(invocation);

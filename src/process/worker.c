@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <executors/inline.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -356,21 +357,20 @@ static int answer_surely(uint64_t id, exs_future *f)
 	return rc == ENOMEM ? send_error(EXSI_FRAME_ERROR, id, exsi_error(EXS_ENOMEM)) : rc;
 }
 
-static exs_invocation *read_task(struct exsi_message *m)
+static exs_invocation *read_task(struct exsi_message *m, const char **why)
 {
 	struct exsi_reader r = {.data = m->head ? m->head->data : NULL, .size = m->head ? m->head->size : 0};
 	exs_bytes *body = m->body;
-	const char *why;
 
 	exsi_get_task(&r, &coming);
 	m->body = NULL;
-	return exsi_invocation_read(&r, body, &why);
+	return exsi_invocation_read(&r, body, why);
 }
 
-/* 0, or the status to end with. */
-static int run_task(struct exsi_message *m)
+/* 0, or the status to end with; STATUS_MALFORMED: *why. */
+static int run_task(struct exsi_message *m, const char **why)
 {
-	exs_invocation *invocation = read_task(m);
+	exs_invocation *invocation = read_task(m, why);
 
 	if (!invocation)
 		return STATUS_MALFORMED;
@@ -439,7 +439,7 @@ static int serve(void)
 		else if (begun != (m.type == EXSI_FRAME_TASK))
 			status = STATUS_MALFORMED;
 		else
-			status = begun ? run_task(&m) : begin(&m);
+			status = begun ? run_task(&m, &why) : begin(&m);
 		begun = true;
 		exsi_message_fini(&m);
 	}
@@ -455,6 +455,8 @@ static int work(void)
 	uint32_t data = 1u << EXSI_FRAME_BEGIN | 1u << EXSI_FRAME_TASK | 1u << EXSI_FRAME_END;
 	uint32_t control = 1u << EXSI_FRAME_CANCEL | 1u << EXSI_FRAME_CREDIT;
 
+	fcntl(EXSI_CHILD_DATA, F_SETFD, FD_CLOEXEC); /* not for what a task starts */
+	fcntl(EXSI_CHILD_CONTROL, F_SETFD, FD_CLOEXEC);
 	exsi_channel_init(&here.data, EXSI_CHILD_DATA, true, EXSI_FRAME_DATA, data);
 	exsi_channel_init(&here.control, EXSI_CHILD_CONTROL, true, 64, control);
 	exsi_cond_init(&here.changed);
