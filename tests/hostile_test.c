@@ -61,6 +61,20 @@ static void expect_good(exs_executor *ex)
 	exs_future_unref(f);
 }
 
+/* The same of one that may be given to a worker whose wrongs have not been read yet, and which takes it with it: at most once for each of them. */
+static void expect_good_at_last(exs_executor *ex)
+{
+	for (int i = 0; i < 10; i++) {
+		exs_future *f = ask(ex, "echo");
+		CHECK_INT(exs_future_wait(f, EXS_FOREVER), 0);
+		bool good = exs_future_state(f) == EXS_STATE_VALUE;
+		exs_future_unref(f);
+		if (good)
+			return;
+	}
+	CHECK(!"another worker answers");
+}
+
 /* It fails, with this domain (NULL: any), code (-1: any) and a message that says `why`. */
 static void expect_failure(exs_future *f, const exs_domain *domain, int code, const char *why)
 {
@@ -102,7 +116,7 @@ static const struct malformed {
 	{"packet_long", "a packet is too long"},
 	{"packet_version", "another version of the protocol"},
 	{"packet_flag", "a flag that is not known"},
-	{"packet_empty", "closed"},
+	{"packet_empty", "it has closed a socket"},
 	{"type_0", unexpected},
 	{"type_26", unexpected},
 	{"type_255", unexpected},
@@ -226,8 +240,8 @@ TEST(hostile, a_good_answer_before_counts)
 	exs_executor *ex = pool((exs_process_pool_options){.workers = 2});
 	for (size_t i = 0; i < sizeof(forms) / sizeof(*forms); i++) {
 		exs_future *f = ask(ex, forms[i]);
-		expect_good_beside(ex, f);
 		CHECK(!memcmp(storm_value(f, 4), "fine", 4));
+		expect_good_at_last(ex);
 		exs_future_unref(f);
 	}
 	exs_executor_free(ex);
@@ -324,7 +338,7 @@ TEST(hostile, one_that_is_deaf_to_credit_costs_little)
 {
 	struct storm_rest rest;
 	exs_item item;
-	long n = 0, most = 0;
+	long n = 0;
 
 	storm_begin(&rest);
 	exs_executor *ex = exs_with_iterator(pool((exs_process_pool_options){.workers = 2}), EXS_UNLIMITED);
@@ -335,12 +349,11 @@ TEST(hostile, one_that_is_deaf_to_credit_costs_little)
 	while (exs_stream_next(stream, &item, EXS_FOREVER) == EXS_ITEM) {
 		n += exs_future_state(item.future) == EXS_STATE_VALUE;
 		exs_future_unref(item.future);
-		most = storm_blocks() > most ? storm_blocks() : most;
 	}
 	CHECK_INT(n, 200000);
+	CHECK_INT(stats_of(ex).malformed, 0); /* EXSI_CHANNEL_KEPT is less than that */
 	exs_future_unref(f);
 	exs_executor_free(ex);
-	fprintf(stderr, "%ld blocks at most\n", most);
 	storm_end(&rest);
 }
 
@@ -412,6 +425,7 @@ TEST(hostile, where_all_begin_badly_the_call_says_how)
 		exs_executor *ex = pool((exs_process_pool_options){
 			.workers = 1, .args = args, .n_args = 2, .start_seconds = i < 4 ? 0 : 0.2});
 		expect_failure(ask(ex, "echo"), NULL, -1, forms[i].why);
+		fprintf(stderr, "%s\n", forms[i].form);
 		exs_executor_free(ex);
 	}
 	storm_end(&rest);
@@ -434,12 +448,12 @@ TEST(hostile, random_packets_harm_nobody)
 			input[k] = (unsigned char)(seed >> 8 * k);
 		exs_future *f = exs_submit_function(ex, "fuzz", input, sizeof(input));
 		CHECK(f);
-		expect_good(ex);
+		expect_good_at_last(ex);
 		CHECK_INT(exs_future_wait(f, EXS_FOREVER), 0);
 		failed += exs_future_state(f) == EXS_STATE_ERROR;
 		exs_future_unref(f);
 	}
-	expect_good(ex);
+	expect_good_at_last(ex);
 	fprintf(stderr, "%lu rounds, %lu failed, %zu malformed\n", rounds, failed, stats_of(ex).malformed);
 	exs_executor_free(ex);
 	storm_end(&rest);

@@ -269,8 +269,7 @@ const char *exsi_remote_received(struct exsi_remote *w, struct exsi_message *m)
 	exsi_message_fini(m);
 	if (wrong) {
 		pthread_mutex_lock(&p->lock);
-		p->stats.malformed++;
-		w->broken = wrong;
+		exsi_remote_broke(w, wrong);
 		exsi_remote_part(w, EXSI_PART_KILL);
 	}
 	return wrong;
