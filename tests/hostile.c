@@ -702,25 +702,25 @@ static uint32_t any_size(size_t n)
 	static const uint32_t sizes[] = {0,	1,	5,	    EXSI_FRAME_DATA, EXSI_FRAME_DATA + 1,
 					 70000, MEMORY, UINT32_MAX, 1u << 31};
 
-	return below(2) ? (uint32_t)n : sizes[below(sizeof(sizes) / sizeof(*sizes))];
+	return below(4) ? (uint32_t)n : sizes[below(sizeof(sizes) / sizeof(*sizes))];
 }
 
 static void random_packet(void)
 {
 	static const size_t lengths[] = {0, 0, 1, 4, 13, 27, 300, EXSI_FRAME_DATA, EXSI_FRAME_DATA + 1, 7232};
 	static unsigned char bytes[2 * EXSI_FRAME_PACKET];
-	size_t n = lengths[below(sizeof(lengths) / sizeof(*lengths))], n_fds = below(12) ? 0 : 1 + below(3);
+	size_t n = lengths[below(sizeof(lengths) / sizeof(*lengths))], n_fds = below(12) ? 0 : 1 + !below(8);
 	struct packet p = {.type = (unsigned)(below(8) ? 16 + below(10) : below(256)), .n = n, .data = bytes};
 	int fds[3];
 
 	for (size_t i = 0; i < n; i++)
 		bytes[i] = (unsigned char)(below(3) ? below(5) : below(256));
-	p.version = below(30) ? 0 : 1 + (unsigned)below(255);
+	p.version = below(100) ? 0 : 1 + (unsigned)below(255);
 	p.flags = n_fds || !below(12) ? (unsigned)below(3) : 0;
-	p.size = any_size(n);
+	p.size = n_fds && p.flags && below(4) ? MEMORY : any_size(n);
 	p.id = below(8) ? id : below(3) ? id + below(3) - 1 : (below(1u << 31) << 33 | below(1u << 31));
 	for (size_t i = 0; i < n_fds; i++)
-		fds[i] = memory((off_t)below(2) * MEMORY, (int)(below(2) ? ALL_SEALS : below(16)));
+		fds[i] = memory(below(4) ? MEMORY : 0, (int)(below(3) ? ALL_SEALS : below(16)));
 	if (below(20))
 		send_with(p, fds, n_fds);
 	else
@@ -733,7 +733,7 @@ static void random_packet(void)
 static void fuzz(void)
 {
 	state = rest_size >= 8 ? get(rest, 8) : 1;
-	for (uint64_t n = 1 + below(6); n; n--)
+	for (uint64_t n = 1 + below(3); n; n--)
 		random_packet();
 	if (!below(10))
 		_exit((int)below(3));

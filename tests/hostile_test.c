@@ -425,7 +425,6 @@ TEST(hostile, where_all_begin_badly_the_call_says_how)
 		exs_executor *ex = pool((exs_process_pool_options){
 			.workers = 1, .args = args, .n_args = 2, .start_seconds = i < 4 ? 0 : 0.2});
 		expect_failure(ask(ex, "echo"), NULL, -1, forms[i].why);
-		fprintf(stderr, "%s\n", forms[i].form);
 		exs_executor_free(ex);
 	}
 	storm_end(&rest);

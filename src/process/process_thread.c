@@ -134,7 +134,7 @@ static void end_deaf(struct process *w)
 }
 
 static int send_to(struct exsi_remote *remote, bool urgent, enum exsi_frame_type type, uint64_t id, const void *head,
-		size_t size, exs_bytes *body)
+		   size_t size, exs_bytes *body)
 {
 	struct process *w = process_of(remote);
 	struct exsi_process_pool *p = pool_of(remote->pool);

@@ -371,14 +371,15 @@ static void drop_updates(struct exsi_remote *w)
 	} while (u);
 }
 
-/* With the lock: another start has failed. Takes over the error. Is there no hope? */
+/* With the lock: another start has failed. Takes over the error. Is there no hope? Those that are starting are only that: another may have taken
+   the place of one that is killed before that has ended. */
 static bool note_failure(struct exsi_remote_pool *p, exs_error *error)
 {
 	exs_error_unref(p->why);
 	p->why = error;
 	p->failed++;
 	p->again = exsi_after(exsi_now(), PATIENCE);
-	return p->failed >= HOPELESS && !p->usable;
+	return p->failed >= HOPELESS + p->starting && p->usable == p->starting;
 }
 
 void exsi_remote_gone(struct exsi_remote *w, exs_error *error)
