@@ -430,6 +430,23 @@ TEST(hostile, where_all_begin_badly_the_call_says_how)
 	storm_end(&rest);
 }
 
+/* It does not go round in what waits alone: another start has failed before each attempt does. */
+TEST(hostile, where_all_begin_badly_each_attempt_begins_one)
+{
+	enum { ATTEMPTS = 20 };
+	const char *args[] = {"at once", "exits_3"};
+	struct storm_rest rest;
+
+	storm_begin(&rest);
+	exs_executor *ex = pool((exs_process_pool_options){.workers = 1, .args = args, .n_args = 2});
+	ex = exs_with_retry(ex, &(exs_retry_options){.max_attempts = ATTEMPTS, .sleep = EXS_NONE});
+	CHECK(ex);
+	expect_failure(ask(ex, "echo"), &exs_domain_exit, 3, "last words");
+	CHECK(stats_of(ex).spawned >= ATTEMPTS);
+	exs_executor_free(ex);
+	storm_end(&rest);
+}
+
 /* --- at random --- */
 
 TEST(hostile, random_packets_harm_nobody)

@@ -65,18 +65,20 @@ bool exsi_remote_requeue(struct exsi_remote_pool *p, exs_future *f)
 
 void exsi_remote_fail_queued(struct exsi_remote_pool *p, exs_error *error)
 {
-	exs_future *f;
-
-	do {
+	pthread_mutex_lock(&p->lock);
+	size_t n =
+		p->queued; /* not those that a retry brings back meanwhile: their time comes when another start has failed */
+	pthread_mutex_unlock(&p->lock);
+	while (n--) {
 		pthread_mutex_lock(&p->lock);
-		f = exsi_remote_shift(p);
+		exs_future *f = exsi_remote_shift(p);
 		pthread_mutex_unlock(&p->lock);
 		exs_result r = exs_fail(exs_error_ref(error));
 		if (f)
 			exs_call_resume(f, p->x, EXS_UP, &r);
 		else
 			exs_result_clear(&r);
-	} while (f);
+	}
 }
 
 unsigned exsi_remote_lacks(const struct exsi_remote_pool *p)

@@ -139,7 +139,7 @@ exs_future *exsi_remote_shift(struct exsi_remote_pool *p);
 /* Begun again, before the others, after its worker died; with the token. false: a stop was asked for. */
 bool exsi_remote_requeue(struct exsi_remote_pool *p, exs_future *call);
 
-/* No worker can be had: all that wait fail with the error, which is borrowed. */
+/* No worker can be had: all that wait now fail with the error, which is borrowed. */
 void exsi_remote_fail_queued(struct exsi_remote_pool *p, exs_error *error);
 
 /* With the lock: there is a deadline then. */
