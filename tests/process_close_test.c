@@ -131,8 +131,8 @@ static void let_some_run(struct round *r, uint64_t *random)
 	}
 }
 
-/* A call that has ended so has been run so often. */
-static void check_call(struct round *r, unsigned i, bool killed)
+/* A call that has ended so has been run so often. left: what ran when time was up has failed, and run on. */
+static void check_call(struct round *r, unsigned i, bool killed, bool left)
 {
 	exs_state state = exs_future_state(r->f[i]);
 	unsigned begun = atomic_load(&board->begun[i]), ended = atomic_load(&board->ended[i]);
@@ -143,7 +143,7 @@ static void check_call(struct round *r, unsigned i, bool killed)
 	if (state == EXS_STATE_ERROR && !killed)
 		CHECK(exs_error_is(exs_future_error(r->f[i]), &exs_domain_exs, EXS_ESHUTDOWN));
 	if (state == EXS_STATE_ERROR && exs_error_is(exs_future_error(r->f[i]), &exs_domain_exs, EXS_ESHUTDOWN))
-		CHECK_INT(killed ? 0 : begun, 0);
+		CHECK_INT(killed || left ? 0 : begun, 0);
 	if (r->known[i] || (state == EXS_STATE_CANCELLED && !killed))
 		CHECK_INT(begun, 0);
 	exs_future_unref(r->f[i]);
@@ -200,7 +200,7 @@ static void round_end(struct round *r, exs_close how, bool joined)
 	if (how == EXS_CLOSE_JOIN)
 		check_scheduled();
 	for (unsigned i = 0; i < SUBMITTED; i++)
-		check_call(r, i, how == EXS_CLOSE_KILL);
+		check_call(r, i, how == EXS_CLOSE_KILL, joined);
 }
 
 static void close_rounds(exs_close how, bool at_once)

@@ -266,6 +266,19 @@ static uint64_t read_items(exs_future *f, uint64_t x, bool again)
 	return next;
 }
 
+/* No more at a time than there are workers: one that begins again would wait behind those that wait for it to be read. */
+static void emit_some(exs_executor *ex, bool again)
+{
+	exs_future *f[WORKERS];
+
+	for (uint64_t k = 0; k < WORKERS; k++)
+		f[k] = exs_submit_function(ex, "kill_items", &(uint64_t){k * 1000}, sizeof(k));
+	for (uint64_t k = 0; k < WORKERS; k++) {
+		uint64_t n = read_items(f[k], k * 1000, again);
+		CHECK(again ? n == ITEMS : n <= ITEMS);
+	}
+}
+
 static void items(bool again)
 {
 	struct storm_rest rest;
@@ -277,14 +290,9 @@ static void items(bool again)
 		exs_executor *ex = exs_with_iterator(again ? retried(pool(0)) : pool(0), 3);
 		CHECK(ex);
 		struct storm s = {.ex = ex, .random = harness_random(&random), .n = 10};
-		exs_future *f[24];
 		storm_start(&s);
-		for (uint64_t k = 0; k < 24; k++)
-			f[k] = exs_submit_function(ex, "kill_items", &(uint64_t){k * 1000}, sizeof(k));
-		for (uint64_t k = 0; k < 24; k++) {
-			uint64_t n = read_items(f[k], k * 1000, again);
-			CHECK(again ? n == ITEMS : n <= ITEMS);
-		}
+		for (int k = 0; k < 6; k++)
+			emit_some(ex, again);
 		storm_stop(&s);
 		exs_executor_free(ex);
 	}

@@ -207,6 +207,7 @@ static int connect_child(struct exsi_process_pool *p, struct process *w)
 		exsi_log(EXS_LOG_WARNING, p->remote.x->name, "worker %u: its log file %s can't be opened: %s",
 			 w->remote.number, path, strerror(rc));
 	rc = send_begin(w, o);
+	rc = rc == ENOMEM ? rc : 0; /* otherwise it has ended already, and how is told as of any other */
 	for (enum source source = DATA; source < SOURCES && !rc; source++)
 		rc = watch(p, w, source);
 	return rc;
