@@ -234,6 +234,23 @@ TEST(channel, keeps_what_does_not_fit_in_order)
 	CHECK_INT(descriptors(), before);
 }
 
+/* One that reads nothing costs no more than so much. */
+TEST(channel, keeps_only_so_many)
+{
+	struct pair p;
+	unsigned sent = 0;
+	int rc;
+
+	make_pair(&p, false);
+	while (!(rc = exsi_channel_send(&p.a, EXSI_FRAME_TASK, sent, NULL, 0, NULL)))
+		CHECK(++sent < 100 * EXSI_CHANNEL_KEPT);
+	CHECK_INT(rc, ENOBUFS);
+	CHECK(sent > EXSI_CHANNEL_KEPT);
+	CHECK_INT(exsi_channel_send(&p.a, EXSI_FRAME_TASK, sent, NULL, 0, NULL), EPIPE);
+	CHECK(!exsi_channel_is_full(&p.a));
+	end_pair(&p);
+}
+
 TEST(channel, ends_with_some_kept)
 {
 	int before = descriptors();

@@ -42,8 +42,9 @@ void exsi_channel_init(struct exsi_channel *c, int fd, bool blocks, size_t max, 
 	exsi_list_init(&c->out);
 }
 
-static void drop(struct kept *k)
+static void drop(struct exsi_channel *c, struct kept *k)
 {
+	c->kept--;
 	exsi_list_remove(&k->node);
 	if (k->rest.fd >= 0)
 		close(k->rest.fd);
@@ -53,7 +54,7 @@ static void drop(struct kept *k)
 static void drop_all(struct exsi_channel *c)
 {
 	while (!exsi_list_is_empty(&c->out))
-		drop(EXSI_CONTAINER_OF(c->out.next, struct kept, node));
+		drop(c, EXSI_CONTAINER_OF(c->out.next, struct kept, node));
 }
 
 void exsi_channel_fini(struct exsi_channel *c)
@@ -139,6 +140,7 @@ static int keep(struct exsi_channel *c, const struct outgoing *o)
 	if (body.iov_len > 0)
 		memcpy(k->data + head.iov_len, body.iov_base, body.iov_len);
 	exsi_list_append(&c->out, &k->node);
+	c->kept++;
 	return 0;
 }
 
@@ -157,10 +159,10 @@ static int send_or_keep(struct exsi_channel *c, struct outgoing *o)
 	int rc = exsi_list_is_empty(&c->out) ? send_rest(c, o) : EAGAIN;
 
 	if (rc == EAGAIN) {
-		rc = keep(c, o);
-		if (rc == 0 || o->done == 0)
+		rc = c->kept < EXSI_CHANNEL_KEPT ? keep(c, o) : ENOBUFS;
+		if (rc == 0 || (rc == ENOMEM && o->done == 0))
 			return rc;
-		rc = EPIPE;
+		rc = rc == ENOBUFS ? rc : EPIPE;
 	}
 	if (rc)
 		break_off(c);
@@ -214,7 +216,7 @@ bool exsi_channel_flush(struct exsi_channel *c)
 
 		rc = send_rest(c, &k->rest);
 		if (rc == 0)
-			drop(k);
+			drop(c, k);
 	}
 	if (rc != 0 && rc != EAGAIN)
 		break_off(c);

@@ -6,14 +6,18 @@
 #include "base/sync.h"
 #include "process/frame.h"
 
-/* lock guards out, broken and the sending: the packets of one message are not mixed with those of another. Whoever receives is one thread
+/* How many messages are kept for one that does not read: a worker is told of one task at a time, and little of that. */
+enum { EXSI_CHANNEL_KEPT = 8192 };
+
+/* lock guards out, kept, broken and the sending: the packets of one message are not mixed with those of another. Whoever receives is one thread
    at a time. */
 struct exsi_channel {
 	int fd;	     /* -1: closed */
 	bool blocks; /* a send waits for room: a worker's; the parent's keeps what does not fit in `out` */
 	struct exsi_decoder in;
 	pthread_mutex_t lock;
-	struct exsi_list out;	 /* packets that did not fit, in order */
+	struct exsi_list out;	 /* messages that did not fit, in order */
+	size_t kept;		 /* so many */
 	bool broken;		 /* nothing more can be sent: the other side has gone */
 	uint64_t sent, received; /* bytes of payload; under the lock; the receiver's */
 };
@@ -24,7 +28,7 @@ void exsi_channel_fini(struct exsi_channel *c); /* closes it */
 
 /* Sends a message whose payload is head, and then the bytes of body, if it is not NULL. Those that lie in a file of memory are sent as such
    (exsi_bytes_share), others in packets. The caller keeps both. 0; ENOMEM (nothing was sent); EMSGSIZE (over UINT32_MAX, or head over
-   EXSI_FRAME_DATA); EPIPE or another errno: the other side has gone (what becomes of it the receiver sees). MT-safe; blocks if the channel
+   EXSI_FRAME_DATA); ENOBUFS (too many are kept: it reads nothing, and nothing more is sent); EPIPE or another errno: the other side has gone (what becomes of it the receiver sees). MT-safe; blocks if the channel
    does. */
 int exsi_channel_send(struct exsi_channel *c, enum exsi_frame_type type, uint64_t id, const void *head, size_t size,
 		      exs_bytes *body);

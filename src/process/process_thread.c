@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 enum { EVENTS = 64, TURN = 64 };
@@ -123,8 +124,19 @@ static void heed_bell(struct exsi_process_pool *p)
 
 /* --- sent --- */
 
-static int send(struct exsi_remote *remote, bool urgent, enum exsi_frame_type type, uint64_t id, const void *head,
-		size_t size, exs_bytes *body)
+/* It reads nothing. */
+static void end_deaf(struct process *w)
+{
+	struct exsi_remote_pool *p = w->remote.pool;
+
+	pthread_mutex_lock(&p->lock);
+	exsi_remote_broke(&w->remote, "it does not read what it is sent");
+	pthread_mutex_unlock(&p->lock);
+	exsi_child_kill(&w->child);
+}
+
+static int send_to(struct exsi_remote *remote, bool urgent, enum exsi_frame_type type, uint64_t id, const void *head,
+		   size_t size, exs_bytes *body)
 {
 	struct process *w = process_of(remote);
 	struct exsi_process_pool *p = pool_of(remote->pool);
@@ -134,6 +146,8 @@ static int send(struct exsi_remote *remote, bool urgent, enum exsi_frame_type ty
 	atomic_fetch_add_explicit(&p->sent, body ? body->size : 0, memory_order_relaxed); /* a count alone */
 	if (exsi_channel_is_full(&w->channels[source]))
 		await_room(p, w, source, true);
+	if (rc == ENOBUFS)
+		end_deaf(w);
 	return rc;
 }
 
@@ -195,8 +209,7 @@ static int connect_child(struct exsi_process_pool *p, struct process *w)
 		exsi_log(EXS_LOG_WARNING, p->remote.x->name, "worker %u: its log file %s can't be opened: %s",
 			 w->remote.number, path, strerror(rc));
 	rc = send_begin(w, o);
-	if (rc == EPIPE || rc == ECONNRESET) /* it has ended already: how, will be seen */
-		rc = 0;
+	rc = rc == ENOMEM ? rc : 0; /* otherwise it has ended already, and how is told as of any other */
 	for (enum source source = DATA; source < SOURCES && !rc; source++)
 		rc = watch(p, w, source);
 	return rc;
@@ -255,7 +268,7 @@ static void part(struct exsi_remote *remote, enum exsi_parting how)
 	if (w->ended)
 		return;
 	if (how == EXSI_PART_POLITELY)
-		send(remote, false, EXSI_FRAME_END, 0, NULL, 0, NULL);
+		send_to(remote, false, EXSI_FRAME_END, 0, NULL, 0, NULL);
 	else
 		exsi_child_signal(&w->child, how == EXSI_PART_TERM ? SIGTERM : SIGKILL);
 }
@@ -289,11 +302,12 @@ static void read_output(struct exsi_process_pool *p, struct process *w)
 		unwatch(p, w, OUTPUT);
 }
 
-/* What it said before it ended counts. */
+/* What it said before it ended counts, but not what others say that have its socket. */
 static void end(struct exsi_process_pool *p, struct process *w)
 {
 	struct exsi_death death;
 
+	shutdown(w->child.data, SHUT_RD);
 	while (w->watched[DATA].on && read_messages(p, w, TURN))
 		;
 	if (!exsi_child_reap(&w->child, &death))
@@ -315,9 +329,18 @@ static void break_off(struct exsi_process_pool *p, struct process *w, const char
 {
 	unwatch(p, w, DATA);
 	pthread_mutex_lock(&p->remote.lock);
-	p->remote.stats.malformed++;
-	w->remote.broken = why;
+	exsi_remote_broke(&w->remote, why);
 	exsi_remote_part(&w->remote, EXSI_PART_KILL);
+}
+
+/* Its end of a socket has been closed: because it ends, which the system does it for, and then how is told later; or it has done so itself. */
+static void closed(struct exsi_process_pool *p, struct process *w, enum source source)
+{
+	unwatch(p, w, source);
+	if (exsi_child_is_ending(&w->child))
+		exsi_child_signal(&w->child, SIGKILL);
+	else
+		break_off(p, w, "it has closed a socket");
 }
 
 /* Answers whether there may be more. */
@@ -339,9 +362,7 @@ static bool read_messages(struct exsi_process_pool *p, struct process *w, unsign
 			break_off(p, w, why);
 			return false;
 		default:
-			/* It ends, or has closed what it must not: by now that makes no difference to how it ends. */
-			unwatch(p, w, DATA);
-			exsi_child_signal(&w->child, SIGKILL);
+			closed(p, w, DATA);
 			return false;
 		}
 	}
@@ -362,7 +383,7 @@ static void see_to(struct exsi_process_pool *p, struct watched *watched, uint32_
 	if (events & EPOLLOUT)
 		flush(p, w, source);
 	if (source == CONTROL && events & (EPOLLHUP | EPOLLERR))
-		unwatch(p, w, CONTROL);
+		closed(p, w, CONTROL);
 	if (source == DATA && events & (EPOLLIN | EPOLLHUP | EPOLLERR))
 		read_messages(p, w, 1);
 	if (source == OUTPUT && events & (EPOLLIN | EPOLLHUP | EPOLLERR))
@@ -507,7 +528,7 @@ void exsi_process_pool_end(struct exsi_process_pool *p)
 
 const struct exsi_transport exsi_process_transport = {
 	.open = open_worker,
-	.send = send,
+	.send = send_to,
 	.part = part,
 	.release = release,
 	.describe = describe,

@@ -161,6 +161,13 @@ static inline void exsi_remote_count_running(struct exsi_remote_pool *p, int by)
 /* With the lock: how many more workers are to be begun now. */
 unsigned exsi_remote_lacks(const struct exsi_remote_pool *p);
 
+/* With the lock: it has not kept to the protocol, in this way (static text); the first counts. */
+static inline void exsi_remote_broke(struct exsi_remote *w, const char *how)
+{
+	w->pool->stats.malformed += !w->broken;
+	w->broken = w->broken ? w->broken : how;
+}
+
 /* --- giving and taking (remote_give.c) --- */
 
 void exsi_remote_unref(struct exsi_remote *w);

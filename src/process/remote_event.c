@@ -289,8 +289,7 @@ const char *exsi_remote_received(struct exsi_remote *w, struct exsi_message *m)
 	exsi_message_fini(m);
 	if (wrong) {
 		pthread_mutex_lock(&p->lock);
-		p->stats.malformed++;
-		w->broken = wrong;
+		exsi_remote_broke(w, wrong);
 		exsi_remote_part(w, EXSI_PART_KILL);
 	}
 	return wrong;
@@ -392,15 +391,15 @@ static void drop_updates(struct exsi_remote *w)
 	} while (u);
 }
 
-/* With the lock: another start has failed. Takes over the error. Is there no hope? Others that are about to begin give none: they may have been
-   begun in the place of those that failed before them. */
+/* With the lock: another start has failed. Takes over the error. Is there no hope? Those that are starting are only that: another may have taken
+   the place of one that is killed before that has ended. */
 static bool note_failure(struct exsi_remote_pool *p, exs_error *error)
 {
 	exs_error_unref(p->why);
 	p->why = error;
 	p->failed++;
 	p->again = exsi_after(exsi_now(), PATIENCE);
-	return p->failed >= HOPELESS && p->usable == p->starting;
+	return p->failed >= HOPELESS + p->starting && p->usable == p->starting;
 }
 
 void exsi_remote_gone(struct exsi_remote *w, exs_error *error)

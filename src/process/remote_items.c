@@ -76,6 +76,9 @@ static void replenish(struct exsi_items *items)
 		/* Without memory to wait for room: one that there may be no room for, rather than none for ever. */
 		room = !more && !closed ? (size_t)items->credit + 1 : room < MAX_CREDIT ? room : MAX_CREDIT;
 		uint32_t give = room > items->credit ? (uint32_t)room - items->credit : 0;
+		/* Not for each item read: only when less than half of what it may is left to it. */
+		if (give <= items->credit)
+			give = 0;
 		bool arm = !give && !closed && !items->credit && !items->armed;
 		items->credit += give;
 		items->armed = items->armed || arm;

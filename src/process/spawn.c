@@ -243,6 +243,30 @@ void exsi_child_signal(struct exsi_child *child, int signal)
 		kill(-child->pid, signal);
 }
 
+void exsi_child_kill(const struct exsi_child *child)
+{
+	pidfd_send_signal(child->pidfd, SIGKILL, NULL, 0);
+}
+
+/* The flags in its state (the ninth field) tell it before its descriptors are closed. */
+bool exsi_child_is_ending(const struct exsi_child *child)
+{
+	enum { ENDING = 4 }; /* PF_EXITING */
+	char path[64], text[512];
+	unsigned flags = ENDING;
+
+	snprintf(path, sizeof(path), "/proc/%ld/stat", (long)child->pid);
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+	if (fd >= 0)
+		close(fd);
+	text[n > 0 ? n : 0] = '\0';
+	const char *name_end = strrchr(text, ')');
+	if (name_end)
+		sscanf(name_end, ") %*c %*d %*d %*d %*d %*d %u", &flags);
+	return flags & ENDING;
+}
+
 static void describe(struct exsi_death *death, const siginfo_t *info)
 {
 	*death = (struct exsi_death){true, info->si_code != CLD_EXITED, info->si_status};

@@ -36,6 +36,12 @@ int exsi_spawn(struct exsi_child *child, const struct exsi_spawn_plan *plan, con
    nothing happens. */
 void exsi_child_signal(struct exsi_child *child, int signal);
 
+/* SIGKILL to it alone, whatever has become of it. MT-safe. */
+void exsi_child_kill(const struct exsi_child *child);
+
+/* Is it about to end, or has it ended? Also if that can't be seen here. */
+bool exsi_child_is_ending(const struct exsi_child *child);
+
 /* How a process ended. */
 struct exsi_death {
 	bool known; /* false: somebody else has reaped it (SIGCHLD is ignored, or a wait for any child) */
