@@ -71,11 +71,18 @@ static void answer_early(void)
 		pause();
 }
 
+static exs_result dies(const exs_bytes *in, exs_context *ctx)
+{
+	(void)in, (void)ctx;
+	_exit(7);
+}
+
 __attribute__((constructor)) static void begin(int argc, char **argv)
 {
 	exs_register("echo", echo);
 	exs_register("descriptors", descriptors);
 	exs_register("reads", reads);
+	exs_register("dies", dies);
 	if (argc > 2 && !strcmp(argv[1], "early") && !strcmp(argv[argc - 1], EXSI_CHILD_MARK))
 		answer_early();
 	if (argc > 2 && !strcmp(argv[1], "late")) /* when what is done with the first call's future has been said */
@@ -205,6 +212,20 @@ TEST(process_review, an_update_awaited_in_a_callback)
 
 	CHECK_INT(exs_future_on_done(f, await_update, ex, NULL), EXS_OK);
 	CHECK_INT(exs_future_wait(f, EXS_FOREVER), EXS_OK);
+	exs_future_unref(f);
+	exs_executor_free(ex);
+}
+
+/* Each worker runs it before its first task: none is able to run any. */
+TEST(process_review, an_update_that_ends_every_worker)
+{
+	exs_executor *ex = exs_process_pool(&(exs_process_pool_options){.workers = 1});
+
+	exs_future_unref(exs_process_pool_update(ex, exs_invocation_new("dies", NULL, 0), false));
+	exs_future *f = exs_submit_function(ex, "echo", "hello", 5);
+	CHECK_INT(exs_future_wait(f, EXS_FOREVER), EXS_OK);
+	CHECK(exs_future_error(f) && exs_error_domain(exs_future_error(f)) == &exs_domain_exit);
+	CHECK_INT(exs_error_code(exs_future_error(f)), 7);
 	exs_future_unref(f);
 	exs_executor_free(ex);
 }

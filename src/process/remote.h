@@ -64,6 +64,7 @@ struct exsi_remote {
 	uint64_t since;	   /* when it got that, or became idle; ns */
 	uint64_t deadline; /* of its start, its task, its parting; EXSI_NEVER */
 	bool reported;	   /* it was READY */
+	bool able;	   /* and has run the updates before its first task */
 	bool overdue;
 	exs_error *said;    /* why it can't begin, as it says; or NULL */
 	const char *broken; /* how it has not kept to the protocol; or NULL */

@@ -216,7 +216,6 @@ static const char *ready(struct exsi_remote *w)
 	bool parting = w->state == EXSI_REMOTE_PARTING;
 	if (first) {
 		w->reported = true;
-		p->failed = 0;
 		w->deadline = EXSI_NEVER;
 		exsi_remote_next(w); /* gives the lock back */
 	} else {
@@ -413,7 +412,7 @@ void exsi_remote_gone(struct exsi_remote *w, exs_error *error)
 		w->said = NULL;
 	}
 	pthread_mutex_lock(&p->lock);
-	bool in_vain = !w->reported && !p->stopping && !p->killing;
+	bool in_vain = !w->able && !p->stopping && !p->killing;
 	w->death = w->overdue ? exs_error_new(&exs_domain_exs, EXS_ETIMEDOUT,
 					      "it ran for more than %g s (task_seconds): %s", p->options.task_seconds,
 					      exs_error_message(error))

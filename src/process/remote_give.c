@@ -264,6 +264,8 @@ void exsi_remote_next(struct exsi_remote *w)
 		exsi_remote_part(w, EXSI_PART_POLITELY);
 		return;
 	}
+	p->failed = w->able ? p->failed : 0;
+	w->able = true;
 	f = exsi_remote_shift(p);
 	if (!f) {
 		rest(w);
