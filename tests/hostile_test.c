@@ -143,7 +143,7 @@ static const struct malformed {
 	{"error_empty", unreadable},
 	{"error_garbage", unreadable},
 	{"error_of_errors", unreadable},
-	{"error_in_memory", unreadable},
+	{"error_in_memory", "more bytes than max_size"},
 	{"schedule_empty", ""},
 	{"schedule_garbage", ""},
 	{"schedule_of_many_steps", ""},
