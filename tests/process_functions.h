@@ -1,5 +1,5 @@
-/* What the tests of the process pool have in common: the program is its own worker, these are the functions that it runs there (see the
-   table in process_functions.c); pools, of which nothing may be left; and what is said by workers. */
+/* What the tests of the process pool have in common: the program is its own worker, which has the functions of the
+   table in process_functions.c; pools, of which nothing may be left; and what is said by workers. */
 #ifndef TESTING_PROCESS_FUNCTIONS_H
 #define TESTING_PROCESS_FUNCTIONS_H
 
