@@ -342,15 +342,19 @@ TEST(process_close, release_waits_for_what_runs)
 	processes_end(NULL);
 }
 
+static atomic_uint released;
+
 static void release(exs_future *f, void *ex)
 {
 	(void)f;
 	exs_executor_free(ex);
+	atomic_store(&released, 1);
 }
 
 TEST(process_close, release_in_a_callback)
 {
 	processes_begin();
+	atomic_store(&released, 0);
 	const char *path = gate();
 	exs_executor *ex = processes((exs_process_pool_options){.workers = 2, .min_workers = 2});
 	exs_future *f = call(ex, "gate", path);
@@ -360,6 +364,7 @@ TEST(process_close, release_in_a_callback)
 	expect_text(other, NULL);
 	gate_open(1);
 	expect_text(f, "open, cause 0");
+	wait_count(&released, 1); /* its callbacks run after those who wait have been woken */
 	processes_end(NULL);
 }
 

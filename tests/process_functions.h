@@ -35,7 +35,7 @@ exs_future *call_bytes(exs_executor *ex, const char *function, const void *input
 void expect_text(exs_future *f, const char *text);
 void expect_failure(exs_future *f, const exs_domain *domain, int code, const char *part_of_message);
 
-/* What the call answers, until the next call. */
+/* What the call answers, until the next call of this thread. */
 const char *text_of(exs_future *f);
 
 exs_process_pool_stats process_stats(exs_executor *ex);

@@ -226,6 +226,25 @@ TEST(process_options, program_that_never_reports)
 		      &exs_domain_signal, SIGKILL, "it has not reported in time: does its main call exs_process_main?");
 }
 
+static bool three_have_been_spawned(void *ex)
+{
+	return process_stats(ex).spawned >= 3;
+}
+
+/* Those that are to be there without any work are not begun again as fast as they end. */
+TEST(process_options, min_workers_of_a_program_that_is_none)
+{
+	processes_begin();
+	exs_executor *ex =
+		processes((exs_process_pool_options){.workers = 3, .min_workers = 3, .program = "/bin/true"});
+	wait_until(three_have_been_spawned, ex);
+	for (int i = 0; i < 10; i++)
+		give_time();
+	CHECK(process_stats(ex).spawned < 30);
+	expect_failure(call(ex, "echo", "x"), &exs_domain_exit, 0, "ended with status 0");
+	processes_end(ex);
+}
+
 TEST(process_options, program_that_speaks_otherwise)
 {
 	static const char *const garbage[] = {"--garbage"};

@@ -115,7 +115,7 @@ exs_future *call(exs_executor *ex, const char *function, const char *input)
 
 const char *text_of(exs_future *f)
 {
-	static char text[4096];
+	static _Thread_local char text[4096];
 
 	CHECK_INT(exs_future_wait(f, EXS_FOREVER), EXS_OK);
 	if (exs_future_state(f) != EXS_STATE_VALUE) {

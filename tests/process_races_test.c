@@ -17,8 +17,6 @@ static void check_outcome(exs_future *f, const char *text, bool may_die)
 		expect_text(f, text);
 		return;
 	}
-	if (exs_future_error(f))
-		fprintf(stderr, "%s\n", exs_error_message(exs_future_error(f)));
 	CHECK(exs_future_state(f) == EXS_STATE_CANCELLED ||
 	      (may_die && exs_error_is(exs_future_error(f), &exs_domain_signal, SIGKILL)));
 	exs_future_unref(f);
