@@ -566,6 +566,7 @@ __attribute__((constructor)) static void be_worker(int argc, char **argv)
 	exs_register_domain(&known_domain);
 	if (argc > 1 && !strcmp(argv[argc - 1], "--exs-worker"))
 		misbehave(argc, argv);
+	exs_process_worker_hooks(set_up, tear_down, NULL); /* would fail: the last one counts */
 	exs_process_worker_hooks(set_up, tear_down, (void *)(uintptr_t)&known_domain);
 	exs_process_main(argc, argv);
 }
