@@ -328,9 +328,14 @@ static void type_0(void)
 	send_packet((struct packet){.type = 0, .id = id});
 }
 
-static void type_26(void)
+static void recalled_unasked(void)
 {
 	send_packet((struct packet){.type = 26, .id = id});
+}
+
+static void type_27(void)
+{
+	send_packet((struct packet){.type = 27, .id = id});
 }
 
 static void type_255(void)
@@ -775,7 +780,8 @@ static const struct form {
 	{"packet_version", packet_version},
 	{"packet_flag", packet_flag},
 	{"type_0", type_0},
-	{"type_26", type_26},
+	{"type_27", type_27},
+	{"recalled_unasked", recalled_unasked},
 	{"type_255", type_255},
 	{"type_of_parent", type_of_parent},
 	{"size_over", size_over},

@@ -25,6 +25,7 @@ enum exsi_frame_type {
 	EXSI_FRAME_END = 3,    /* no further task: tear down, and end */
 	EXSI_FRAME_CANCEL = 4, /* of task id */
 	EXSI_FRAME_CREDIT = 5, /* task id may emit so many items more; 0: nobody reads any more */
+	EXSI_FRAME_RECALL = 6, /* tasks up to id that have not been begun are not to be any more */
 	/* from a worker */
 	EXSI_FRAME_READY = 16,
 	EXSI_FRAME_VALUE = 17, /* of task id; the payload is the bytes */
@@ -35,7 +36,8 @@ enum exsi_frame_type {
 	EXSI_FRAME_MESSAGE = 22,
 	EXSI_FRAME_SCHEDULE = 23,
 	EXSI_FRAME_ITEM_NULL = 24, /* as of a value */
-	EXSI_FRAME_ITEM_ERROR = 25
+	EXSI_FRAME_ITEM_ERROR = 25,
+	EXSI_FRAME_RECALLED = 26 /* those from id have not been, and will not be */
 };
 
 /* A message that has arrived. head: what stood in the packets; body: what came by a descriptor, or NULL. */

@@ -373,6 +373,7 @@ static void see_to(struct exsi_process_pool *p, struct watched *watched, uint32_
 {
 	struct process *w = watched->process;
 	enum source source = watched->source;
+	unsigned most = EXSI_REMOTE_DEPTH;
 
 	if (w->ended || !watched->on)
 		return;
@@ -385,7 +386,8 @@ static void see_to(struct exsi_process_pool *p, struct watched *watched, uint32_
 	if (source == CONTROL && events & (EPOLLHUP | EPOLLERR))
 		closed(p, w, CONTROL);
 	if (source == DATA && events & (EPOLLIN | EPOLLHUP | EPOLLERR))
-		read_messages(p, w, 1);
+		while (read_messages(p, w, 1) && exsi_remote_has_more(&w->remote) && --most)
+			;
 	if (source == OUTPUT && events & (EPOLLIN | EPOLLHUP | EPOLLERR))
 		read_output(p, w);
 }

@@ -35,6 +35,20 @@ exs_future *exsi_remote_shift(struct exsi_remote_pool *p)
 	return NULL;
 }
 
+enum { SHORT = 4096 }; /* bytes */
+
+exs_future *exsi_remote_shift_ahead(struct exsi_remote_pool *p)
+{
+	exs_stream *stream;
+
+	if (exsi_list_is_empty(&p->queue))
+		return NULL;
+	exs_future *f = call_at(p, p->queue.next);
+	const exs_invocation *invocation = exsi_remote_invocation(f, &stream);
+	bool is_short = !stream && (!invocation->body || invocation->body->size <= SHORT);
+	return is_short && !exsi_is_watched(f) ? exsi_remote_shift(p) : NULL;
+}
+
 static void enqueue(struct exsi_remote_pool *p, struct exsi_remote_slot *s, bool first)
 {
 	if (first) {
@@ -56,7 +70,6 @@ bool exsi_remote_requeue(struct exsi_remote_pool *p, exs_future *f)
 	bool parked = !p->killing && exs_call_park(f, p->x);
 	if (parked) {
 		enqueue(p, s, true);
-		p->stats.restarted++;
 		p->transport->ring(p);
 	}
 	pthread_mutex_unlock(&p->lock);
@@ -205,6 +218,8 @@ void exsi_remote_each(exs_executor *x, exs_visit_fn *visit, void *arg)
 		struct exsi_remote *w = EXSI_CONTAINER_OF(l, struct exsi_remote, node);
 		if (w->call)
 			visit(w->call, arg);
+		for (struct exsi_list *a = w->ahead.next; a != &w->ahead; a = a->next)
+			visit(call_at(p, a), arg);
 	}
 	pthread_mutex_unlock(&p->lock);
 }

@@ -13,6 +13,9 @@
 struct exsi_remote;
 struct exsi_remote_pool;
 
+/* Calls that a worker has at a time, at most. */
+enum { EXSI_REMOTE_DEPTH = 8 };
+
 enum exsi_parting {
 	EXSI_PART_POLITELY, /* it is to end when it has read this */
 	EXSI_PART_TERM,
@@ -57,15 +60,22 @@ struct exsi_remote {
 	enum exsi_parting how;
 	/* What it has. A call belongs to the pool's thread until that has taken it out; but while it is being given (giving == id), and the
 	   worker goes meanwhile, to who gives it. */
-	uint64_t id, giving;
+	uint64_t id, giving; /* id 0: none */
 	exs_future *call;
+	/* What it will do after that: calls that were given to it, by the pool's thread, while it had one, because it had been quick. It begins
+	   them in order, each once it has answered the one before; so when it goes, all but `call` have not been begun. */
+	struct exsi_list ahead;	 /* of their slots */
+	unsigned n_ahead, depth; /* depth: calls that it may have in all */
+	uint64_t last;		 /* id given */
+	uint64_t recall;	 /* when those ahead are asked back, if it has not answered; ns */
+	uint64_t recalled;	 /* up to this id they have been, and it has not answered that; 0: no */
 	struct exsi_update *update;
-	uint64_t updated;  /* number of the last update that it has been given, or that is not for it */
-	uint64_t since;	   /* when it got that, or became idle; ns */
-	uint64_t deadline; /* of its start, its task, its parting; EXSI_NEVER */
-	bool reported;	   /* it was READY */
-	bool able;	   /* and has run the updates before its first task */
-	bool overdue;
+	uint64_t updated;   /* number of the last update that it has been given, or that is not for it */
+	uint64_t since;	    /* when it got that, or became idle; ns */
+	uint64_t deadline;  /* of its start, its task, its parting; EXSI_NEVER */
+	bool reported;	    /* it was READY */
+	bool able;	    /* and has run the updates before its first task */
+	uint64_t overdue;   /* id of what it has run for too long; 0: none */
 	exs_error *said;    /* why it can't begin, as it says; or NULL */
 	const char *broken; /* how it has not kept to the protocol; or NULL */
 	exs_error *death;   /* GONE */
@@ -86,7 +96,7 @@ struct exsi_update {
 	bool ephemeral;
 };
 
-/* A call's slot. link: in the queue; prev NULL: it is in none. The rest belongs to who has the token, but worker and id: under the lock. */
+/* A call's slot. link: in the queue, or ahead at a worker; prev NULL: it is in neither. The rest belongs to who has the token, but worker and id: under the lock. */
 struct exsi_remote_slot {
 	struct exsi_list link;
 	struct exsi_remote *worker; /* that has it; or NULL */
@@ -122,6 +132,12 @@ static inline struct exsi_remote_slot *exsi_remote_slot(struct exsi_remote_pool 
 	return exsi_slot(call, p->x);
 }
 
+/* On the pool's thread, which alone gives ahead: is it worth looking for another answer now? */
+static inline bool exsi_remote_has_more(const struct exsi_remote *w)
+{
+	return w->n_ahead > 0;
+}
+
 /* --- the queue, the hooks of the leaf (remote.c) --- */
 
 void exsi_remote_pool_init(struct exsi_remote_pool *p, exs_executor *x, const struct exsi_transport *transport);
@@ -137,7 +153,10 @@ bool exsi_remote_holds(struct exsi_remote_pool *p, const void *scope);
 /* With the lock: the first that waits, with its token; NULL: there is none. */
 exs_future *exsi_remote_shift(struct exsi_remote_pool *p);
 
-/* Begun again, before the others, after its worker died; with the token. false: a stop was asked for. */
+/* The same, if it is one that can be given ahead: short to say, and nobody looks at when it begins. */
+exs_future *exsi_remote_shift_ahead(struct exsi_remote_pool *p);
+
+/* Back into the queue, before the others; with the token, without the lock. false: a stop was asked for. */
 bool exsi_remote_requeue(struct exsi_remote_pool *p, exs_future *call);
 
 /* No worker can be had: all that wait fail with the error, which is borrowed. NULL: workers are killed, and they are cancelled. */
@@ -183,6 +202,18 @@ void exsi_remote_next(struct exsi_remote *w);
 
 /* To each idle worker its next, as long as there is something for it. On the pool's thread. */
 void exsi_remote_dispatch(struct exsi_remote_pool *p);
+
+/* With the lock, which it gives back: w has answered its call, or that was recalled, and goes on with those ahead, or exsi_remote_next. */
+void exsi_remote_go_on(struct exsi_remote *w);
+
+/* With the lock: those ahead from this id on leave w, in the order of their ids, into list. */
+void exsi_remote_take_ahead(struct exsi_remote *w, uint64_t from, struct exsi_list *list);
+
+/* On the pool's thread, without the lock: they go back to where they came from. */
+void exsi_remote_give_back(struct exsi_remote_pool *p, struct exsi_list *list);
+
+/* With the lock, which it gives back: w has not answered for a while: what is ahead is asked back. */
+void exsi_remote_recall(struct exsi_remote *w);
 
 /* With the call's token, without the lock: its worker has gone, and it was not its doing. */
 void exsi_remote_bereave(struct exsi_remote *w, exs_future *call);

@@ -79,7 +79,8 @@ static void note_done(struct exsi_remote *w)
 
 	w->busy += now > w->since ? now - w->since : 0;
 	w->deadline = EXSI_NEVER;
-	w->id++; /* what is said of it now is wrong */
+	w->id = 0; /* what is said of it now is wrong */
+	w->call = NULL;
 }
 
 /* With the lock, which it gives back. */
@@ -87,6 +88,15 @@ static void next_unless_parting(struct exsi_remote *w)
 {
 	if (w->state == EXSI_REMOTE_BUSY)
 		exsi_remote_next(w);
+	else
+		pthread_mutex_unlock(&w->pool->lock);
+}
+
+/* The same. */
+static void go_on_unless_parting(struct exsi_remote *w)
+{
+	if (w->state == EXSI_REMOTE_BUSY || w->n_ahead)
+		exsi_remote_go_on(w);
 	else
 		pthread_mutex_unlock(&w->pool->lock);
 }
@@ -108,7 +118,7 @@ static void update_done(struct exsi_remote *w, exs_result *r)
 /* Has it that task, and not only yet to be given it? What it says before is a guess. *call: then its call, or NULL. */
 static bool has_been_given(struct exsi_remote *w, uint64_t id, exs_future **call)
 {
-	bool given = atomic_load(&w->given) == id;
+	bool given = id && atomic_load(&w->given) >= id;
 
 	pthread_mutex_lock(&w->pool->lock);
 	given = given && w->id == id && (w->call || w->update);
@@ -131,16 +141,48 @@ static const char *answered(struct exsi_remote *w, struct exsi_message *m)
 		return wrong;
 	pthread_mutex_lock(&p->lock);
 	note_done(w);
-	w->call = NULL;
 	exsi_remote_count_running(p, f ? -1 : 0);
 	p->stats.completed += f != NULL;
 	if (!f) {
 		update_done(w, &r);
 		return NULL;
 	}
-	next_unless_parting(w);
+	go_on_unless_parting(w);
 	exsi_remote_complete(p, f, &r);
 	return NULL;
+}
+
+/* What it has not begun comes back, what it was thought to be at as well if it has not. */
+static const char *recalled(struct exsi_remote *w, struct exsi_message *m)
+{
+	struct exsi_remote_pool *p = w->pool;
+	struct exsi_list back;
+
+	exsi_list_init(&back);
+	pthread_mutex_lock(&p->lock);
+	bool some = m->id <= w->recalled; /* what it has been given since then was not asked for */
+	bool asked = w->recalled && (!some || m->id >= w->id) && !m->head && !m->body;
+	bool all = asked && some && w->call && m->id == w->id;
+	if (all) {
+		exsi_list_append(&back, &exsi_remote_slot(p, w->call)->link);
+		exsi_remote_count_running(p, -1);
+		w->tasks--;
+		p->stats.started--;
+		w->call = NULL;
+		w->id = 0;
+		w->deadline = EXSI_NEVER;
+	}
+	if (asked && some)
+		exsi_remote_take_ahead(w, m->id, &back);
+	w->recalled = asked ? 0 : w->recalled;
+	pthread_mutex_unlock(&p->lock);
+	exsi_remote_give_back(p, &back);
+	pthread_mutex_lock(&p->lock);
+	if (all)
+		go_on_unless_parting(w);
+	else
+		pthread_mutex_unlock(&p->lock);
+	return asked ? NULL : "it gives back what it was not asked for";
 }
 
 /* The call of task id, which stays w's: on this thread it can't end. NULL: it has none. */
@@ -237,7 +279,7 @@ uint32_t exsi_remote_types(void)
 {
 	uint32_t types = 0;
 
-	for (unsigned type = EXSI_FRAME_READY; type <= EXSI_FRAME_ITEM_ERROR; type++)
+	for (unsigned type = EXSI_FRAME_READY; type <= EXSI_FRAME_RECALLED; type++)
 		types |= UINT32_C(1) << type;
 	return types;
 }
@@ -255,6 +297,8 @@ static const char *understood(struct exsi_remote *w, struct exsi_message *m)
 		return said(w, m);
 	case EXSI_FRAME_SCHEDULE:
 		return scheduled(w, m);
+	case EXSI_FRAME_RECALLED:
+		return recalled(w, m);
 	case EXSI_FRAME_ERROR:
 		return m->id ? answered(w, m) : not_ready(w, m);
 	default:
@@ -304,6 +348,9 @@ void exsi_remote_joins(struct exsi_remote_pool *p, struct exsi_remote *w, unsign
 	w->state = EXSI_REMOTE_STARTING;
 	atomic_init(&w->refs, 1);
 	atomic_init(&w->given, 0);
+	exsi_list_init(&w->ahead);
+	w->depth = 1;
+	w->recall = EXSI_NEVER;
 	pthread_mutex_lock(&p->lock);
 	exsi_list_append(&p->workers, &w->node);
 	p->joined = number;
@@ -328,6 +375,7 @@ void exsi_remote_part(struct exsi_remote *w, enum exsi_parting how)
 		p->usable--;
 	w->state = EXSI_REMOTE_PARTING;
 	w->how = how;
+	w->recall = EXSI_NEVER;
 	w->deadline = how == EXSI_PART_KILL ? EXSI_NEVER : exsi_after(exsi_now(), p->stop_ns);
 	exsi_remote_by(p, w->deadline);
 	pthread_mutex_unlock(&p->lock);
@@ -347,12 +395,13 @@ void exsi_remote_doing(struct exsi_remote *w, char *text, size_t size)
 	pthread_mutex_unlock(&w->pool->lock);
 }
 
-/* With the lock: out of all lists. Answers its call, if it is not being given. */
-static exs_future *remove_worker(struct exsi_remote *w)
+/* With the lock: out of all lists. Answers its call, if it is not being given; ahead: those that it has not begun. */
+static exs_future *remove_worker(struct exsi_remote *w, struct exsi_list *ahead)
 {
 	struct exsi_remote_pool *p = w->pool;
 	exs_future *f = w->giving == w->id ? NULL : w->call;
 
+	exsi_remote_take_ahead(w, 0, ahead);
 	if (w->state == EXSI_REMOTE_IDLE)
 		exsi_list_remove(&w->idle);
 	if (w->state == EXSI_REMOTE_STARTING)
@@ -404,8 +453,10 @@ static bool note_failure(struct exsi_remote_pool *p, exs_error *error)
 void exsi_remote_gone(struct exsi_remote *w, exs_error *error)
 {
 	struct exsi_remote_pool *p = w->pool;
+	struct exsi_list ahead;
 	bool hopeless = false;
 
+	exsi_list_init(&ahead);
 	if (w->said) {
 		exs_error_unref(error);
 		error = w->said;
@@ -413,16 +464,17 @@ void exsi_remote_gone(struct exsi_remote *w, exs_error *error)
 	}
 	pthread_mutex_lock(&p->lock);
 	bool in_vain = !w->able && !p->stopping && !p->killing;
-	w->death = w->overdue ? exs_error_new(&exs_domain_exs, EXS_ETIMEDOUT,
-					      "it ran for more than %g s (task_seconds): %s", p->options.task_seconds,
-					      exs_error_message(error))
-			      : exs_error_ref(error);
-	exs_future *f = remove_worker(w);
+	w->death = w->overdue && w->overdue == w->id ? exs_error_new(&exs_domain_exs, EXS_ETIMEDOUT,
+								     "it ran for more than %g s (task_seconds): %s",
+								     p->options.task_seconds, exs_error_message(error))
+						     : exs_error_ref(error);
+	exs_future *f = remove_worker(w, &ahead);
 	if (in_vain)
 		hopeless = note_failure(p, exs_error_ref(error));
 	pthread_mutex_unlock(&p->lock);
 	exsi_log(EXS_LOG_DEBUG, p->x->name, "%s", exs_error_message(error));
 	drop_updates(w);
+	exsi_remote_give_back(p, &ahead);
 	if (f)
 		exsi_remote_bereave(w, f);
 	if (hopeless)
@@ -433,10 +485,14 @@ void exsi_remote_gone(struct exsi_remote *w, exs_error *error)
 /* --- time --- */
 
 /* With the lock, which it gives back: its deadline has passed. */
-static void expire(struct exsi_remote *w)
+static void expire(struct exsi_remote *w, uint64_t now)
 {
 	struct exsi_remote_pool *p = w->pool;
 
+	if (w->deadline > now) {
+		exsi_remote_recall(w);
+		return;
+	}
 	w->deadline = EXSI_NEVER;
 	if (w->state == EXSI_REMOTE_STARTING) {
 		w->broken = "it has not reported in time: does its main call exs_process_main?";
@@ -444,7 +500,7 @@ static void expire(struct exsi_remote *w)
 	} else if (w->state == EXSI_REMOTE_PARTING) {
 		exsi_remote_part(w, EXSI_PART_KILL);
 	} else if (w->state == EXSI_REMOTE_BUSY) {
-		w->overdue = true;
+		w->overdue = w->id;
 		p->stats.overdue++;
 		exsi_remote_part(w, EXSI_PART_TERM);
 	} else if (w->state == EXSI_REMOTE_IDLE && p->usable > p->options.min_workers) {
@@ -481,9 +537,10 @@ static struct exsi_remote *one_expired(struct exsi_remote_pool *p, uint64_t now,
 	*next = EXSI_NEVER;
 	for (struct exsi_list *l = p->workers.next; l != &p->workers; l = l->next) {
 		struct exsi_remote *w = EXSI_CONTAINER_OF(l, struct exsi_remote, node);
-		if (w->deadline <= now)
+		uint64_t due = w->deadline < w->recall ? w->deadline : w->recall;
+		if (due <= now)
 			return w;
-		*next = w->deadline < *next ? w->deadline : *next;
+		*next = due < *next ? due : *next;
 	}
 	return NULL;
 }
@@ -497,7 +554,7 @@ static void see_to_deadlines(struct exsi_remote_pool *p)
 	if (p->next != EXSI_NEVER)
 		now = exsi_now();
 	while (p->next <= now && (w = one_expired(p, now, &p->next))) {
-		expire(w);
+		expire(w, now);
 		pthread_mutex_lock(&p->lock);
 		p->next = 0; /* look anew */
 	}

@@ -36,14 +36,27 @@ static bool restart(struct exsi_remote_pool *p, exs_future *f, const exs_result 
 	return exsi_remote_requeue(p, f);
 }
 
+static void count_restart(struct exsi_remote_pool *p)
+{
+	pthread_mutex_lock(&p->lock);
+	p->stats.restarted++;
+	pthread_mutex_unlock(&p->lock);
+}
+
+static bool is_overdue(const struct exsi_remote *w)
+{
+	return exs_error_is(w->death, &exs_domain_exs, EXS_ETIMEDOUT);
+}
+
 void exsi_remote_bereave(struct exsi_remote *w, exs_future *f)
 {
 	struct exsi_remote_pool *p = w->pool;
 	exs_result r = exs_fail(exs_error_ref(w->death));
-	bool again = !p->killing && !w->overdue && exsi_remote_slot(p, f)->deaths < p->options.death_retries;
+	bool again = !p->killing && !is_overdue(w) && exsi_remote_slot(p, f)->deaths < p->options.death_retries;
 
 	if (again && restart(p, f, &r)) {
 		exs_result_clear(&r);
+		count_restart(p);
 		return;
 	}
 	if (again || p->killing) {
@@ -182,7 +195,7 @@ static void begin_work(struct exsi_remote *w)
 	if (w->state == EXSI_REMOTE_STARTING)
 		p->starting--;
 	w->state = EXSI_REMOTE_BUSY;
-	w->id++;
+	w->id = ++w->last;
 	w->giving = w->id;
 	w->since = exsi_now();
 	w->deadline = exsi_after(w->since, p->task_ns);
@@ -190,17 +203,174 @@ static void begin_work(struct exsi_remote *w)
 	exsi_remote_by(p, w->deadline);
 }
 
-void exsi_remote_assign(struct exsi_remote *w, exs_future *f)
+/* With the lock. */
+static void note_given(struct exsi_remote *w, exs_future *f, uint64_t id)
 {
 	struct exsi_remote_slot *s = exsi_remote_slot(w->pool, f);
 
-	begin_work(w);
-	w->call = f;
 	w->tasks++;
 	exsi_remote_count_running(w->pool, 1);
 	w->pool->stats.started++;
 	s->worker = w;
-	s->id = w->id;
+	s->id = id;
+}
+
+void exsi_remote_assign(struct exsi_remote *w, exs_future *f)
+{
+	begin_work(w);
+	w->call = f;
+	note_given(w, f, w->id);
+}
+
+/* --- given ahead --- */
+
+/* So long a worker may take for a call, and be quick: no more than its next costs to be given; and so long what was given ahead waits. */
+static const uint64_t QUICK = 200000, PATIENCE = 1000000; /* ns */
+
+/* Calls that have been taken out of the queue for a worker, and are to be sent. */
+struct batch {
+	exs_future *calls[EXSI_REMOTE_DEPTH];
+	unsigned n;
+};
+
+/* With the lock. Each worker has its share of what is queued. */
+static void fill_ahead(struct exsi_remote *w, struct batch *batch)
+{
+	struct exsi_remote_pool *p = w->pool;
+	size_t share = p->queued / (p->usable ? p->usable : 1);
+	bool may = w->state == EXSI_REMOTE_BUSY && w->call && !w->recalled && !p->options.tasks && !p->stopping &&
+		   !atomic_load(&p->x->closing);
+	exs_future *f;
+
+	batch->n = 0;
+	if (!may || w->n_ahead + 1 > w->depth / 2 || exsi_update_next(w))
+		return;
+	while (w->n_ahead + 1 < w->depth && batch->n < share && (f = exsi_remote_shift_ahead(p))) {
+		note_given(w, f, ++w->last);
+		exsi_list_append(&w->ahead, &exsi_remote_slot(p, f)->link);
+		w->n_ahead++;
+		batch->calls[batch->n++] = f;
+	}
+	if (w->n_ahead && w->recall == EXSI_NEVER) {
+		w->recall = exsi_after(w->since, PATIENCE);
+		exsi_remote_by(p, w->recall);
+	}
+}
+
+/* With the lock. */
+static void leave_ahead(struct exsi_remote *w, struct exsi_remote_slot *s)
+{
+	exsi_list_remove(&s->link);
+	w->n_ahead--;
+	if (!w->n_ahead)
+		w->recall = EXSI_NEVER;
+}
+
+/* Without the lock. What can't be sent, for want of memory, goes up: on this thread nobody else takes it. */
+static void send_ahead(struct exsi_remote *w, const struct batch *batch)
+{
+	struct exsi_remote_pool *p = w->pool;
+
+	for (unsigned i = 0; i < batch->n; i++) {
+		exs_future *f = batch->calls[i];
+		struct exsi_remote_slot *s = exsi_remote_slot(p, f);
+		if (!was_not_sent(send_call(w, f, s->id)))
+			continue;
+		pthread_mutex_lock(&p->lock);
+		leave_ahead(w, s);
+		exsi_remote_count_running(p, -1);
+		pthread_mutex_unlock(&p->lock);
+		exs_result r = exs_fail(exsi_error(EXS_ENOMEM));
+		exsi_remote_complete(p, f, &r);
+	}
+}
+
+void exsi_remote_take_ahead(struct exsi_remote *w, uint64_t from, struct exsi_list *list)
+{
+	struct exsi_list *next;
+
+	for (struct exsi_list *l = w->ahead.next; l != &w->ahead; l = next) {
+		struct exsi_remote_slot *s = EXSI_CONTAINER_OF(l, struct exsi_remote_slot, link);
+		next = l->next;
+		if (s->id < from)
+			continue;
+		leave_ahead(w, s);
+		exsi_remote_count_running(w->pool, -1);
+		w->tasks--;
+		w->pool->stats.started--;
+		exsi_list_append(list, l);
+	}
+}
+
+void exsi_remote_give_back(struct exsi_remote_pool *p, struct exsi_list *list)
+{
+	while (!exsi_list_is_empty(list)) {
+		struct exsi_remote_slot *s = EXSI_CONTAINER_OF(list->prev, struct exsi_remote_slot, link);
+		exs_future *f = exsi_slot_call(s, p->x);
+		exs_result r = exs_cancelled();
+		exsi_list_remove(&s->link);
+		exsi_call_ran_elsewhere(f, s->begun, &r); /* nobody looks on: it has not been begun */
+		if (exsi_remote_requeue(p, f))
+			continue;
+		exsi_note_cause(f, EXS_CAUSE_SHUTDOWN); /* if it was no canceller */
+		exs_call_resume(f, p->x, EXS_UP, &r);
+	}
+}
+
+void exsi_remote_recall(struct exsi_remote *w)
+{
+	struct exsi_remote_pool *p = w->pool;
+	uint64_t last = w->last;
+
+	w->recall = EXSI_NEVER;
+	w->recalled = last;
+	w->depth = 1;
+	pthread_mutex_unlock(&p->lock);
+	p->transport->send(w, true, EXSI_FRAME_RECALL, last, NULL, 0, NULL); /* if not, it goes, or has gone */
+}
+
+/* With the lock: the first of those ahead is what w is at. */
+static void promote(struct exsi_remote *w)
+{
+	struct exsi_remote_pool *p = w->pool;
+	struct exsi_remote_slot *s = EXSI_CONTAINER_OF(w->ahead.next, struct exsi_remote_slot, link);
+
+	leave_ahead(w, s);
+	w->call = exsi_slot_call(s, p->x);
+	w->id = s->id;
+	if (w->state == EXSI_REMOTE_BUSY)
+		w->deadline = exsi_after(w->since, p->task_ns);
+	exsi_remote_by(p, w->deadline);
+	if (w->n_ahead && !w->recalled)
+		w->recall = exsi_after(w->since, PATIENCE);
+}
+
+static void top_up(struct exsi_remote *w)
+{
+	struct batch batch;
+
+	pthread_mutex_lock(&w->pool->lock);
+	fill_ahead(w, &batch);
+	pthread_mutex_unlock(&w->pool->lock);
+	send_ahead(w, &batch);
+}
+
+void exsi_remote_go_on(struct exsi_remote *w)
+{
+	struct exsi_remote_pool *p = w->pool;
+	uint64_t now = exsi_now(), took = now > w->since ? now - w->since : 0;
+	struct batch batch;
+
+	w->since = now;
+	w->depth = took > QUICK ? 1 : w->depth < EXSI_REMOTE_DEPTH ? 2 * w->depth : EXSI_REMOTE_DEPTH;
+	if (!w->n_ahead) {
+		exsi_remote_next(w);
+		return;
+	}
+	promote(w);
+	fill_ahead(w, &batch);
+	pthread_mutex_unlock(&p->lock);
+	send_ahead(w, &batch);
 }
 
 /* With the lock, which it gives back. */
@@ -276,6 +446,8 @@ void exsi_remote_next(struct exsi_remote *w)
 	uint64_t id = w->id;
 	pthread_mutex_unlock(&p->lock);
 	exsi_remote_give(w, f, id);
+	if (w->depth > 1)
+		top_up(w);
 }
 
 /* With the lock. */

@@ -29,10 +29,15 @@ static struct {
 	struct exsi_crew crew;
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
-	uint64_t id;	  /* of the task; 0: none */
-	exs_future *task; /* NULL: it has not begun, or has ended */
-	uint64_t told;	  /* the task that the following is for: this one, or the next */
-	exs_cause stop;	  /* NONE: not */
+	uint64_t id;	   /* of the task that was begun last; 0: none has been */
+	exs_future *task;  /* NULL: it has not begun, or has ended */
+	exs_cause stop;	   /* of it; NONE: not */
+	uint64_t recalled; /* tasks up to this id are not begun any more */
+	struct early {	   /* stops of tasks that are still to be read */
+		uint64_t id;
+		exs_cause cause;
+	} early[2 * EXSI_REMOTE_DEPTH];
+	uint64_t told; /* the task that the following is for: this one, or the next */
 	uint64_t credit;
 	bool unread; /* nobody reads its items any more */
 } here = {.lock = PTHREAD_MUTEX_INITIALIZER};
@@ -66,17 +71,23 @@ static void turn_to(uint64_t id)
 	if (here.told == id)
 		return;
 	here.told = id;
-	here.stop = EXS_CAUSE_NONE;
 	here.credit = 0;
 	here.unread = false;
+}
+
+static struct early *early(uint64_t id)
+{
+	return &here.early[id % (2 * EXSI_REMOTE_DEPTH)];
 }
 
 static void hear_cancel(uint64_t id, exs_cause cause)
 {
 	pthread_mutex_lock(&here.lock);
-	turn_to(id);
-	here.stop = cause;
 	exs_future *task = id == here.id ? exs_future_ref(here.task) : NULL;
+	if (id == here.id)
+		here.stop = cause;
+	else
+		*early(id) = (struct early){.id = id, .cause = cause};
 	pthread_cond_broadcast(&here.changed);
 	pthread_mutex_unlock(&here.lock);
 	if (task)
@@ -94,20 +105,34 @@ static void hear_credit(uint64_t id, uint32_t credit)
 	pthread_mutex_unlock(&here.lock);
 }
 
+/* What has not been begun is given back: the main thread, when it reads it, leaves it. Answered in order with what it says. */
+static void hear_recall(uint64_t last)
+{
+	pthread_mutex_lock(&here.lock);
+	uint64_t from = (here.id > here.recalled ? here.id : here.recalled) + 1;
+	here.recalled = last > here.recalled ? last : here.recalled;
+	pthread_mutex_unlock(&here.lock);
+	exsi_channel_send(&here.data, EXSI_FRAME_RECALLED, from, NULL, 0, NULL);
+}
+
 /* Of a task that has ended nothing is to be heard. false: it can't be understood. */
 static bool hear(const struct exsi_message *m)
 {
 	struct exsi_reader r = {.data = m->head ? m->head->data : NULL, .size = m->head ? m->head->size : 0};
-	unsigned number = m->type == EXSI_FRAME_CANCEL ? exsi_get_u8(&r) : exsi_get_u32(&r);
+	unsigned number = m->type == EXSI_FRAME_CANCEL	 ? exsi_get_u8(&r)
+			  : m->type == EXSI_FRAME_CREDIT ? exsi_get_u32(&r)
+							 : 0;
 
 	if (m->body || !exsi_reader_ends(&r))
 		return false;
 	pthread_mutex_lock(&here.lock);
-	bool over = m->id < here.id || m->id < here.told;
+	bool over = m->id < here.id;
 	pthread_mutex_unlock(&here.lock);
-	if (over)
+	if (m->type == EXSI_FRAME_RECALL)
+		hear_recall(m->id);
+	else if (over)
 		return true;
-	if (m->type == EXSI_FRAME_CREDIT)
+	else if (m->type == EXSI_FRAME_CREDIT)
 		hear_credit(m->id, number);
 	else if (number > EXS_CAUSE_NONE && number <= EXS_CAUSE_SIBLING)
 		hear_cancel(m->id, (exs_cause)number);
@@ -367,6 +392,21 @@ static exs_invocation *read_task(struct exsi_message *m, const char **why)
 	return exsi_invocation_read(&r, body, why);
 }
 
+/* false: it was recalled. */
+static bool begin_task(uint64_t id)
+{
+	pthread_mutex_lock(&here.lock);
+	bool begins = id > here.recalled;
+	if (begins) {
+		here.id = id;
+		here.stop = early(id)->id == id ? early(id)->cause : EXS_CAUSE_NONE;
+		turn_to(id);
+		here.credit += coming.items;
+	}
+	pthread_mutex_unlock(&here.lock);
+	return begins;
+}
+
 /* 0, or the status to end with; STATUS_MALFORMED: *why. */
 static int run_task(struct exsi_message *m, const char **why)
 {
@@ -374,11 +414,10 @@ static int run_task(struct exsi_message *m, const char **why)
 
 	if (!invocation)
 		return STATUS_MALFORMED;
-	pthread_mutex_lock(&here.lock);
-	here.id = m->id;
-	turn_to(m->id);
-	here.credit += coming.items;
-	pthread_mutex_unlock(&here.lock);
+	if (!begin_task(m->id)) {
+		exs_invocation_free(invocation);
+		return 0;
+	}
 	exs_task task = {.fn = exs_invoke, .arg = invocation, .arg_free = exs_invocation_free};
 	task.name = *coming.name ? coming.name : NULL;
 	exs_future *f = exs_submit_with(here.tasks, &task);
@@ -453,7 +492,7 @@ static int serve(void)
 static int work(void)
 {
 	uint32_t data = 1u << EXSI_FRAME_BEGIN | 1u << EXSI_FRAME_TASK | 1u << EXSI_FRAME_END;
-	uint32_t control = 1u << EXSI_FRAME_CANCEL | 1u << EXSI_FRAME_CREDIT;
+	uint32_t control = 1u << EXSI_FRAME_CANCEL | 1u << EXSI_FRAME_CREDIT | 1u << EXSI_FRAME_RECALL;
 
 	fcntl(EXSI_CHILD_DATA, F_SETFD, FD_CLOEXEC); /* not for what a task starts */
 	fcntl(EXSI_CHILD_CONTROL, F_SETFD, FD_CLOEXEC);
