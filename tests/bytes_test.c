@@ -138,7 +138,6 @@ TEST(bytes, small_ones_are_not_shared)
 	exs_bytes *b = filled(EXSI_BYTES_INLINE);
 
 	CHECK_INT(exsi_bytes_share(b), -1);
-	CHECK_INT(exsi_bytes_map(b), 0);
 	CHECK(is_filled(b));
 	exs_bytes_free(b);
 }
@@ -161,39 +160,47 @@ TEST(bytes, large_ones_are_not_shared_here)
 
 #else
 
-TEST(bytes, shared_are_sealed_and_mapped_again)
+static void expect_same(int fd, const exs_bytes *b)
+{
+	struct stat status;
+
+	CHECK(!fstat(fd, &status));
+	CHECK_INT(status.st_size, b->size);
+	void *there = mmap(NULL, b->size, PROT_READ, MAP_SHARED, fd, 0);
+	CHECK(there != MAP_FAILED);
+	CHECK(!memcmp(there, b->data, b->size));
+	munmap(there, b->size);
+}
+
+TEST(bytes, shared_are_sealed_and_stay_where_they_are)
 {
 	exs_bytes *b = filled(LARGE);
+	const unsigned char *data = b->data;
 	int fd = exsi_bytes_share(b), all = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
 
 	CHECK(fd >= 0);
 	CHECK_INT(fcntl(fd, F_GET_SEALS) & all, all);
 	CHECK(fcntl(fd, F_GETFD) & FD_CLOEXEC);
 	CHECK_INT(exsi_bytes_share(b), fd);
-	CHECK_INT(exsi_bytes_map(b), 0);
+	CHECK(b->data == data);
 	CHECK(is_filled(b));
-	CHECK_INT(exsi_bytes_map(b), 0);
-	CHECK_INT(exsi_bytes_share(b), fd);
-	CHECK(is_filled(b));
+	expect_same(fd, b);
 	CHECK(mmap(NULL, LARGE, PROT_WRITE, MAP_SHARED, fd, 0) == MAP_FAILED);
 	exs_bytes_free(b);
 }
 
 TEST(bytes, shared_at_their_lowered_size)
 {
-	exs_bytes *b = filled(LARGE);
-	struct stat status;
-	const char *why;
+	exs_bytes *b = filled(2 * (size_t)LARGE);
 
-	b->size = 10;
+	b->size = EXSI_BYTES_INLINE;
+	CHECK_INT(exsi_bytes_share(b), -1);
+	b->size = LARGE;
 	int fd = exsi_bytes_share(b);
 	CHECK(fd >= 0);
-	CHECK(!fstat(fd, &status));
-	CHECK_INT(status.st_size, 10);
-	exs_bytes *there = exsi_bytes_adopt(dup(fd), 10, &why);
-	CHECK(there);
-	CHECK(is_filled(there));
-	exs_bytes_free(there);
+	expect_same(fd, b);
+	b->size = LARGE + 1;
+	CHECK_INT(exsi_bytes_share(b), -1);
 	b->size = 9;
 	CHECK_INT(exsi_bytes_share(b), -1);
 	exs_bytes_free(b);
@@ -212,51 +219,77 @@ TEST(bytes, not_shared_without_any_or_with_more_than_there_are)
 	exs_bytes_free(b);
 }
 
-TEST(bytes, not_shared_while_they_are_mapped_elsewhere)
+struct sharer {
+	exs_bytes *bytes;
+	pthread_barrier_t *barrier;
+	int fd;
+};
+
+static void *share_and_read(void *arg)
+{
+	struct sharer *s = arg;
+
+	pthread_barrier_wait(s->barrier);
+	s->fd = exsi_bytes_share(s->bytes);
+	CHECK(is_filled(s->bytes));
+	return NULL;
+}
+
+TEST(bytes, several_threads_share_the_same)
+{
+	enum { SHARERS = 3 };
+	int before = descriptors();
+
+	for (int round = 0; round < 10; round++) {
+		pthread_barrier_t barrier;
+		pthread_t threads[SHARERS];
+		struct sharer s[SHARERS];
+		exs_bytes *b = filled(LARGE);
+
+		pthread_barrier_init(&barrier, NULL, SHARERS);
+		for (int i = 0; i < SHARERS; i++) {
+			s[i] = (struct sharer){b, &barrier, -1};
+			threads[i] = thread_start(share_and_read, &s[i]);
+		}
+		for (int i = 0; i < SHARERS; i++)
+			thread_join(threads[i]);
+		for (int i = 0; i < SHARERS; i++)
+			CHECK_INT(s[i].fd, exsi_bytes_share(b));
+		expect_same(s[0].fd, b);
+		CHECK_INT(descriptors(), before + 1);
+		exs_bytes_free(b);
+		pthread_barrier_destroy(&barrier);
+	}
+	CHECK_INT(descriptors(), before);
+}
+
+TEST(bytes, not_shared_while_there_are_no_descriptors)
 {
 	exs_bytes *b = filled(LARGE);
-	struct stat status;
-	const char *why;
-	int writable = 0;
 
-	while (writable < 1024 && (fstat(writable, &status) || !S_ISREG(status.st_mode) || status.st_size != LARGE))
-		writable++;
-	CHECK(writable < 1024);
-	void *kept = mmap(NULL, LARGE, PROT_READ | PROT_WRITE, MAP_SHARED, writable, 0);
-	CHECK(kept != MAP_FAILED);
-	b->size = LARGE - 1;
+	refuse_descriptors(true);
 	CHECK_INT(exsi_bytes_share(b), -1);
+	refuse_descriptors(false);
 	CHECK(is_filled(b));
-	CHECK(b->data);
-	b->data[0] = 0;
-	CHECK(!exsi_bytes_adopt(dup(writable), LARGE, &why));
-	munmap(kept, LARGE);
 	CHECK(exsi_bytes_share(b) >= 0);
 	exs_bytes_free(b);
 }
 
-TEST(bytes, plain_without_descriptors)
-{
-	refuse_descriptors(true);
-	exs_bytes *b = exs_bytes_new(LARGE);
-	refuse_descriptors(false);
-	CHECK(b);
-	fill(b);
-	CHECK_INT(exsi_bytes_share(b), -1);
-	CHECK(is_filled(b));
-	exs_bytes_free(b);
-}
-
-TEST(bytes, plain_where_files_may_not_be_long)
+/* Without a signal. */
+TEST(bytes, not_shared_where_files_may_not_be_as_long)
 {
 	struct rlimit usual;
+	exs_bytes *b = filled(LARGE);
 
 	CHECK(!getrlimit(RLIMIT_FSIZE, &usual));
-	CHECK(!setrlimit(RLIMIT_FSIZE, &(struct rlimit){EXSI_BYTES_INLINE, usual.rlim_max}));
-	exs_bytes *b = exs_bytes_new(LARGE);
+	CHECK(!setrlimit(RLIMIT_FSIZE, &(struct rlimit){LARGE - 1, usual.rlim_max}));
+	int refused = exsi_bytes_share(b), before = descriptors();
+	CHECK(!setrlimit(RLIMIT_FSIZE, &(struct rlimit){LARGE, usual.rlim_max}));
+	int shared = exsi_bytes_share(b);
 	CHECK(!setrlimit(RLIMIT_FSIZE, &usual));
-	CHECK(b);
-	CHECK_INT(exsi_bytes_share(b), -1);
+	CHECK_INT(refused, -1);
+	CHECK(shared >= 0);
+	CHECK_INT(descriptors(), before + 1);
 	exs_bytes_free(b);
 }
 

@@ -157,13 +157,10 @@ TEST(channel, largest_in_packets)
 	struct pair p;
 
 	make_pair(&p, false);
+	exs_bytes *plain = filled(MAX - 5);
 	refuse_descriptors(true);
-	exs_bytes *plain = exs_bytes_new(MAX - 5);
-	refuse_descriptors(false);
-	CHECK(plain);
-	for (size_t i = 0; i < plain->size; i++)
-		plain->data[i] = byte_at(i);
 	CHECK_INT(exsi_channel_send(&p.a, EXSI_FRAME_VALUE, 1, "head", 5, plain), 0);
+	refuse_descriptors(false);
 	struct exsi_message m;
 	receive(&p, &m);
 	CHECK_INT(m.head->size, MAX);

@@ -8,9 +8,9 @@
 extern "C" {
 #endif
 
-/* So many bytes at data. Where there are more than 1 MiB of them they lie in memory that can be handed to another process without being
-   copied (memfd_create on Linux). Whoever made it may lower size, and write data until it is handed over as a result, an input or an item:
-   from then on it is read only. */
+/* So many bytes at data. Whoever made it may lower size, and write data until it is handed over as a result, an input or an item: from then
+   on it is read only. On Linux more than 1 MiB of them go to another process by a sealed file of memory (memfd_create), into which they are
+   copied once, and which the other one maps; until they are freed here they take their memory twice. */
 typedef struct exs_bytes {
 	unsigned char *data; /* NULL only if size is 0 */
 	size_t size;

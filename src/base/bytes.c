@@ -1,9 +1,9 @@
-/* Bytes: in one block, or in a file of memory (memfd_create) that can be sealed and handed on. */
+/* Bytes: in one block, and when they are shared also in a sealed file of memory (memfd_create), which is handed on. */
 #define _GNU_SOURCE
 #include "base/bytes.h"
 
-#include "base/lock.h"
 #include "base/memory.h"
+#include "base/sync.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -14,13 +14,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* In a block of its own, or in a file of memory. */
+/* The bytes are in this block, or mapped from another process's file. */
 struct block {
 	exs_bytes bytes;
-	size_t length;	       /* of the file, and of its mapping */
-	int fd;		       /* -1: the bytes are in this block */
-	struct exsi_lock lock; /* guards sealed, and the change of bytes.data from NULL */
-	bool sealed;
+	size_t room; /* so many there are, or are mapped */
+	bool mapped;
+	atomic_int fd; /* of a sealed file of the bytes; -1: none (yet) */
 	alignas(max_align_t) unsigned char data[];
 };
 
@@ -29,12 +28,18 @@ static struct block *block_of(exs_bytes *bytes)
 	return EXSI_CONTAINER_OF(bytes, struct block, bytes);
 }
 
-static struct block *new_block(size_t room, unsigned char *data, size_t size)
+/* NULL: memory is short. Without data it has bytes of its own. */
+static struct block *new_block(unsigned char *data, size_t size, int fd)
 {
-	struct block *b = exsi_alloc(sizeof(*b) + room);
+	size_t own = data ? 0 : size;
+	struct block *b = own > PTRDIFF_MAX - sizeof(*b) ? NULL : exsi_alloc(sizeof(*b) + own);
 
-	if (b)
-		*b = (struct block){.bytes = {data ? data : b->data, size}, .length = size, .fd = -1};
+	if (!b)
+		return NULL;
+	b->bytes = (exs_bytes){data ? data : b->data, size};
+	b->room = size;
+	b->mapped = data != NULL;
+	atomic_init(&b->fd, fd);
 	return b;
 }
 
@@ -42,94 +47,58 @@ static struct block *new_block(size_t room, unsigned char *data, size_t size)
 
 enum { SEALS = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE };
 
-static unsigned char *map(int fd, size_t size, bool to_write)
-{
-	void *p = to_write ? mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0)
-			   : mmap(NULL, size, PROT_READ, MAP_SHARED | MAP_POPULATE, fd, 0);
-
-	return p == MAP_FAILED ? NULL : p;
-}
-
 /* A file longer than the limit of files would be a signal, not an error. */
 static bool may_be_long(size_t size)
 {
 	struct rlimit limit;
 
-	return size <= PTRDIFF_MAX && !getrlimit(RLIMIT_FSIZE, &limit) &&
-	       (limit.rlim_cur == RLIM_INFINITY || size <= limit.rlim_cur);
+	return !getrlimit(RLIMIT_FSIZE, &limit) && (limit.rlim_cur == RLIM_INFINITY || size <= limit.rlim_cur);
 }
 
-static int make_file(size_t size)
+static bool write_all(int fd, const exs_bytes *bytes)
 {
-	int fd = may_be_long(size) ? memfd_create("exs-bytes", MFD_CLOEXEC | MFD_ALLOW_SEALING) : -1;
+	for (size_t done = 0; done < bytes->size;) {
+		ssize_t n = write(fd, bytes->data + done, bytes->size - done);
 
-	if (fd < 0 || !ftruncate(fd, (off_t)size))
+		if (n == 0 || (n < 0 && errno != EINTR))
+			return false;
+		done += n > 0 ? (size_t)n : 0;
+	}
+	return true;
+}
+
+/* -1: none can be had. It is written, not mapped: so each new page is filled without a fault, and without being zeroed before. */
+static int sealed_file(const exs_bytes *bytes)
+{
+	int fd = may_be_long(bytes->size) ? memfd_create("exs-bytes", MFD_CLOEXEC | MFD_ALLOW_SEALING) : -1;
+
+	if (fd < 0 || (write_all(fd, bytes) && !fcntl(fd, F_ADD_SEALS, SEALS)))
 		return fd;
 	close(fd);
 	return -1;
 }
 
-/* NULL: no file of memory can be had. */
-static exs_bytes *new_in_file(size_t size)
+static bool has_size(int fd, size_t size)
 {
-	int fd = make_file(size);
-	unsigned char *data = fd < 0 ? NULL : map(fd, size, true);
-	struct block *b = data ? new_block(0, data, size) : NULL;
+	struct stat status;
 
-	if (b) {
-		b->fd = fd;
-		return &b->bytes;
-	}
-	if (data)
-		munmap(data, size);
-	if (fd >= 0)
-		close(fd);
-	return NULL;
-}
-
-static bool seal(struct block *b)
-{
-	size_t size = b->bytes.size;
-
-	/* While it is mapped for writing it can't be sealed against that. */
-	munmap(b->bytes.data, b->length);
-	if ((size == b->length || !ftruncate(b->fd, (off_t)size)) && !fcntl(b->fd, F_ADD_SEALS, SEALS)) {
-		b->bytes.data = NULL;
-		b->length = size;
-		b->sealed = true;
-		return true;
-	}
-	if (size != b->length && ftruncate(b->fd, (off_t)b->length))
-		b->length = size;
-	b->bytes.data = map(b->fd, b->length, true);
-	return false;
+	return !fstat(fd, &status) && (uint64_t)status.st_size == size;
 }
 
 int exsi_bytes_share(exs_bytes *bytes)
 {
 	struct block *b = block_of(bytes);
+	int none = -1, fd = atomic_load(&b->fd);
 
-	if (b->fd < 0)
+	if (fd >= 0)
+		return has_size(fd, bytes->size) ? fd : -1;
+	if (bytes->size <= EXSI_BYTES_INLINE || bytes->size > b->room)
 		return -1;
-	exsi_lock(&b->lock);
-	bool fits = b->sealed ? bytes->size == b->length : bytes->size && bytes->size <= b->length && bytes->data;
-	bool shared = fits && (b->sealed || seal(b));
-	exsi_unlock(&b->lock);
-	return shared ? b->fd : -1;
-}
-
-int exsi_bytes_map(exs_bytes *bytes)
-{
-	struct block *b = block_of(bytes);
-
-	if (b->fd < 0)
-		return 0;
-	exsi_lock(&b->lock);
-	if (!bytes->data)
-		bytes->data = map(b->fd, b->length, !b->sealed);
-	int rc = bytes->data ? 0 : errno;
-	exsi_unlock(&b->lock);
-	return rc;
+	fd = sealed_file(bytes);
+	if (fd < 0 || atomic_compare_exchange_strong(&b->fd, &none, fd))
+		return fd;
+	close(fd); /* another thread was as fast */
+	return none;
 }
 
 static const char *wrong_with(int fd, size_t size)
@@ -150,15 +119,15 @@ exs_bytes *exsi_bytes_adopt(int fd, size_t size, const char **why)
 {
 	*why = wrong_with(fd, size);
 
-	unsigned char *data = *why ? NULL : map(fd, size, false);
-	struct block *b = data ? new_block(0, data, size) : NULL;
+	void *data = *why ? MAP_FAILED : mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0);
+	struct block *b = data == MAP_FAILED ? NULL : new_block(data, size, fd);
 
 	if (b) {
-		b->fd = fd;
-		b->sealed = true;
+		/* So Linux does not mark each page as used when it is unmapped, which takes longer than the faults. */
+		(void)madvise(data, size, MADV_SEQUENTIAL);
 		return &b->bytes;
 	}
-	if (data)
+	if (data != MAP_FAILED)
 		munmap(data, size);
 	close(fd);
 	return NULL;
@@ -166,22 +135,10 @@ exs_bytes *exsi_bytes_adopt(int fd, size_t size, const char **why)
 
 #else
 
-static exs_bytes *new_in_file(size_t size)
-{
-	(void)size;
-	return NULL;
-}
-
 int exsi_bytes_share(exs_bytes *bytes)
 {
 	(void)bytes;
 	return -1;
-}
-
-int exsi_bytes_map(exs_bytes *bytes)
-{
-	(void)bytes;
-	return 0;
 }
 
 exs_bytes *exsi_bytes_adopt(int fd, size_t size, const char **why)
@@ -196,10 +153,9 @@ exs_bytes *exsi_bytes_adopt(int fd, size_t size, const char **why)
 
 exs_bytes *exsi_bytes_new(size_t size)
 {
-	exs_bytes *bytes = size > EXSI_BYTES_INLINE ? new_in_file(size) : NULL;
-	struct block *b = bytes || size > PTRDIFF_MAX - sizeof(*b) ? NULL : new_block(size, NULL, size);
+	struct block *b = new_block(NULL, size, -1);
 
-	return b ? &b->bytes : bytes;
+	return b ? &b->bytes : NULL;
 }
 
 exs_bytes *exsi_bytes_grow(exs_bytes *bytes, size_t size)
@@ -216,11 +172,11 @@ exs_bytes *exsi_bytes_grow(exs_bytes *bytes, size_t size)
 void exs_bytes_free(void *bytes)
 {
 	struct block *b = bytes ? block_of(bytes) : NULL;
+	int fd = b ? atomic_load(&b->fd) : -1;
 
-	if (b && b->fd >= 0) {
-		if (b->bytes.data)
-			munmap(b->bytes.data, b->length);
-		close(b->fd);
-	}
+	if (b && b->mapped)
+		munmap(b->bytes.data, b->room);
+	if (fd >= 0)
+		close(fd);
 	exsi_free(b);
 }

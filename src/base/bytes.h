@@ -4,27 +4,24 @@
 
 #include <executors/bytes.h>
 
-/* More than so many lie in a file of memory. */
+/* More than so many are shared by a file of memory. */
 enum { EXSI_BYTES_INLINE = 1 << 20 };
 
 /* New bytes, uninitialised; NULL: memory is short. data is never NULL. */
 exs_bytes *exsi_bytes_new(size_t size);
 
-/* Bytes of more room, with what the old ones hold, which are freed. NULL: memory is short, and they are as they were. Never of shared ones. */
+/* Bytes of more room, with what the old ones hold, which are freed. NULL: memory is short, and they are as they were. */
 exs_bytes *exsi_bytes_grow(exs_bytes *bytes, size_t size);
 
-/* Of bytes that lie in such a file: seals it against all further change, at the size that bytes has, unmaps what could be written (data
-   becomes NULL, or a mapping that can only be read), and answers its descriptor, which stays the bytes' own; once sealed, answers it again.
-   -1: they do not lie in one, there are none (size is 0), they are more than were made, or it can't be sealed: then they are as they were
-   (data is NULL only if memory for mapping them again is short). MT-safe; but until the first call has returned nobody else may read data. */
+/* A descriptor, which stays the bytes' own, of a file of memory that holds them, of the size that bytes has, sealed against all change. The
+   first call makes it, and copies them into it; later ones answer it again. data stays as it is: so until they are freed they take their
+   memory twice. -1: they are no more than EXSI_BYTES_INLINE, or more than were made, their size is not that of the file they have, or none
+   can be had. MT-safe. */
 int exsi_bytes_share(exs_bytes *bytes);
 
-/* data of bytes that were shared, mapped again if need be; 0 or an errno. MT-safe. */
-int exsi_bytes_map(exs_bytes *bytes);
-
 /* New bytes of a descriptor that came from elsewhere, which it takes over, also on failure. All four seals (seal, shrink, grow, write) must
-   be there, and it must have exactly `size` bytes, more than 0: looked at before it is mapped, only for reading. NULL: *why says what is
-   wrong (static text), or is NULL: memory is short. */
+   be there, and it must have exactly `size` bytes, more than 0: looked at before it is mapped, only for reading. When they are shared, it
+   is by that descriptor. NULL: *why says what is wrong (static text), or is NULL: memory is short. */
 exs_bytes *exsi_bytes_adopt(int fd, size_t size, const char **why);
 
 #endif

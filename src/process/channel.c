@@ -169,20 +169,19 @@ static int send_or_keep(struct exsi_channel *c, struct outgoing *o)
 	return rc;
 }
 
-/* What is to go: the body by a descriptor, if it has one. 0, ENOMEM or EMSGSIZE. */
+/* What is to go: the body by a descriptor, if it can be had. 0 or EMSGSIZE. */
 static int prepare(struct outgoing *o, exs_bytes *body)
 {
-	o->fd = body ? exsi_bytes_share(body) : -1;
+	o->fd = -1;
 	if (body && body->size > UINT32_MAX - o->head_size)
 		return EMSGSIZE;
+	o->fd = body ? exsi_bytes_share(body) : -1;
 	if (o->fd >= 0) {
 		o->header.flags = EXSI_FRAME_MEMORY;
 		o->header.size = (uint32_t)body->size;
 		return 0;
 	}
 	if (body && body->size > 0) {
-		if (exsi_bytes_map(body))
-			return ENOMEM;
 		o->body = body->data;
 		o->body_size = body->size;
 	}

@@ -26,10 +26,10 @@ struct exsi_channel {
 void exsi_channel_init(struct exsi_channel *c, int fd, bool blocks, size_t max, uint32_t types);
 void exsi_channel_fini(struct exsi_channel *c); /* closes it */
 
-/* Sends a message whose payload is head, and then the bytes of body, if it is not NULL. Those that lie in a file of memory are sent as such
+/* Sends a message whose payload is head, and then the bytes of body, if it is not NULL. Those that can be shared are sent by a descriptor
    (exsi_bytes_share), others in packets. The caller keeps both. 0; ENOMEM (nothing was sent); EMSGSIZE (over UINT32_MAX, or head over
-   EXSI_FRAME_DATA); ENOBUFS (too many are kept: it reads nothing, and nothing more is sent); EPIPE or another errno: the other side has gone (what becomes of it the receiver sees). MT-safe; blocks if the channel
-   does. */
+   EXSI_FRAME_DATA); ENOBUFS (too many are kept: it reads nothing, and nothing more is sent); EPIPE or another errno: the other side has gone
+   (what becomes of it the receiver sees). MT-safe; blocks if the channel does. */
 int exsi_channel_send(struct exsi_channel *c, enum exsi_frame_type type, uint64_t id, const void *head, size_t size,
 		      exs_bytes *body);
 

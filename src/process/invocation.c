@@ -22,9 +22,6 @@ static exs_invocation *make(const void *head, size_t size, exs_bytes *body)
 	invocation->head = memcpy(invocation + 1, head, size);
 	invocation->head_size = size;
 	invocation->body = body;
-	if (body)
-		exsi_bytes_share(
-			body); /* now: later, to hand it to a worker, would be while a thread here may read it */
 	return invocation;
 }
 
@@ -285,7 +282,7 @@ static void tell_step(exs_result *r, const struct step *step, uint32_t i, uint32
 	exs_error_unref(made ? e : told);
 }
 
-static exs_result run_steps(const exs_invocation *invocation, exs_context *ctx)
+exs_result exsi_invocation_run(exs_invocation *invocation, exs_context *ctx)
 {
 	struct steps steps = steps_of(invocation->head, invocation->head_size);
 	exs_result r = exs_ok(NULL, NULL);
@@ -303,17 +300,6 @@ static exs_result run_steps(const exs_invocation *invocation, exs_context *ctx)
 		exs_result_clear(&before);
 	}
 	return r;
-}
-
-exs_result exsi_invocation_run(exs_invocation *invocation, exs_context *ctx)
-{
-	exs_bytes *body = invocation->body;
-	int rc = body ? exsi_bytes_map(body) : 0;
-
-	if (rc)
-		return exs_fail(
-			exs_error_new(&exs_domain_errno, rc, "exs_invoke: its input can't be mapped into memory"));
-	return run_steps(invocation, ctx);
 }
 
 exs_result exs_invoke(void *invocation, exs_context *ctx)
