@@ -1,6 +1,5 @@
 /* Invocations: made, packed, read from a message, run, submitted. */
 #include "process/invocation.h"
-#include "base/bytes.h"
 #include "base/memory.h"
 #include "executor/executor.h"
 
