@@ -1,5 +1,6 @@
 /* How fast do 16 MiB of fresh bytes come from another process, checksummed here? In each round all in turn: ours, two tasks in flight for each
-   worker; the floor: a bare hand-over of a sealed memfd, and a copy through a socket, each child with two requests in flight; and what a processor does alone: generate the bytes, again into the same memory, or into that of a new memfd; sum them; memcpy.
+   worker; the floor: a bare hand-over of a sealed memfd, and a copy through a socket, each child with two requests in flight; and what a
+   processor does alone: generate the bytes, again into the same memory, or from there into a new memfd; sum them; memcpy.
    Usage: payload [PEER [N]]; all, or nothing, means all of them. */
 #include "children.h"
 
@@ -47,15 +48,14 @@ static void *private_memory(void)
 	return map(-1, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE);
 }
 
-/* Sealed, with its bytes. */
-static int new_file(uint64_t seed)
+/* Sealed, with its bytes, which are generated in the buffer. */
+static int new_file(void *buffer, uint64_t seed)
 {
 	int fd = memfd_create("payload", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 
-	die_unless(fd >= 0 && !ftruncate(fd, SIZE), "memfd");
-	void *p = map(fd, PROT_READ | PROT_WRITE, MAP_SHARED);
-	generate(p, seed);
-	munmap(p, SIZE);
+	die_unless(fd >= 0, "memfd");
+	generate(buffer, seed);
+	die_unless(write(fd, buffer, SIZE) == SIZE, "write");
 	die_unless(!fcntl(fd, F_ADD_SEALS, SEALS), "seal");
 	return fd;
 }
@@ -82,11 +82,12 @@ static bool send_descriptor(int socket, int fd)
 
 static int send_files(void)
 {
+	void *buffer = private_memory();
 	bool more = true;
 	uint64_t seed;
 
 	while (more && read_fully(CHILD_FD, &seed, sizeof(seed))) {
-		int fd = new_file(seed);
+		int fd = new_file(buffer, seed);
 		more = send_descriptor(CHILD_FD, fd);
 		close(fd);
 	}
@@ -146,9 +147,10 @@ static int receive_descriptor(int socket)
 static void take_file(int socket, void *buffer)
 {
 	int fd = receive_descriptor(socket);
-	void *p = map(fd, PROT_READ, MAP_SHARED | MAP_POPULATE);
+	void *p = map(fd, PROT_READ, MAP_SHARED);
 
 	(void)buffer;
+	madvise(p, SIZE, MADV_SEQUENTIAL);
 	check(p);
 	munmap(p, SIZE);
 	close(fd);
@@ -245,8 +247,11 @@ static void generate_again(int workers, long n)
 static void generate_new(int workers, long n)
 {
 	(void)workers;
+	void *buffer = private_memory();
+
 	for (long i = 0; i < n; i++)
-		close(new_file(next_seed++));
+		close(new_file(buffer, next_seed++));
+	munmap(buffer, SIZE);
 }
 
 static void sum_alone(int workers, long n)
