@@ -123,7 +123,7 @@ exs_bytes *exsi_bytes_adopt(int fd, size_t size, const char **why)
 	struct block *b = data == MAP_FAILED ? NULL : new_block(data, size, fd);
 
 	if (b) {
-		/* So Linux does not mark each page as used when it is unmapped, which takes longer than the faults. */
+		/* Read once, mostly: unmapping then costs less, as Linux need not mark each page as used. */
 		(void)madvise(data, size, MADV_SEQUENTIAL);
 		return &b->bytes;
 	}
