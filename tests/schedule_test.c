@@ -359,6 +359,7 @@ TEST(schedule, each_allocation_fails_in_turn)
 {
 	exs_allocator failing = {failing_alloc, failing_free};
 
+	begin(); /* what is registered stays: the first time it takes memory */
 	for (int in_scope = 0; in_scope < 2; in_scope++) {
 		bool reached = true;
 		for (unsigned long n = 1; reached; n++) {
