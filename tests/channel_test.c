@@ -114,19 +114,13 @@ static void of_each_size(bool nul)
 	static const size_t sizes[] = {0, 1, DATA - 1, DATA, DATA + 1, 3 * DATA, EXSI_BYTES_INLINE};
 	int before = descriptors();
 	struct pair p;
-	uint64_t sum = 0;
 
 	make_pair(&p, false);
 	for (size_t i = 0; i < sizeof(sizes) / sizeof(*sizes); i++) {
 		send_and_receive(&p, nul ? 0 : 10, sizes[i], false);
-		sum += (nul ? 0 : 10) + sizes[i];
-		if (sizes[i] <= DATA) {
+		if (sizes[i] <= DATA)
 			send_and_receive(&p, sizes[i], 100, false);
-			sum += sizes[i] + 100;
-		}
 	}
-	CHECK_INT(p.a.sent, sum);
-	CHECK_INT(p.b.received, sum);
 	end_pair(&p);
 	CHECK_INT(descriptors(), before);
 }
@@ -226,7 +220,6 @@ TEST(channel, keeps_what_does_not_fit_in_order)
 	expect_next(&p, n + 2, 5 * DATA + 6);
 	CHECK(!exsi_channel_is_full(&p.a));
 	CHECK(!exsi_channel_flush(&p.a));
-	CHECK(p.a.sent == p.b.received);
 	end_pair(&p);
 	CHECK_INT(descriptors(), before);
 }

@@ -199,8 +199,6 @@ int exsi_channel_send(struct exsi_channel *c, enum exsi_frame_type type, uint64_
 		return rc;
 	pthread_mutex_lock(&c->lock);
 	rc = c->broken ? EPIPE : send_or_keep(c, &o);
-	if (rc == 0)
-		c->sent += size + (body ? body->size : 0);
 	pthread_mutex_unlock(&c->lock);
 	return rc;
 }
@@ -311,10 +309,7 @@ enum exsi_received exsi_channel_receive(struct exsi_channel *c, struct exsi_mess
 		enum exsi_decoded rc = exsi_decode(&c->in, packet, (size_t)n, fd, message, why);
 		if (rc == EXSI_MALFORMED || rc == EXSI_NO_MEMORY)
 			return EXSI_BROKEN;
-		if (rc == EXSI_DECODED) {
-			c->received +=
-				(message->head ? message->head->size : 0) + (message->body ? message->body->size : 0);
+		if (rc == EXSI_DECODED)
 			return EXSI_RECEIVED;
-		}
 	}
 }

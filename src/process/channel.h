@@ -16,10 +16,9 @@ struct exsi_channel {
 	bool blocks; /* a send waits for room: a worker's; the parent's keeps what does not fit in `out` */
 	struct exsi_decoder in;
 	pthread_mutex_t lock;
-	struct exsi_list out;	 /* messages that did not fit, in order */
-	size_t kept;		 /* so many */
-	bool broken;		 /* nothing more can be sent: the other side has gone */
-	uint64_t sent, received; /* bytes of payload; under the lock; the receiver's */
+	struct exsi_list out; /* messages that did not fit, in order */
+	size_t kept;	      /* so many */
+	bool broken;	      /* nothing more can be sent: the other side has gone */
 };
 
 /* Takes over the descriptor, which is set to block or not. */
