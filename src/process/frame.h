@@ -111,4 +111,10 @@ const char *exsi_get_text(struct exsi_reader *r);
 /* Is all read, and nothing wrong? */
 bool exsi_reader_ends(const struct exsi_reader *r);
 
+/* Of what stood in the message's packets. */
+static inline struct exsi_reader exsi_message_reader(const struct exsi_message *m)
+{
+	return (struct exsi_reader){.data = m->head ? m->head->data : NULL, .size = m->head ? m->head->size : 0};
+}
+
 #endif

@@ -29,7 +29,7 @@ static exs_bytes *bytes_of(struct exsi_message *m)
 
 static exs_error *error_of(struct exsi_message *m)
 {
-	struct exsi_reader r = {.data = m->head ? m->head->data : NULL, .size = m->head ? m->head->size : 0};
+	struct exsi_reader r = exsi_message_reader(m);
 	exs_error *error = m->body ? NULL : exsi_get_error(&r);
 
 	if (error && exsi_reader_ends(&r))
@@ -227,7 +227,7 @@ static const char *said(struct exsi_remote *w, struct exsi_message *m)
 static const char *scheduled(struct exsi_remote *w, struct exsi_message *m)
 {
 	exs_future *f = call_of(w, m->id);
-	struct exsi_reader r = {.data = m->head ? m->head->data : NULL, .size = m->head ? m->head->size : 0};
+	struct exsi_reader r = exsi_message_reader(m);
 	const char *wrong = unreadable;
 	exs_task task;
 

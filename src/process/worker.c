@@ -118,7 +118,7 @@ static void hear_recall(uint64_t last)
 /* Of a task that has ended nothing is to be heard. false: it can't be understood. */
 static bool hear(const struct exsi_message *m)
 {
-	struct exsi_reader r = {.data = m->head ? m->head->data : NULL, .size = m->head ? m->head->size : 0};
+	struct exsi_reader r = exsi_message_reader(m);
 	unsigned number = m->type == EXSI_FRAME_CANCEL	 ? exsi_get_u8(&r)
 			  : m->type == EXSI_FRAME_CREDIT ? exsi_get_u32(&r)
 							 : 0;
@@ -384,7 +384,7 @@ static int answer_surely(uint64_t id, exs_future *f)
 
 static exs_invocation *read_task(struct exsi_message *m, const char **why)
 {
-	struct exsi_reader r = {.data = m->head ? m->head->data : NULL, .size = m->head ? m->head->size : 0};
+	struct exsi_reader r = exsi_message_reader(m);
 	exs_bytes *body = m->body;
 
 	exsi_get_task(&r, &coming);
@@ -441,7 +441,7 @@ static int begin_setup(void)
 
 static int begin(const struct exsi_message *m)
 {
-	struct exsi_reader r = {.data = m->head ? m->head->data : NULL, .size = m->head ? m->head->size : 0};
+	struct exsi_reader r = exsi_message_reader(m);
 	const char *what;
 
 	exsi_get_begin(&r, &here.begin);

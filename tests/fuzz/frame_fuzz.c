@@ -95,7 +95,7 @@ static void read_error(struct exsi_reader *r)
 
 static void read_message(struct exsi_message *m)
 {
-	struct exsi_reader r = {.data = m->head ? m->head->data : NULL, .size = m->head ? m->head->size : 0};
+	struct exsi_reader r = exsi_message_reader(m);
 	struct exsi_begin_frame begin;
 
 	switch (m->type) {
