@@ -446,6 +446,33 @@ static exs_result send_many(const exs_bytes *in, exs_context *ctx)
 	return exs_ok(NULL, NULL);
 }
 
+static exs_context *left_behind;
+
+/* As a thread of its own would that goes on: its context stays, lest the next task's be in the same place. */
+static exs_result leave_behind(const exs_bytes *in, exs_context *ctx)
+{
+	(void)in;
+	left_behind = ctx;
+	exs_future_ref((exs_future *)(void *)ctx);
+	say(ctx, "in time");
+	return exs_ok(NULL, NULL);
+}
+
+/* In the name of the task before, which has ended. */
+static exs_result say_late(const exs_bytes *in, exs_context *ctx)
+{
+	char text[64];
+	int sent = say(left_behind, "late");
+	int scheduled = exs_schedule(left_behind, exs_invocation_new("tell", "late", 4), NULL);
+	int emitted = exs_emit(left_behind, exs_ok(NULL, NULL));
+
+	(void)in;
+	exs_future_unref((exs_future *)(void *)left_behind);
+	say(ctx, "of the next");
+	snprintf(text, sizeof(text), "%d %d %d", sent, scheduled, emitted);
+	return answer(text);
+}
+
 static exs_result shout(const exs_bytes *in, exs_context *ctx)
 {
 	char text[200];
@@ -495,6 +522,8 @@ static const struct {
 	{"name", send_name},
 	{"ask wrongly", ask_wrongly},
 	{"send many", send_many},
+	{"leave behind", leave_behind},
+	{"say late", say_late},
 	{"shout", shout},
 };
 

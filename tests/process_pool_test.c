@@ -299,6 +299,23 @@ TEST(process_pool, idle_worker_that_dies_is_replaced)
 	processes_end(ex);
 }
 
+/* What goes on when its task has ended speaks for nobody: not for the next task. */
+TEST(process_pool, task_that_leaves_something_behind)
+{
+	char text[64];
+
+	processes_begin();
+	exs_executor *ex = processes((exs_process_pool_options){.workers = 1});
+	expect_text(call(ex, "leave behind", ""), NULL);
+	expect_message("in time");
+	snprintf(text, sizeof(text), "%d %d %d", EXS_ECANCELLED, EXS_ECANCELLED, EXS_ECANCELLED);
+	expect_text(call(ex, "say late", ""), text);
+	expect_message("of the next");
+	CHECK(!next_message());
+	CHECK_INT(process_stats(ex).scheduled, 0);
+	processes_end(ex);
+}
+
 /* --- under other layers --- */
 
 TEST(process_pool, retry_above)

@@ -36,8 +36,9 @@ EXS_API exs_executor *exs_with_messages(exs_executor *ex, exs_messages *inbox);
 EXS_API exs_set_status exs_messages_next(exs_messages *inbox, exs_bytes **message, double seconds);
 
 /* In a running task: sends a copy of size bytes of data to the inbox of the outermost exs_with_messages above it. Answers 0, also where
-   there is none, and for ctx NULL: it is dropped; EXS_EINVAL (data NULL with a size), EXS_ENOMEM. In a worker process it may block until
-   the parent reads. Any thread of the task's. */
+   there is none, and for ctx NULL: it is dropped; EXS_EINVAL (data NULL with a size), EXS_ENOMEM. Any thread of the task's, until the task
+   returns; in a worker process what comes after that is dropped, with EXS_ECANCELLED, and the call may block until the pool's thread reads: it
+   never waits for whoever reads the inbox. */
 EXS_API int exs_send(exs_context *ctx, const void *data, size_t size);
 
 #ifdef __cplusplus

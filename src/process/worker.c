@@ -156,11 +156,11 @@ static void listen_to_control(void *unused)
 
 /* --- what a task says --- */
 
-/* Of the task that runs; also on threads of its own. */
-static uint64_t current(void)
+/* Its id; also on threads of its own. 0: it has ended, and another may run. */
+static uint64_t id_of(exs_future *task)
 {
 	pthread_mutex_lock(&here.lock);
-	uint64_t id = here.id;
+	uint64_t id = here.task == task ? here.id : 0;
 	pthread_mutex_unlock(&here.lock);
 	return id;
 }
@@ -172,12 +172,15 @@ static int said(int rc)
 
 static int home_send(exs_future *task, const void *data, size_t size)
 {
-	(void)task;
+	uint64_t id = id_of(task);
+
+	if (!id)
+		return exsi_fail(EXS_ECANCELLED, "exs_send: the task has ended");
 	if (size > here.begin.max_size)
 		return exsi_fail(EXS_EINVAL, "exs_send: %zu bytes: at most %llu (max_size)", size,
 				 (unsigned long long)here.begin.max_size);
 	exs_bytes *message = exs_bytes_copy(data, size);
-	int rc = message ? exsi_channel_send(&here.data, EXSI_FRAME_MESSAGE, current(), NULL, 0, message) : ENOMEM;
+	int rc = message ? exsi_channel_send(&here.data, EXSI_FRAME_MESSAGE, id, NULL, 0, message) : ENOMEM;
 	exs_bytes_free(message);
 	return said(rc);
 }
@@ -185,16 +188,17 @@ static int home_send(exs_future *task, const void *data, size_t size)
 static int home_schedule(exs_future *task, exs_invocation *invocation, const exs_task *options)
 {
 	struct exsi_writer head = {.data = NULL};
+	uint64_t id = id_of(task);
 	int rc = ENOMEM;
 
-	(void)task;
+	if (!id)
+		return exsi_fail(EXS_ECANCELLED, "exs_schedule: the task has ended");
 	if (invocation->body && invocation->body->size > here.begin.max_size)
 		return exsi_fail(EXS_EINVAL, "exs_schedule: the input has %zu bytes: at most %llu (max_size)",
 				 invocation->body->size, (unsigned long long)here.begin.max_size);
 	exsi_put_schedule(&head, options, invocation);
 	if (!head.failed)
-		rc = exsi_channel_send(&here.data, EXSI_FRAME_SCHEDULE, current(), head.data, head.size,
-				       invocation->body);
+		rc = exsi_channel_send(&here.data, EXSI_FRAME_SCHEDULE, id, head.data, head.size, invocation->body);
 	exsi_writer_fini(&head);
 	return said(rc);
 }
@@ -258,10 +262,13 @@ static bool emits(exs_future *task);
 
 static int home_emit(exs_future *task, exs_result r)
 {
-	int rc = emits(task) && (r.kind == EXS_KIND_ERROR || is_bytes(&r)) ? await_credit() : EXS_EINVAL;
+	uint64_t id = id_of(task);
+	int rc = !id ? EXS_ECANCELLED : EXS_EINVAL;
 
+	if (id && emits(task) && (r.kind == EXS_KIND_ERROR || is_bytes(&r)))
+		rc = await_credit();
 	if (!rc)
-		rc = said(send_result(current(), &r, EXSI_FRAME_ITEM, EXSI_FRAME_ITEM_NULL, EXSI_FRAME_ITEM_ERROR));
+		rc = said(send_result(id, &r, EXSI_FRAME_ITEM, EXSI_FRAME_ITEM_NULL, EXSI_FRAME_ITEM_ERROR));
 	exs_result_clear(&r);
 	return rc;
 }
