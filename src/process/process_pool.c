@@ -283,6 +283,17 @@ static exs_process_worker describe_worker(struct exsi_remote *w)
 				    .busy_seconds = (double)ns / 1e9};
 }
 
+/* Of one whose other fields are there, without the lock: files are read. */
+static void fill_in_memory(void *worker, size_t size)
+{
+	exs_process_worker one;
+
+	memset(&one, 0, sizeof(one));
+	memcpy(&one, worker, size < sizeof(one) ? size : sizeof(one));
+	one.memory = resident(one.pid);
+	exsi_fill_in(worker, size, &one, sizeof(one));
+}
+
 size_t exs_process_pool_workers_sized(exs_executor *x, exs_process_worker *workers, size_t n, size_t size)
 {
 	struct exsi_process_pool *p = pool_of(x);
@@ -299,12 +310,12 @@ size_t exs_process_pool_workers_sized(exs_executor *x, exs_process_worker *worke
 		exs_process_worker one = describe_worker(w);
 		if (w->state == EXSI_REMOTE_GONE)
 			continue;
-		if (all < n) {
-			one.memory = resident(one.pid);
+		if (all < n)
 			exsi_fill_in((char *)workers + all * size, size, &one, sizeof(one));
-		}
 		all++;
 	}
 	pthread_mutex_unlock(&p->remote.lock);
+	for (size_t i = 0; i < n && i < all; i++)
+		fill_in_memory((char *)workers + i * size, size);
 	return all;
 }
