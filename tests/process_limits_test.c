@@ -156,6 +156,81 @@ TEST(process_limits, cpu_seconds)
 	processes_end(ex);
 }
 
+/* --- asked to stop --- */
+
+/* Of a task that does not, once it has been asked. */
+static void cancel_heedless(const char *function, exs_process_pool_options options)
+{
+	processes_begin();
+	options.workers = 1;
+	options.death_retries = 5;
+	exs_executor *ex = processes(options);
+	exs_future *f = call(ex, function, "");
+	expect_message("entered");
+	CHECK_INT(exs_future_cancel(f), EXS_STOP_REQUESTED);
+	expect_cancelled(f, EXS_CAUSE_USER);
+	expect_text(call(ex, "echo", "x"), "x");
+	exs_process_pool_stats stats = process_stats(ex);
+	CHECK_INT(stats.overdue, 1);
+	CHECK_INT(stats.restarted, 0);
+	CHECK_INT(stats.died, 0);
+	CHECK_INT(stats.spawned, 2);
+	processes_end(ex);
+}
+
+TEST(process_limits, cancel_seconds)
+{
+	cancel_heedless("spin", (exs_process_pool_options){.cancel_seconds = 0.05, .stop_seconds = 1000});
+	cancel_heedless("heed TERM", (exs_process_pool_options){.cancel_seconds = EXS_NONE, .stop_seconds = 1000});
+	cancel_heedless("ignore TERM", (exs_process_pool_options){.cancel_seconds = 0.05, .stop_seconds = 0.05});
+	cancel_heedless("ignore TERM",
+			(exs_process_pool_options){.cancel_seconds = EXS_NONE, .stop_seconds = EXS_NONE});
+	cancel_heedless("spin", (exs_process_pool_options){.cancel_seconds = 0.05, .task_seconds = 1000});
+}
+
+/* Whichever comes first. */
+TEST(process_limits, task_seconds_before_cancel_seconds)
+{
+	processes_begin();
+	exs_executor *ex =
+		processes((exs_process_pool_options){.workers = 1, .task_seconds = 0.1, .cancel_seconds = 1000});
+	exs_future *f = call(ex, "spin", "");
+	expect_message("entered");
+	exs_future_cancel(f);
+	expect_failure(f, &exs_domain_exs, EXS_ETIMEDOUT, "task_seconds");
+	processes_end(ex);
+}
+
+/* The release waits for it, but not for ever. */
+TEST(process_limits, cancel_seconds_at_a_shutdown)
+{
+	processes_begin();
+	exs_executor *ex =
+		processes((exs_process_pool_options){.workers = 1, .cancel_seconds = 0.05, .stop_seconds = EXS_NONE});
+	exs_future *f = call(ex, "ignore TERM", "");
+	expect_message("entered");
+	CHECK_INT(exs_shutdown(ex, EXS_CANCEL_ALL, EXS_FOREVER), 0);
+	expect_cancelled(f, EXS_CAUSE_SHUTDOWN);
+	processes_end(ex);
+}
+
+/* Those that heed it, or that are not asked, are left alone. */
+TEST(process_limits, cancel_seconds_of_one_that_stops)
+{
+	processes_begin();
+	exs_executor *ex = processes((exs_process_pool_options){.workers = 1, .cancel_seconds = 1000});
+	const char *pid = text_of(call(ex, "pid", ""));
+	char before[32];
+	snprintf(before, sizeof(before), "%s", pid);
+	exs_future *f = call(ex, "sleep", "");
+	expect_message("entered");
+	CHECK_INT(exs_future_cancel(f), EXS_STOP_REQUESTED);
+	expect_cancelled(f, EXS_CAUSE_USER);
+	CHECK_STR(text_of(call(ex, "pid", "")), before);
+	CHECK_INT(process_stats(ex).overdue, 0);
+	processes_end(ex);
+}
+
 /* --- memory, and the rest --- */
 
 TEST(process_limits, memory)

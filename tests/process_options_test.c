@@ -66,11 +66,9 @@ TEST(process_options, wrong_times)
 	struct {
 		double *field;
 		const char *name;
-	} fields[] = {{&o.idle_seconds, "idle_seconds"},
-		      {&o.start_seconds, "start_seconds"},
-		      {&o.stop_seconds, "stop_seconds"},
-		      {&o.cpu_seconds, "cpu_seconds"},
-		      {&o.task_seconds, "task_seconds"}};
+	} fields[] = {{&o.idle_seconds, "idle_seconds"}, {&o.start_seconds, "start_seconds"},
+		      {&o.stop_seconds, "stop_seconds"}, {&o.cpu_seconds, "cpu_seconds"},
+		      {&o.task_seconds, "task_seconds"}, {&o.cancel_seconds, "cancel_seconds"}};
 
 	processes_begin();
 	for (size_t i = 0; i < sizeof(fields) / sizeof(*fields); i++) {

@@ -59,6 +59,9 @@ typedef struct exs_process_pool_options {
 	double cpu_seconds; /* of processor time (RLIMIT_CPU): then it dies by SIGXCPU */
 	unsigned tasks;	    /* that it runs before another takes its place */
 	double task_seconds; /* that one task may run: then the worker is ended, SIGTERM first, and the call fails with EXS_ETIMEDOUT */
+	/* That a running task may take to end once it is asked to stop: then the worker is ended, SIGTERM first, and the call is cancelled. 0 or
+	   EXS_UNLIMITED: for ever, and so does exs_executor_free wait for it; EXS_NONE: at once. */
+	double cancel_seconds;
 
 	/* No new privileges (set-user-ID programs have no effect), no core dumps, no further processes (RLIMIT_NPROC has no effect on root),
 	   at most 64 descriptors, files of no bytes (RLIMIT_FSIZE: writing kills it by SIGXFSZ), and an empty environment. */
@@ -113,7 +116,7 @@ typedef struct exs_process_pool_stats {
 	size_t died;		 /* of these, unasked */
 	size_t renewed;		 /* after so many tasks */
 	size_t retired;		 /* idle */
-	size_t overdue;		 /* ended because of task_seconds */
+	size_t overdue;		 /* ended because of task_seconds or cancel_seconds */
 	size_t malformed;	 /* killed for what they sent */
 	size_t restarted;	 /* calls begun again by death_retries */
 	size_t scheduled;	 /* calls that tasks have submitted */

@@ -51,6 +51,7 @@ static int resolve_times(const exs_process_pool_options *o, struct exsi_remote_p
 	    seconds("start_seconds", o->start_seconds, DEFAULT_START, &p->start_ns) ||
 	    seconds("stop_seconds", o->stop_seconds, DEFAULT_STOP, &p->stop_ns) ||
 	    seconds("task_seconds", o->task_seconds, EXS_FOREVER, &p->task_ns) ||
+	    seconds("cancel_seconds", o->cancel_seconds, EXS_FOREVER, &p->cancel_ns) ||
 	    seconds("cpu_seconds", o->cpu_seconds, EXS_FOREVER, &cpu))
 		return EXS_EINVAL;
 	if (!p->task_ns || !cpu || !p->start_ns)
@@ -179,6 +180,7 @@ static exs_executor *make(exs_process_pool_options *o, const struct exsi_remote_
 	p->remote.start_ns = times->start_ns;
 	p->remote.stop_ns = times->stop_ns;
 	p->remote.task_ns = times->task_ns;
+	p->remote.cancel_ns = times->cancel_ns;
 	x->workers = o->workers;
 	int rc = exsi_process_pool_begin(p);
 	if (!rc)

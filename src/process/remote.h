@@ -76,6 +76,8 @@ struct exsi_remote {
 	bool reported;	    /* it was READY */
 	bool able;	    /* and has run the updates before its first task */
 	uint64_t overdue;   /* id of what it has run for too long; 0: none */
+	bool asked;	    /* to stop it: the deadline is that of this */
+	uint64_t heedless;  /* id of what did not do so in time; 0: none */
 	exs_error *said;    /* why it can't begin, as it says; or NULL */
 	const char *broken; /* how it has not kept to the protocol; or NULL */
 	exs_error *death;   /* GONE */
@@ -96,11 +98,13 @@ struct exsi_update {
 	bool ephemeral;
 };
 
-/* A call's slot. link: in the queue, or ahead at a worker; prev NULL: it is in neither. The rest belongs to who has the token, but worker and id: under the lock. */
+/* A call's slot. link: in the queue, or ahead at a worker; prev NULL: it is in neither. The rest belongs to who has the token, but worker, id
+   and asked: under the lock. */
 struct exsi_remote_slot {
 	struct exsi_list link;
 	struct exsi_remote *worker; /* that has it; or NULL */
 	uint64_t id;
+	bool asked; /* to stop, since it has been given */
 	uint64_t begun;
 	struct exsi_items *items; /* of an iterator */
 	unsigned deaths;
@@ -111,7 +115,7 @@ struct exsi_remote_pool {
 	exs_executor *x;
 	const struct exsi_transport *transport;
 	exs_process_pool_options options; /* with the defaults in place; text and arrays are the pool's */
-	uint64_t idle_ns, start_ns, stop_ns, task_ns;
+	uint64_t idle_ns, start_ns, stop_ns, task_ns, cancel_ns;
 	pthread_mutex_t lock;
 	struct exsi_list queue, workers, idle, updates;
 	size_t queued, running;

@@ -500,7 +500,8 @@ static void expire(struct exsi_remote *w, uint64_t now)
 	} else if (w->state == EXSI_REMOTE_PARTING) {
 		exsi_remote_part(w, EXSI_PART_KILL);
 	} else if (w->state == EXSI_REMOTE_BUSY) {
-		w->overdue = w->id;
+		w->overdue = w->asked ? 0 : w->id;
+		w->heedless = w->asked ? w->id : 0;
 		p->stats.overdue++;
 		exsi_remote_part(w, EXSI_PART_TERM);
 	} else if (w->state == EXSI_REMOTE_IDLE && p->usable > p->options.min_workers) {

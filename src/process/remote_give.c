@@ -52,16 +52,18 @@ void exsi_remote_bereave(struct exsi_remote *w, exs_future *f)
 {
 	struct exsi_remote_pool *p = w->pool;
 	exs_result r = exs_fail(exs_error_ref(w->death));
-	bool again = !p->killing && !is_overdue(w) && exsi_remote_slot(p, f)->deaths < p->options.death_retries;
+	bool heedless = w->heedless && w->heedless == exsi_remote_slot(p, f)->id;
+	bool may = !p->killing && !heedless && !is_overdue(w);
+	bool again = may && exsi_remote_slot(p, f)->deaths < p->options.death_retries;
 
 	if (again && restart(p, f, &r)) {
 		exs_result_clear(&r);
 		count_restart(p);
 		return;
 	}
-	if (again || p->killing) {
+	if (again || p->killing || heedless) {
 		exs_result_clear(&r);
-		exsi_note_cause(f, EXS_CAUSE_SHUTDOWN);
+		exsi_note_cause(f, EXS_CAUSE_SHUTDOWN); /* unless there is one */
 		r = exs_cancelled();
 	}
 	if (again)
@@ -72,6 +74,18 @@ void exsi_remote_bereave(struct exsi_remote *w, exs_future *f)
 
 /* --- asked to stop --- */
 
+/* With the lock: what w is at has been asked to stop. */
+static void limit_stop(struct exsi_remote *w)
+{
+	uint64_t by = exsi_after(exsi_now(), w->pool->cancel_ns);
+
+	if (w->state != EXSI_REMOTE_BUSY || by >= w->deadline)
+		return;
+	w->deadline = by;
+	w->asked = true;
+	exsi_remote_by(w->pool, by);
+}
+
 /* On the thread that asks. The worker is kept: who completes the call waits for this. */
 static void ask_to_stop(void *slot)
 {
@@ -80,6 +94,11 @@ static void ask_to_stop(void *slot)
 	unsigned char cause = (unsigned char)exs_future_cause(exsi_slot_call(s, w->pool->x));
 
 	w->pool->transport->send(w, true, EXSI_FRAME_CANCEL, s->id, &cause, 1, NULL); /* if not, it goes, or has gone */
+	pthread_mutex_lock(&w->pool->lock);
+	s->asked = true;
+	if (w->id == s->id && w->call)
+		limit_stop(w);
+	pthread_mutex_unlock(&w->pool->lock);
 }
 
 /* --- given --- */
@@ -197,6 +216,7 @@ static void begin_work(struct exsi_remote *w)
 	w->state = EXSI_REMOTE_BUSY;
 	w->id = ++w->last;
 	w->giving = w->id;
+	w->asked = false;
 	w->since = exsi_now();
 	w->deadline = exsi_after(w->since, p->task_ns);
 	atomic_fetch_add(&w->refs, 1);
@@ -213,6 +233,7 @@ static void note_given(struct exsi_remote *w, exs_future *f, uint64_t id)
 	w->pool->stats.started++;
 	s->worker = w;
 	s->id = id;
+	s->asked = false;
 }
 
 void exsi_remote_assign(struct exsi_remote *w, exs_future *f)
@@ -338,9 +359,12 @@ static void promote(struct exsi_remote *w)
 	leave_ahead(w, s);
 	w->call = exsi_slot_call(s, p->x);
 	w->id = s->id;
+	w->asked = false;
 	if (w->state == EXSI_REMOTE_BUSY)
 		w->deadline = exsi_after(w->since, p->task_ns);
 	exsi_remote_by(p, w->deadline);
+	if (s->asked)
+		limit_stop(w);
 	if (w->n_ahead && !w->recalled)
 		w->recall = exsi_after(w->since, PATIENCE);
 }
