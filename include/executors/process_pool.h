@@ -49,8 +49,8 @@ typedef struct exs_process_pool_options {
 	size_t n_args;
 
 	double start_seconds; /* after which a worker that has not reported is killed; 0: 30 */
-	double stop_seconds;  /* between the request to end (SIGTERM) and SIGKILL; 0: 5; EXS_NONE: SIGKILL at once */
-	size_t max_size;      /* bytes of an input, a result, an item or a message; 0: 64 MiB */
+	double stop_seconds; /* between the request to end and SIGKILL; 0: 5; EXS_NONE: SIGKILL at once, without teardown */
+	size_t max_size;     /* bytes of an input, a result, an item or a message; 0: 64 MiB */
 	unsigned
 		death_retries; /* so often a call is begun again by the pool itself because its worker died; 0 or EXS_NONE: not at all */
 
@@ -76,11 +76,12 @@ typedef struct exs_process_pool_options {
    queue above it gives priorities. Workers are spawned when there is work (posix_spawn; they never see a descriptor, a signal mask or a
    signal of this process, and are in sessions of their own), and end with this process, however that ends, within a second. Each runs one
    task at a time, in its main thread, and hears of a cancel while it does. A worker that dies, or does not keep to the protocol, is killed
-   with all of its session, and replaced; its call fails (exs_domain_signal, exs_domain_exit), at most by one attempt, or is begun again
-   (death_retries). What can't be spawned or ends before it has reported is an error of the calls only where there is no worker at all,
-   after three in a row. Calls are completed on the pool's own thread, one for all workers: callbacks and the functions of exs_with_map
-   above it should be short; a wait there for a call or an update of the same pool answers EXS_EDEADLK. options NULL: the defaults. NULL and
-   exs_last_error on failure. MT-safe. */
+   with all of its process group (what a task has put in another one goes on), and replaced; its call fails (exs_domain_signal,
+   exs_domain_exit), at most by one attempt, or is begun again (death_retries). What can't be spawned or ends before it has reported is an
+   error of the calls only where there is no worker at all, after three in a row. Calls are completed on the pool's own thread, one for all
+   workers: callbacks and the functions of exs_with_map above it should be short; a wait there for a call or an update of the same pool
+   answers EXS_EDEADLK. What tasks send and schedule is taken as fast as it comes, and kept here until it is read or run: nothing bounds how
+   much that is. options NULL: the defaults. NULL and exs_last_error on failure. MT-safe. */
 EXS_API exs_executor *exs_process_pool_sized(const exs_process_pool_options *options, size_t size);
 
 static inline exs_executor *exs_process_pool(const exs_process_pool_options *options)
@@ -90,8 +91,9 @@ static inline exs_executor *exs_process_pool(const exs_process_pool_options *opt
 
 /* Runs the invocation, which it takes over, also on failure, once in every worker of the pool at the bottom of the chain, before its next
    task, and in every later one before its first; ephemeral: only in those of now. Answers a future (the caller's reference): the value NULL
-   when all workers of now have run it (or have ended), or the first error. A failure there does not keep a worker from its tasks. NULL only
-   when memory is short. MT-safe. */
+   when all workers of now have run it (or have ended), or the first error. A failure there does not keep a worker from its tasks. One that is
+   not ephemeral is kept, with its input, as long as the pool: each later worker runs all of them before its first task. NULL only when memory
+   is short. MT-safe. */
 EXS_API exs_future *exs_process_pool_update(exs_executor *ex, exs_invocation *invocation, bool ephemeral);
 
 /* How a pool is closed. */
