@@ -11,6 +11,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+/* Packets read at once of one that does not block: some more than a socket holds by default. */
+enum { TURN = 8 };
+
 /* A message on its way: head, then body, of which `done` bytes have been sent. */
 struct outgoing {
 	struct exsi_header header;
@@ -287,7 +290,7 @@ enum exsi_received exsi_channel_receive(struct exsi_channel *c, struct exsi_mess
 {
 	unsigned char packet[EXSI_FRAME_PACKET];
 
-	for (;;) {
+	for (unsigned packets = 0; c->blocks || packets < TURN; packets++) {
 		int fd;
 		bool cut = false;
 		ssize_t n = receive_packet(c->fd, packet, &fd, &cut);
@@ -312,4 +315,5 @@ enum exsi_received exsi_channel_receive(struct exsi_channel *c, struct exsi_mess
 		if (rc == EXSI_DECODED)
 			return EXSI_RECEIVED;
 	}
+	return EXSI_PARTLY;
 }

@@ -38,7 +38,8 @@ bool exsi_channel_is_full(struct exsi_channel *c);
 
 enum exsi_received {
 	EXSI_RECEIVED, /* *message: the caller's */
-	EXSI_NONE_NOW, /* only of one that does not block */
+	EXSI_NONE_NOW, /* only of one that does not block; the following too */
+	EXSI_PARTLY,   /* as much has been read as is at once, so that others have their turn: there may be more */
 	EXSI_END,      /* the other side has closed it, or is gone */
 	EXSI_BROKEN    /* *why: static text; the channel is of no use any more */
 };

@@ -356,6 +356,8 @@ static bool read_messages(struct exsi_process_pool *p, struct process *w, unsign
 				break;
 			unwatch(p, w, DATA);
 			return false;
+		case EXSI_PARTLY:
+			return true;
 		case EXSI_NONE_NOW:
 			return false;
 		case EXSI_BROKEN:
