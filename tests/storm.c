@@ -116,9 +116,8 @@ static void *storm_main(void *arg)
 	struct storm *s = arg;
 
 	while (!atomic_load(&s->stop) && atomic_load(&s->struck) < s->n) {
-		if (atomic_load(&s->done) < atomic_load(&s->struck) * s->pace)
-			nap();
-		else if (storm_strike(s->ex, &s->random, s->seasoned))
+		bool due = atomic_load(&s->done) >= atomic_load(&s->struck) * s->pace;
+		if (due && storm_strike(s->ex, &s->random, s->seasoned))
 			atomic_fetch_add(&s->struck, 1);
 		else
 			nap();
