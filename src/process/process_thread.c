@@ -176,6 +176,14 @@ static void release(struct exsi_remote *remote)
 	exsi_free(w);
 }
 
+/* Rounded up; 0: no limit. ceil would need another library. */
+static uint64_t whole_seconds(double seconds)
+{
+	uint64_t whole = seconds < 1e9 ? (uint64_t)seconds : 0;
+
+	return seconds < 1e9 && (double)whole < seconds ? whole + 1 : whole;
+}
+
 static int send_begin(struct process *w, const exs_process_pool_options *o)
 {
 	unsigned char room[64];
@@ -184,7 +192,7 @@ static int send_begin(struct process *w, const exs_process_pool_options *o)
 	struct exsi_begin_frame begin = {.number = w->remote.number,
 					 .max_size = o->max_size,
 					 .memory = o->memory,
-					 .cpu_seconds = cpu < 1e9 ? (uint64_t)ceil(cpu) : 0,
+					 .cpu_seconds = whole_seconds(cpu),
 					 .restricted = o->restricted};
 
 	exsi_put_begin(&head, &begin);
