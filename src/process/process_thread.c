@@ -395,9 +395,11 @@ static void see_to(struct exsi_process_pool *p, struct watched *watched, uint32_
 		flush(p, w, source);
 	if (source == CONTROL && events & (EPOLLHUP | EPOLLERR))
 		closed(p, w, CONTROL);
-	if (source == DATA && events & (EPOLLIN | EPOLLHUP | EPOLLERR))
+	if (source == DATA && events & (EPOLLIN | EPOLLHUP | EPOLLERR)) {
 		while (read_messages(p, w, 1) && exsi_remote_has_more(&w->remote) && --most)
 			;
+		exsi_remote_settle(&p->remote);
+	}
 	if (source == OUTPUT && events & (EPOLLIN | EPOLLHUP | EPOLLERR))
 		read_output(p, w);
 }

@@ -110,11 +110,19 @@ struct exsi_remote_slot {
 	unsigned deaths;
 };
 
-/* Begins the state of the leaf. lock guards all that follows it. Whenever it is free, and nobody gives: no call is queued while a worker is idle. */
+/* A call that has been answered, and goes up as soon as other answers have been looked for: who waits for them all is woken once. */
+struct exsi_answer {
+	exs_future *call;
+	exs_result result;
+};
+
+/* Begins the state of the leaf. answers are the pool's thread's. lock guards all that follows it. Whenever it is free, and nobody gives: no call is queued while a worker is idle. */
 struct exsi_remote_pool {
 	exs_executor *x;
 	const struct exsi_transport *transport;
 	exs_process_pool_options options; /* with the defaults in place; text and arrays are the pool's */
+	struct exsi_answer answers[EXSI_REMOTE_DEPTH];
+	unsigned n_answers;
 	uint64_t idle_ns, start_ns, stop_ns, task_ns, cancel_ns;
 	pthread_mutex_t lock;
 	struct exsi_list queue, workers, idle, updates;
@@ -235,6 +243,9 @@ const char *exsi_remote_received(struct exsi_remote *w, struct exsi_message *mes
 
 /* What it has been given, for a person: " while it ran \"render\"", or "". */
 void exsi_remote_doing(struct exsi_remote *w, char *text, size_t size);
+
+/* No other answer is there for now: those that have come go up. */
+void exsi_remote_settle(struct exsi_remote_pool *p);
 
 /* Which frames may come: for the decoder. */
 uint32_t exsi_remote_types(void);

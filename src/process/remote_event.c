@@ -127,6 +127,15 @@ static bool has_been_given(struct exsi_remote *w, uint64_t id, exs_future **call
 	return given;
 }
 
+void exsi_remote_settle(struct exsi_remote_pool *p)
+{
+	unsigned n = p->n_answers;
+
+	p->n_answers = 0;
+	for (unsigned i = 0; i < n; i++)
+		exsi_remote_complete(p, p->answers[i].call, &p->answers[i].result);
+}
+
 /* The worker gets its next before the call goes up. */
 static const char *answered(struct exsi_remote *w, struct exsi_message *m)
 {
@@ -148,7 +157,9 @@ static const char *answered(struct exsi_remote *w, struct exsi_message *m)
 		return NULL;
 	}
 	go_on_unless_parting(w);
-	exsi_remote_complete(p, f, &r);
+	p->answers[p->n_answers++] = (struct exsi_answer){.call = f, .result = r};
+	if (p->n_answers == EXSI_REMOTE_DEPTH || !exsi_remote_has_more(w))
+		exsi_remote_settle(p);
 	return NULL;
 }
 
@@ -456,6 +467,7 @@ void exsi_remote_gone(struct exsi_remote *w, exs_error *error)
 	struct exsi_list ahead;
 	bool hopeless = false;
 
+	exsi_remote_settle(p);
 	exsi_list_init(&ahead);
 	if (w->said) {
 		exs_error_unref(error);
