@@ -193,27 +193,29 @@ TEST(process_review, one_invocation_runs_here_and_elsewhere)
 	exs_executor_free(threads);
 }
 
-static void await_update(exs_future *f, void *ex)
-{
-	exs_future *update = exs_process_pool_update(ex, exs_invocation_new("echo", NULL, 0), false);
+static exs_executor *updated;
 
-	(void)f;
+static exs_result await_update(void *unused, exs_result in)
+{
+	exs_future *update = exs_process_pool_update(updated, exs_invocation_new("echo", NULL, 0), false);
+
+	(void)unused;
 	CHECK_INT(exs_future_wait(update, EXS_FOREVER), EXS_EDEADLK);
 	exs_future_unref(update);
+	return in;
 }
 
 /* On the thread that would give it to the workers. */
 TEST(process_review, an_update_awaited_in_a_callback)
 {
-	static const char *const late[] = {"late"};
-	exs_executor *ex = exs_process_pool(
-		&(exs_process_pool_options){.workers = 1, .min_workers = 1, .args = late, .n_args = 1});
-	exs_future *f = exs_submit_function(ex, "echo", "hello", 5);
+	updated = exs_with_map(exs_process_pool(&(exs_process_pool_options){.workers = 1}), await_update, NULL, NULL,
+			       NULL);
+	exs_future *f = exs_submit_function(updated, "echo", "hello", 5);
 
-	CHECK_INT(exs_future_on_done(f, await_update, ex, NULL), EXS_OK);
 	CHECK_INT(exs_future_wait(f, EXS_FOREVER), EXS_OK);
+	CHECK(exs_future_value(f));
 	exs_future_unref(f);
-	exs_executor_free(ex);
+	exs_executor_free(updated);
 }
 
 /* Each worker runs it before its first task: none is able to run any. */
