@@ -85,8 +85,6 @@ __attribute__((constructor)) static void begin(int argc, char **argv)
 	exs_register("dies", dies);
 	if (argc > 2 && !strcmp(argv[1], "early") && !strcmp(argv[argc - 1], EXSI_CHILD_MARK))
 		answer_early();
-	if (argc > 2 && !strcmp(argv[1], "late")) /* when what is done with the first call's future has been said */
-		give_time();
 	exs_process_main(argc, argv);
 }
 
