@@ -15,7 +15,8 @@ declared() {
 	local header
 	for header; do
 		gcc -std=c11 -I include -fsyntax-only -aux-info "$work/list" -x c "$header"
-		sed -nE "s|^/\* $header:[0-9]+:NC \*/ [^(]*[ *]([a-z_0-9]+) \(.*|\1|p" "$work/list"
+		# A function that answers a function is put in parentheses there: f (*name (...)).
+		sed -nE "s/ \(\*([a-z_0-9]+ \()/ *\1/; s|^/\* $header:[0-9]+:NC \*/ [^(]*[ *]([a-z_0-9]+) \(.*|\1|p" "$work/list"
 		sed -nE 's/^EXS_API extern .*[ *]([a-z_0-9]+)(\[[^]]*\])*;.*/\1/p' "$header"
 	done | sort -u
 }
