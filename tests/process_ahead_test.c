@@ -101,6 +101,8 @@ static bool recalled(void)
 	CHECK_INT(process_stats(r.ex).running, 1);
 	gate_open(1);
 	expect_text(r.waits, "open, cause 0");
+	CHECK_INT(atoi(text_of(call(r.ex, "pid", ""))), r.pid); /* it was idle last, and leaves what was recalled */
+	CHECK_STR(content(r.path), "0 1;1 1;2 1;3 1;4 1;");
 	return round_end(&r);
 }
 
