@@ -108,7 +108,7 @@ run() {
 	local delay=0 seconds=${limits[$2:$3]:-60} chains=${3#*@}
 	case $2 in
 	stress) delay=400 ;; # where a fault shows only when threads meet
-	set | races | thread_pool_order | process_review) delay=20 ;;
+	set | races | thread_pool_order | messages | process_review) delay=20 ;;
 	esac
 	[[ $3 == *@* ]] || chains='*'
 	EXS_TEST_DELAY=$delay EXS_TEST_TIMEOUT=$seconds EXS_TEST_CHAIN=$chains timeout 60 "$1" --only "${3%@*}" >"$4" 2>&1
