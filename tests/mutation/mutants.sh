@@ -830,7 +830,7 @@ mutant update_not_of_later_workers process/remote_update.c process_limits proces
 mutant kill_spares_who_runs process/remote_event.c process_close process_close/kill_cancels_all \
 	's/^\t\tif \(p->killing\)$/\t\tif (false)/'
 mutant kill_is_told_as_a_death process/remote_give.c process_close process_close/kill_cancels_all \
-	's/if \(again \|\| p->killing\)/if (again)/'
+	's/if \(again \|\| p->killing \|\| heedless\)/if (again || heedless)/'
 mutant stop_before_dispatch_unheard process/remote.c process_close process_close/cancel_before_a_call_gets_there \
 	's/^\tif \(exs_call_stopped\(f, p->x\)\)/\tif (false)/'
 mutant spin_beside_busy_workers base/thread.c thread thread/no_spin_while_other_processes_need_the_processors \
