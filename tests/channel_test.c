@@ -255,6 +255,25 @@ TEST(channel, keeps_what_does_not_fit_in_order)
 	CHECK_INT(descriptors(), before);
 }
 
+/* There is room again, but what was kept has not been sent yet. */
+TEST(channel, overtakes_nothing_that_is_kept)
+{
+	struct pair p;
+	struct exsi_message m;
+	const char *why;
+
+	make_pair(&p, false);
+	unsigned n = fill_up(&p.a);
+	for (unsigned i = 0; i < n - 1; i++) {
+		CHECK_INT(exsi_channel_receive(&p.b, &m, &why), EXSI_RECEIVED);
+		exsi_message_fini(&m);
+	}
+	CHECK_INT(exsi_channel_send(&p.a, EXSI_FRAME_TASK, n, NULL, 0, NULL), 0);
+	expect_next(&p, n - 1, 10);
+	expect_next(&p, n, 0);
+	end_pair(&p);
+}
+
 /* One that reads nothing costs no more than so much. */
 TEST(channel, keeps_only_so_many)
 {

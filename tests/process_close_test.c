@@ -1,5 +1,6 @@
 /* Process pool: the three ways to close it, its release, waits and releases on its own thread. */
 #define _GNU_SOURCE
+#include "executor/executor.h"
 #include "process_functions.h"
 
 #include <signal.h>
@@ -195,6 +196,57 @@ TEST(process_close, cancel_during_scheduling)
 		CHECK_INT(stats.started, stats.completed);
 		processes_end(ex);
 	}
+}
+
+/* Between the submit and the pool: a call is held up until the chain is closed, which then is. */
+static atomic_bool arrived;
+
+static bool has_arrived(void *unused)
+{
+	(void)unused;
+	return atomic_load(&arrived);
+}
+
+static exs_step late_start(exs_executor *x, exs_future *f, void *slot, exs_result *r)
+{
+	(void)f, (void)slot, (void)r;
+	atomic_store(&arrived, true);
+	while (!atomic_load(&x->leaf->closing))
+		give_time();
+	return EXS_DOWN;
+}
+
+static const exs_layer_ops late_ops = {
+	.size = sizeof(exs_layer_ops),
+	.type = "late",
+	.start = late_start,
+	.done = exs_pass_done,
+	.cancel = exs_pass_cancel,
+};
+
+static void *close_then(void *ex)
+{
+	wait_until(has_arrived, NULL);
+	return close_by_cancelling(ex);
+}
+
+static bool one_is_idle(void *ex)
+{
+	return process_stats(ex).idle == 1;
+}
+
+/* There is a worker that could begin it at once. */
+TEST(process_close, cancel_before_a_call_gets_there)
+{
+	processes_begin();
+	exs_executor *ex =
+		exs_layer_new(&late_ops, processes((exs_process_pool_options){.workers = 1, .min_workers = 1}), 0, 0);
+	wait_until(one_is_idle, ex);
+	pthread_t thread = thread_start(close_then, ex);
+	expect_cancelled(call(ex, "gate", gate()), EXS_CAUSE_SHUTDOWN);
+	thread_join(thread);
+	CHECK_INT(process_stats(ex).started, 0);
+	processes_end(ex);
 }
 
 /* --- KILL --- */

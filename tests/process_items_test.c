@@ -268,6 +268,40 @@ TEST(process_items, several_streams_at_once)
 	processes_end(ex);
 }
 
+/* The only input is an invocation, which waits at the gate of that path. */
+static bool one_invocation(void *path, exs_result *input)
+{
+	const char **left = path;
+
+	if (*left)
+		*input = exs_ok(exs_invocation_new("gate", *left, strlen(*left)), exs_invocation_free);
+	bool more = *left;
+	*left = NULL;
+	return more;
+}
+
+/* Taken for lost, it is submitted once more as it was. */
+TEST(process_items, stream_of_invocations_that_are_begun_again)
+{
+	exs_item item;
+
+	processes_begin();
+	exs_clock *clock = exs_clock_manual_new();
+	exs_executor *ex = exs_with_clock(processes((exs_process_pool_options){.workers = 2}), clock);
+	const char *path = gate();
+	exs_stream *s = exs_stream_new(ex, exs_invoke, one_invocation, &path, NULL);
+	expect_message("entered");
+	advance(clock, 13);
+	expect_message("entered");
+	gate_open(2);
+	CHECK_INT(exs_stream_next(s, &item, EXS_FOREVER), EXS_ITEM);
+	CHECK(!strncmp(text_of(item.future), "open", 4));
+	expect_end(s, EXS_EMPTY);
+	exs_stream_free(s);
+	processes_end(ex);
+	exs_clock_unref(clock);
+}
+
 TEST(process_items, plain_task_is_refused)
 {
 	struct job job;

@@ -713,3 +713,129 @@ mutant stream_input_gone_with_its_item stream/pump.c stream_stall stream_stall/i
 	's/^\t\tatomic_fetch_add\(&p->input->refs, 1\);//'
 mutant sim_chooses_what_is_below pools/sim_turn.c sim_threads sim_threads/a_wait_within_another_lets_time_pass \
 	's/return w->seat->wait == w;/return true;/'
+
+# --- processes: bytes, frames, channels, errors, invocations ---
+mutant bytes_seals_not_checked base/bytes.c bytes bytes/adopt_needs_each_seal \
+	's/\(seals & SEALS\) != SEALS/!(seals \& SEALS)/'
+mutant bytes_size_not_checked base/bytes.c bytes bytes/adopt_needs_the_very_size \
+	's/size == 0 \|\| \(uint64_t\)status\.st_size != size/size == 0/'
+mutant bytes_shared_unsealed base/bytes.c bytes bytes/shared_are_sealed_and_stay_where_they_are \
+	's/ && !fcntl\(fd, F_ADD_SEALS, SEALS\)//'
+mutant bytes_shared_at_another_size base/bytes.c bytes bytes/shared_at_their_lowered_size \
+	's/return has_size\(fd, bytes->size\) \? fd : -1;/return fd;/'
+mutant bytes_longer_than_files_may_be base/bytes.c bytes bytes/not_shared_where_files_may_not_be_as_long \
+	's/may_be_long\(bytes->size\) \?/true ?/'
+mutant frame_within_another_message process/frame.c frame frame/refuses_packets_of_another_message_in_between \
+	's/h->type != m->type \|\| h->id != m->id/h->type != m->type/'
+mutant frame_memory_within_a_message process/frame.c frame frame/refuses_memory_within_a_message \
+	'/^static const char \*wrong_with_memory/,/^}/s/if \(d->partial\)/if (false)/'
+mutant frame_more_than_announced process/frame.c frame frame/refuses_more_bytes_than_due_at_the_end \
+	's/return n != \(left </return n < (left </'
+mutant frame_limit_of_memory_alone process/frame.c frame frame/refuses_what_is_over_the_limit \
+	's/h->size > d->max \|\| n > d->max - h->size/h->size > d->max/'
+mutant frame_room_as_announced process/frame.c frame frame/makes_room_as_bytes_come \
+	's/room = head \? 2 \* had : FIRST_ROOM/room = d->size/'
+mutant channel_overtakes_what_is_kept process/channel.c channel channel/overtakes_nothing_that_is_kept \
+	's/exsi_list_is_empty\(&c->out\) \? send_rest\(c, o\) : EAGAIN/send_rest(c, o)/'
+mutant channel_keeps_without_end process/channel.c channel channel/keeps_only_so_many \
+	's/c->kept < EXSI_CHANNEL_KEPT \?/true ?/'
+mutant channel_half_a_message process/channel.c channel channel/a_message_that_cannot_be_finished_ends_it \
+	's/rc == ENOMEM && o->done == 0/rc == ENOMEM/'
+mutant channel_descriptors_left_open process/channel.c channel channel/refuses_descriptors_too_many \
+	'/^static int take_descriptors/,/^}/s/^\tclose\(one\);//'
+mutant errors_too_many_in_all process/errors.c errors errors/too_many_in_all_are_rejected \
+	's/^\t\*left -= n;//'
+mutant errors_too_deep process/errors.c errors errors/too_deep_ones_are_rejected \
+	's/ && levels && n <= / \&\& n <= /'
+mutant errors_text_without_end process/errors.c errors errors/many_long_texts_are_cut_further \
+	's/left->text < TEXT \? left->text : TEXT/TEXT/'
+mutant errors_character_divided process/errors.c errors errors/no_character_is_divided \
+	's/i < 3 && size &&/i < 0 \&\& size \&\&/'
+mutant registry_takes_another process/registry.c registry registry/the_same_again_is_allowed_another_is_not \
+	's/if \(known == fn\)/if (known)/'
+mutant invocation_inputs_beyond_its_body process/invocation.c invocation invocation/is_refused_when_it_is_malformed \
+	's/return steps\.at != body \?/return steps.at < body ?/'
+mutant invocation_not_stopped process/invocation.c invocation invocation/chain_is_stopped_between_its_steps \
+	's/r = i && exs_context_stop_requested\(ctx\)/r = false/'
+mutant schedule_refused_in_a_drain process/schedule.c schedule schedule/drain_waits_for_what_comes_after_it_began \
+	's/closing\) > EXS_DRAIN/closing) >= EXS_DRAIN/'
+mutant schedule_after_a_stop process/schedule.c schedule schedule/is_refused_to_a_task_that_was_asked_to_stop \
+	's/exs_context_stop_requested\(\(exs_context \*\)\(void \*\)task\)/false/'
+
+# --- messages ---
+mutant messages_end_seen_apart decorators/messages_inbox.c messages messages/last_message_is_never_lost \
+	's/^\tstruct message \*m = inbox->first;/&\n\texsi_unlock(\&inbox->lock);\n\texsi_lock(\&inbox->lock);/'
+mutant messages_end_not_told decorators/messages_inbox.c messages messages/cancel_of_the_last_task_ends_the_wait \
+	's/exsi_list_is_empty\(&inbox->tasks\) \? take_gate\(inbox\) : NULL/NULL/'
+mutant messages_looks_at_one_that_left decorators/messages_inbox.c messages messages/read_on_a_worker_of_the_same_pool \
+	's/^\t\tinbox->looked = t->link\.prev;/\t\t;/'
+mutant messages_appended_to_one_that_was_read decorators/messages_inbox.c messages messages/over_executors \
+	'/^static exs_set_status take/,/^}/s/if \(!inbox->first\)/if (false)/'
+
+# --- processes: spawned, and from inside ---
+mutant spawn_descriptors_inherited process/spawn.c spawn spawn/nothing_is_inherited \
+	's/posix_spawn_file_actions_addclosefrom_np\(actions, ABOVE_CHILD\)/0/'
+mutant spawn_signals_inherited process/spawn.c spawn spawn/signals_are_at_their_defaults \
+	's/ \| POSIX_SPAWN_SETSIGMASK//'
+mutant spawn_signal_to_one_alone process/spawn.c spawn spawn/a_signal_goes_to_its_group \
+	's/kill\(-child->pid, signal\)/kill(child->pid, signal)/'
+mutant spawn_group_left process/spawn.c spawn spawn/what_is_left_of_its_group_is_killed \
+	's/^\tkill\(-child->pid, SIGKILL\); \/\*.*//'
+mutant watchdog_not_of_the_socket process/place.c place place/a_busy_one_ends_when_its_control_socket_closes \
+	's/poll\(fds, 2, -1\) < 0/poll(fds + 1, 1, -1) < 0/'
+mutant watchdog_not_of_the_parent process/place.c place place/a_busy_one_ends_when_its_parent_is_killed_but_the_socket_is_open \
+	's/poll\(fds, 2, -1\) < 0/poll(fds, 1, -1) < 0/'
+mutant limits_raised process/place.c place place/limits_are_never_raised \
+	's/hard < limit\.rlim_max \? hard : limit\.rlim_max/hard/'
+mutant output_read_without_end process/output.c output output/a_read_is_bounded \
+	's/i < BLOCKS/i < 100 * BLOCKS/'
+
+# --- process pool ---
+mutant worker_is_believed_what_it_was_not_given process/remote_event.c hostile hostile/each_malformed_form_ends_its_worker_alone \
+	's/given = given && w->id == id/given = given/'
+mutant worker_answers_what_is_about_to_be_given process/remote_event.c process_review process_review/answers_to_what_is_about_to_be_given \
+	's/id && atomic_load\(&w->given\) >= id/id/'
+mutant worker_gives_back_unasked process/remote_event.c hostile hostile/each_malformed_form_ends_its_worker_alone \
+	's/asked = w->recalled &&/asked =/'
+mutant items_beyond_credit process/remote_items.c hostile hostile/items_without_credit \
+	's/bool may = items->credit > 0;/bool may = true;/'
+mutant items_credit_not_given_again process/remote_items.c process_items process_items/worker_stays_so_many_ahead \
+	's/uint32_t give = room > items->credit \? .*;/uint32_t give = 0;/'
+mutant ahead_not_recalled process/remote_give.c process_ahead process_ahead/those_behind_one_that_waits_run_elsewhere_in_order \
+	's/^\t\tw->recall = exsi_after\(w->since, PATIENCE\);/\t\t;/'
+mutant ahead_back_in_reverse process/remote_give.c process_ahead process_ahead/those_behind_one_that_waits_run_elsewhere_in_order \
+	'/^void exsi_remote_give_back/,/^}/s/list->prev/list->next/'
+mutant ahead_begun_though_recalled process/worker.c process_ahead process_ahead/those_behind_one_that_waits_run_elsewhere_in_order \
+	's/bool begins = id > here\.recalled;/bool begins = true;/'
+mutant ahead_recalled_with_what_runs process/worker.c process_ahead process_ahead/those_behind_one_that_waits_run_elsewhere_in_order \
+	's/here\.recalled : here\.recalled\) \+ 1|here\.recalled\) \+ 1/here.recalled)/; s/\(here\.id > here\.recalled \?/(here.id >= here.recalled ?/'
+mutant ahead_lost_with_its_worker process/remote_event.c process_ahead process_ahead/those_of_a_killed_worker_have_not_begun \
+	's/^\texsi_remote_give_back\(p, &ahead\);//'
+mutant ahead_taken_for_begun process/remote_event.c process_ahead process_ahead/those_of_a_killed_worker_have_not_begun \
+	's/^\texsi_remote_give_back\(p, &ahead\);/\twhile (!exsi_list_is_empty(\&ahead)) {\n\t\tstruct exsi_remote_slot *s = EXSI_CONTAINER_OF(ahead.next, struct exsi_remote_slot, link);\n\t\texsi_list_remove(\&s->link);\n\t\texsi_remote_bereave(w, exsi_slot_call(s, p->x));\n\t}/'
+mutant ahead_begun_though_cancelled process/worker.c process_ahead process_ahead/cancel_of_one_that_has_not_begun \
+	's/early\(id\)->id == id \? early\(id\)->cause : EXS_CAUSE_NONE/EXS_CAUSE_NONE/'
+mutant deaths_not_counted process/remote_give.c process_pool process_pool/death_retries \
+	's/^\ts->deaths\+\+;//'
+mutant overdue_begun_again process/remote_give.c process_limits process_limits/task_seconds \
+	's/ && !is_overdue\(w\)//'
+mutant hope_without_end process/remote_event.c process_options process_options/program_that_is_no_worker \
+	's/HOPELESS = 3/HOPELESS = 1000000/'
+mutant hope_given_up_too_soon process/remote_event.c process_options process_options/setup_that_fails \
+	's/HOPELESS = 3/HOPELESS = 1/'
+mutant update_after_the_next_task process/remote_give.c process_limits process_limits/update_before_the_next_task \
+	's/u = p->stopping \? NULL : exsi_update_next\(w\)/u = p->stopping || exsi_remote_lacks(p) || p->queued ? NULL : exsi_update_next(w)/'
+mutant update_not_of_later_workers process/remote_update.c process_limits process_limits/update_of_later_workers \
+	's/\(!u->ephemeral \|\| w->number <= u->last\)/w->number <= u->last/'
+mutant kill_spares_who_runs process/remote_event.c process_close process_close/kill_cancels_all \
+	's/^\t\tif \(p->killing\)$/\t\tif (false)/'
+mutant kill_is_told_as_a_death process/remote_give.c process_close process_close/kill_cancels_all \
+	's/if \(again \|\| p->killing \|\| heedless\)/if (again || heedless)/'
+mutant stop_before_dispatch_unheard process/remote.c process_close process_close/cancel_before_a_call_gets_there \
+	's/^\tif \(exs_call_stopped\(f, p->x\)\)/\tif (false)/'
+mutant spin_beside_busy_workers base/thread.c thread thread/no_spin_while_other_processes_need_the_processors \
+	's/\(!busy \|\| n - 2 >= busy\)/true/'
+mutant stream_of_invocations_not_seen_through stream/iterator.c process_items process_items/stream_of_invocations_that_are_begun_again \
+	's/if \(work\.fn == exsi_input_run\)/if (false)/'
+mutant iterator_of_invocations_not_seen_through stream/iterator.c process_items process_items/in_order \
+	's/if \(work\.fn == emitter_run\)/if (false)/'

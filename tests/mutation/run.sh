@@ -12,6 +12,7 @@ common="-std=c11 -O1 -w -pthread -DEXSI_BUILDING -Iinclude -Isrc -Itests"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 export ASAN_OPTIONS=abort_on_error=1:symbolize=0 EXS_STRESS_SECONDS=3
+export EXS_TEST_HOSTILE=$work/hostile_worker # a program that has nothing of the library in it
 
 # mutant NAME FILE PROGRAM TEST[@CHAINS] SED: a fault in src/FILE, made by the sed script, caught by TEST of tests/PROGRAM_test.c
 # (over CHAINS: EXS_TEST_CHAIN).
@@ -39,14 +40,22 @@ object_name() { # FILE in src or tests
 	echo "${name%.c}.o"
 }
 
-# The sources of a test program.
+# The sources of a test program; some are there for others.
 sources_of() {
 	local header
 	echo "$1_test.c" harness.c plain_main.c delay.c
-	[[ ! -e tests/$1.c ]] || echo "$1.c"
-	for header in support limit stress scrape; do
-		[[ $header == "$1" ]] || ! grep -qs "\"$header.h\"" tests/"$1"_test.c tests/"$1".h || echo "$header.c"
+	[[ $1 == hostile || ! -e tests/$1.c ]] || echo "$1.c"
+	for header in support limit stress scrape spawning storm process_functions; do
+		grep -qs "\"$header.h\"" tests/"$1"_test.c tests/"$1".h || continue
+		echo "$header.c"
+		[[ $header != storm ]] || echo spawning.c
+		[[ $header != process_functions ]] || echo support.c process_pools.c
 	done
+}
+
+# What a test program runs, and finds beside itself: the library is in it as well, so it is linked again for each fault.
+runs_spawned() { # PROGRAM
+	[[ $1 == output || $1 == place || $1 == spawn ]]
 }
 
 # link PROGRAM OUTPUT OBJECT-OF-THE-LIBRARY...
@@ -54,11 +63,13 @@ link() {
 	local program=$1 output=$2 kind source objects=()
 	shift 2
 	kind=$(kind_of "$program")
-	for source in $(sources_of "$program"); do
+	for source in $(sources_of "$program" | tr ' ' '\n' | sort -u); do
 		objects+=("$work/$kind/tests/$(object_name "$source")")
 	done
 	[[ $program != oom ]] || objects+=(-Wl,--wrap=pthread_create)
-	$cc $common $(flags_of "$kind") "${objects[@]}" "$@" -o "$output" -lm
+	$cc $common $(flags_of "$kind") "${objects[@]}" "$@" -o "$output" -lm || return 1
+	! runs_spawned "$program" ||
+		$cc $common $(flags_of asan) "$work"/asan/tests/{spawned,delay}.o "$@" -o "${output%/*}/spawned" -lm
 }
 
 # One command a line.
@@ -73,10 +84,12 @@ commands() {
 	done
 	for program in "${all_programs[@]}"; do
 		kind=$(kind_of "$program")
-		for source in $(sources_of "$program"); do
+		for source in $(sources_of "$program" | tr ' ' '\n' | sort -u); do
 			echo "$cc $common $(flags_of "$kind") -c tests/$source -o $work/$kind/tests/$(object_name "$source")"
 		done
 	done | sort -u
+	echo "$cc $common $(flags_of asan) -c tests/spawned.c -o $work/asan/tests/spawned.o"
+	echo "$cc $common $(flags_of asan) tests/hostile.c -o $EXS_TEST_HOSTILE"
 }
 
 build() {
@@ -95,7 +108,7 @@ run() {
 	local delay=0 seconds=${limits[$2:$3]:-60} chains=${3#*@}
 	case $2 in
 	stress) delay=400 ;; # where a fault shows only when threads meet
-	set | races | thread_pool_order) delay=20 ;;
+	set | races | thread_pool_order | messages | process_review) delay=20 ;;
 	esac
 	[[ $3 == *@* ]] || chains='*'
 	EXS_TEST_DELAY=$delay EXS_TEST_TIMEOUT=$seconds EXS_TEST_CHAIN=$chains timeout 60 "$1" --only "${3%@*}" >"$4" 2>&1
