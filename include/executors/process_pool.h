@@ -75,13 +75,15 @@ typedef struct exs_process_pool_options {
 /* New pool, a leaf of chains; runs exs_invoke (registry.h) and nothing else: any other task is an error EXS_EINVAL. First in, first out; a
    queue above it gives priorities. Workers are spawned when there is work (posix_spawn; they never see a descriptor, a signal mask or a
    signal of this process, and are in sessions of their own), and end with this process, however that ends, within a second. Each runs one
-   task at a time, in its main thread, and hears of a cancel while it does. A worker that dies, or does not keep to the protocol, is killed
-   with all of its process group (what a task has put in another one goes on), and replaced; its call fails (exs_domain_signal,
+   task at a time, in its main thread, and hears of a cancel while it does. One that has answered within 0.2 ms is given up to 8 short
+   calls at a time, of which it begins one after the other; those it has not begun are asked back when it has not answered for 1 ms, and go
+   back when it dies. Until then a cancel of one of them is EXS_STOP_REQUESTED. A worker that dies, or does not keep to the protocol, is
+   killed with all of its process group (what a task has put in another one goes on), and replaced; its call fails (exs_domain_signal,
    exs_domain_exit), at most by one attempt, or is begun again (death_retries). What can't be spawned or ends before it has reported is an
    error of the calls only where there is no worker at all, after three in a row. Calls are completed on the pool's own thread, one for all
    workers: callbacks and the functions of exs_with_map above it should be short; a wait there for a call or an update of the same pool
-   answers EXS_EDEADLK. What tasks send and schedule is taken as fast as it comes, and kept here until it is read or run: nothing bounds how
-   much that is. options NULL: the defaults. NULL and exs_last_error on failure. MT-safe. */
+   answers EXS_EDEADLK. What tasks send and schedule is taken as fast as it comes, and kept here until it is read or run: nothing bounds
+   how much that is. options NULL: the defaults. NULL and exs_last_error on failure. MT-safe. */
 EXS_API exs_executor *exs_process_pool_sized(const exs_process_pool_options *options, size_t size);
 
 static inline exs_executor *exs_process_pool(const exs_process_pool_options *options)
