@@ -100,7 +100,7 @@ static void hear_credit(uint64_t id, uint32_t credit)
 	pthread_mutex_lock(&here.lock);
 	turn_to(id);
 	here.credit += credit;
-	here.unread = here.unread || !credit;
+	here.unread |= !credit;
 	pthread_cond_broadcast(&here.changed);
 	pthread_mutex_unlock(&here.lock);
 }
@@ -298,8 +298,8 @@ static exs_step served_start(exs_executor *x, exs_future *f, void *slot, exs_res
 
 	s->task = coming;
 	s->deadline = s->task.left == EXSI_NEVER ? EXS_FOREVER : exs_clock_now(x->clock) + (double)s->task.left / 1e9;
-	atomic_store(&exsi_story(f)->attempt, s->task.attempt ? s->task.attempt : 1);
-	atomic_store(&exsi_story(f)->max, s->task.max_attempts ? s->task.max_attempts : 1);
+	atomic_store(&exsi_story(f)->attempt, s->task.attempt);
+	atomic_store(&exsi_story(f)->max, s->task.max_attempts);
 	pthread_mutex_lock(&here.lock);
 	here.task = f;
 	exs_cause stop = here.stop;
@@ -470,7 +470,7 @@ static int begin(const struct exsi_message *m)
 static int serve(void)
 {
 	struct exsi_message m;
-	const char *why = "the parent has sent what was not to be sent";
+	const char *why;
 	bool begun = false, more = true;
 	int status = 0;
 
@@ -490,7 +490,7 @@ static int serve(void)
 		exsi_message_fini(&m);
 	}
 	if (status == STATUS_MALFORMED)
-		complain(why);
+		complain(why ? why : "the parent has sent what was not to be sent");
 	else if (begun && status != STATUS_FAILED && hooks.teardown)
 		hooks.teardown(hooks.ctx, here.begin.number, here.state);
 	return status;
