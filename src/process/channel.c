@@ -64,8 +64,7 @@ void exsi_channel_fini(struct exsi_channel *c)
 {
 	drop_all(c);
 	exsi_decoder_fini(&c->in);
-	if (c->fd >= 0)
-		close(c->fd);
+	close(c->fd);
 	c->fd = -1;
 	pthread_mutex_destroy(&c->lock);
 }
@@ -118,7 +117,7 @@ static int send_rest(struct exsi_channel *c, struct outgoing *o)
 		int rc = send_packet(c->fd, o, n);
 
 		if (rc)
-			return rc == EWOULDBLOCK ? EAGAIN : rc;
+			return rc;
 		o->done += n;
 	} while (o->done < size);
 	return 0;
@@ -299,7 +298,7 @@ enum exsi_received exsi_channel_receive(struct exsi_channel *c, struct exsi_mess
 		   is still to come. */
 		if (n == -EINTR || n == -ECONNRESET)
 			continue;
-		if (n == -EAGAIN || n == -EWOULDBLOCK)
+		if (n == -EAGAIN)
 			return EXSI_NONE_NOW;
 		if (n < 0)
 			return broken(-1, why, "nothing can be received");

@@ -164,7 +164,8 @@ static void give_stack(void)
 	static char stack[CRASH_STACK];
 	stack_t old, ours = {.ss_sp = stack, .ss_size = sizeof(stack)};
 
-	if (!sigaltstack(NULL, &old) && old.ss_flags & SS_DISABLE) /* a sanitizer has one */
+	sigaltstack(NULL, &old);
+	if (old.ss_flags & SS_DISABLE) /* a sanitizer has one */
 		sigaltstack(&ours, NULL);
 }
 
@@ -178,7 +179,8 @@ void exsi_place_tell_crashes(void)
 	sigemptyset(&ours.sa_mask);
 	for (size_t i = 0; i < CRASHES; i++) {
 		snprintf(crashes[i].line, CRASH_LINE, "signal %d (%s)\n", crashes[i].number, crashes[i].name);
-		if (!sigaction(crashes[i].number, NULL, &old) && old.sa_handler == SIG_DFL)
+		sigaction(crashes[i].number, NULL, &old);
+		if (old.sa_handler == SIG_DFL)
 			sigaction(crashes[i].number, &ours, NULL);
 	}
 }

@@ -276,7 +276,7 @@ static exs_process_worker describe_worker(struct exsi_remote *w)
 {
 	uint64_t now = exsi_now();
 	bool busy = w->call;
-	uint64_t ns = w->busy + (busy && now > w->since ? now - w->since : 0);
+	uint64_t ns = w->busy + (busy ? now - w->since : 0);
 
 	return (exs_process_worker){.number = w->number,
 				    .pid = exsi_process_pid(w),

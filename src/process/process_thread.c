@@ -33,7 +33,6 @@ struct process {
 	struct exsi_channel channels[2]; /* DATA, CONTROL */
 	struct exsi_output output;
 	struct watched watched[SOURCES];
-	bool ended;
 	struct exsi_list node; /* of pool.ended */
 };
 
@@ -210,8 +209,10 @@ static int connect_child(struct exsi_process_pool *p, struct process *w)
 
 	exsi_channel_init(&w->channels[DATA], w->child.data, false, max, exsi_remote_types());
 	exsi_channel_init(&w->channels[CONTROL], w->child.control, false, 0, 0);
-	if (o->log_files && snprintf(path, sizeof(path), "%s.%u", o->log_files, w->remote.number) > 0)
+	if (o->log_files) {
+		snprintf(path, sizeof(path), "%s.%u", o->log_files, w->remote.number);
 		file = path;
+	}
 	int rc = exsi_output_init(&w->output, w->child.output, file, p->remote.x->name, w->remote.number);
 	if (rc)
 		exsi_log(EXS_LOG_WARNING, p->remote.x->name, "worker %u: its log file %s can't be opened: %s",
@@ -273,8 +274,6 @@ static void part(struct exsi_remote *remote, enum exsi_parting how)
 {
 	struct process *w = process_of(remote);
 
-	if (w->ended)
-		return;
 	if (how == EXSI_PART_POLITELY)
 		send_to(remote, false, EXSI_FRAME_END, 0, NULL, 0, NULL);
 	else
@@ -324,7 +323,6 @@ static void end(struct exsi_process_pool *p, struct process *w)
 		read_output(p, w);
 	for (enum source source = DATA; source < SOURCES; source++)
 		unwatch(p, w, source);
-	w->ended = true;
 	p->due = true;
 	exsi_list_append(&p->ended, &w->node);
 	exsi_remote_gone(&w->remote, death_error(w, &death));
@@ -385,7 +383,7 @@ static void see_to(struct exsi_process_pool *p, struct watched *watched, uint32_
 	enum source source = watched->source;
 	unsigned most = EXSI_REMOTE_DEPTH;
 
-	if (w->ended || !watched->on)
+	if (!watched->on)
 		return;
 	if (source == END) {
 		end(p, w);
@@ -400,7 +398,7 @@ static void see_to(struct exsi_process_pool *p, struct watched *watched, uint32_
 			;
 		exsi_remote_settle(&p->remote);
 	}
-	if (source == OUTPUT && events & (EPOLLIN | EPOLLHUP | EPOLLERR))
+	if (source == OUTPUT)
 		read_output(p, w);
 }
 
@@ -428,7 +426,7 @@ static void wait_and_see(struct exsi_process_pool *p)
 	struct epoll_event events[EVENTS];
 	int n = epoll_wait(p->epoll, events, EVENTS, milliseconds(p->next));
 
-	p->due = p->due || n == 0;
+	p->due = n == 0;
 	for (int i = 0; i < n; i++) {
 		struct watched *watched = events[i].data.ptr;
 		if (watched)

@@ -75,9 +75,7 @@ static const char *outcome_of(struct exsi_message *m, exs_result *r)
 /* With the lock: w has done its task. */
 static void note_done(struct exsi_remote *w)
 {
-	uint64_t now = exsi_now();
-
-	w->busy += now > w->since ? now - w->since : 0;
+	w->busy += exsi_now() - w->since;
 	w->deadline = EXSI_NEVER;
 	w->id = 0; /* what is said of it now is wrong */
 	w->call = NULL;
@@ -397,8 +395,7 @@ void exsi_remote_doing(struct exsi_remote *w, char *text, size_t size)
 {
 	exs_stream *stream;
 
-	if (size)
-		*text = '\0';
+	*text = '\0';
 	pthread_mutex_lock(&w->pool->lock);
 	if (w->call)
 		snprintf(text, size, " while it ran \"%s\"",
@@ -516,7 +513,7 @@ static void expire(struct exsi_remote *w, uint64_t now)
 		w->heedless = w->asked ? w->id : 0;
 		p->stats.overdue++;
 		exsi_remote_part(w, EXSI_PART_TERM);
-	} else if (w->state == EXSI_REMOTE_IDLE && p->usable > p->options.min_workers) {
+	} else if (p->usable > p->options.min_workers) { /* it is IDLE: the others that are left have no deadline */
 		p->stats.retired++;
 		exsi_remote_part(w, EXSI_PART_POLITELY);
 	} else {
@@ -535,7 +532,7 @@ static struct exsi_remote *one_to_end(struct exsi_remote_pool *p, enum exsi_part
 			continue;
 		if (p->killing)
 			return w;
-		if (parting || !p->stopping)
+		if (parting)
 			continue;
 		if (w->state != EXSI_REMOTE_STARTING)
 			*how = w->state == EXSI_REMOTE_IDLE ? EXSI_PART_POLITELY : EXSI_PART_TERM;

@@ -105,9 +105,10 @@ static void ask_to_stop(void *slot)
 
 static uint64_t nanoseconds(double seconds)
 {
-	uint64_t ns;
+	uint64_t ns = 0; /* too late */
 
-	return exsi_duration(seconds > 0 ? seconds : 0, &ns) ? ns : EXSI_NEVER;
+	exsi_duration(seconds, &ns);
+	return ns;
 }
 
 static void describe(exs_future *f, struct exsi_task_frame *task)
@@ -382,7 +383,7 @@ static void top_up(struct exsi_remote *w)
 void exsi_remote_go_on(struct exsi_remote *w)
 {
 	struct exsi_remote_pool *p = w->pool;
-	uint64_t now = exsi_now(), took = now > w->since ? now - w->since : 0;
+	uint64_t now = exsi_now(), took = now - w->since;
 	struct batch batch;
 
 	w->since = now;

@@ -6,7 +6,7 @@
 
 enum { MAX_CREDIT = 1 << 20 };
 
-/* lock guards credit, armed, over and told. Invariant: what the worker may emit, and has emitted and nobody has read, is at most what the
+/* lock guards credit, over and told. Invariant: what the worker may emit, and has emitted and nobody has read, is at most what the
    stream keeps. */
 struct exsi_items {
 	atomic_uint refs; /* the call's; the node's */
@@ -16,10 +16,9 @@ struct exsi_items {
 	exs_stream *stream;
 	struct exsi_lock lock;
 	uint32_t credit;
-	bool armed; /* the node is with `more`, or fires */
-	bool over;  /* the call has ended, or is about to: after it nothing keeps the pool */
-	bool told;  /* the worker, that nobody reads any more */
-	exs_future *more;
+	bool over;	  /* the call has ended, or is about to: after it nothing keeps the pool */
+	bool told;	  /* the worker, that nobody reads any more */
+	exs_future *more; /* while there is no credit, and so nothing comes: what the node is with */
 	struct exsi_node node;
 };
 
@@ -59,9 +58,6 @@ static bool wait_for_room(struct exsi_items *items, exs_future *more)
 	if (exsi_node_add(more, &items->node))
 		return true;
 	exs_future_unref(more);
-	exsi_lock(&items->lock);
-	items->armed = false;
-	exsi_unlock(&items->lock);
 	unref(items);
 	return false;
 }
@@ -79,9 +75,8 @@ static void replenish(struct exsi_items *items)
 		/* Not for each item read: only when less than half of what it may is left to it. */
 		if (give <= items->credit)
 			give = 0;
-		bool arm = !give && !closed && !items->credit && !items->armed;
+		bool arm = !give && !closed && !items->credit;
 		items->credit += give;
-		items->armed = items->armed || arm;
 		bool tell = closed && !items->told;
 		items->told = items->told || closed;
 		exsi_unlock(&items->lock);
@@ -104,7 +99,6 @@ static void has_room(exs_future *f, struct exsi_node *node)
 
 	(void)f;
 	exsi_lock(&items->lock);
-	items->armed = false;
 	bool over = items->over;
 	if (!over)
 		exsi_keep(x);

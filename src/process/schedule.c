@@ -65,7 +65,7 @@ int exsi_schedule_at(exs_future *task, exs_invocation *invocation, const exs_tas
 	else if (atomic_load(&x->closing) > EXS_DRAIN)
 		rc = failed(EXS_ESHUTDOWN, exs_strerror(EXS_ESHUTDOWN));
 	if (!rc)
-		return submit(x, exsi_scope_of(task), invocation, options ? *options : (exs_task){.fn = NULL});
+		return submit(x, exsi_scope_of(task), invocation, *options);
 	exs_invocation_free(invocation);
 	return rc;
 }

@@ -53,7 +53,7 @@ void exsi_get_schedule(struct exsi_reader *r, exs_task *task)
 	r->failed = r->failed || place > EXS_DO_LAST;
 	task->place = r->failed ? EXS_IN_TURN : (exs_place)place;
 	const char *name = exsi_get_text(r);
-	task->name = name && *name ? name : NULL;
+	task->name = *name ? name : NULL;
 }
 
 void exsi_put_begin(struct exsi_writer *w, const struct exsi_begin_frame *begin)
