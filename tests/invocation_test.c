@@ -77,6 +77,12 @@ static exs_result answers_no_pointer(const exs_bytes *input, exs_context *ctx)
 	return exs_ok((void *)5, NULL);
 }
 
+static exs_result answers_nothing_that_is_freed(const exs_bytes *input, exs_context *ctx)
+{
+	(void)input, (void)ctx;
+	return exs_ok(NULL, free);
+}
+
 static exs_result cancels(const exs_bytes *input, exs_context *ctx)
 {
 	(void)input, (void)ctx;
@@ -118,6 +124,7 @@ static void begin(void)
 		   {"fails_with_many", fails_with_many},
 		   {"number", answers_a_number},
 		   {"no_pointer", answers_no_pointer},
+		   {"freed_nothing", answers_nothing_that_is_freed},
 		   {"cancels", cancels},
 		   {"attempt_3", attempt_3},
 		   {"name", name_of},
@@ -210,6 +217,7 @@ TEST(invocation, value_that_is_no_bytes)
 	expect_failed(run_alone("number", "x"), &exs_domain_exs, EXS_EINVAL, "number");
 	CHECK_INT(atomic_load(&numbers), 0);
 	expect_failed(run_alone("no_pointer", "x"), &exs_domain_exs, EXS_EINVAL, "no_pointer");
+	expect_failed(run_alone("freed_nothing", "x"), &exs_domain_exs, EXS_EINVAL, "freed_nothing");
 }
 
 TEST(invocation, chain)
@@ -266,6 +274,7 @@ TEST(invocation, misuse)
 	expect_einval(exs_invocation_chain(NULL, 1));
 	expect_einval(exs_invocation_chain(&step, 0));
 	expect_einval(exs_invocation_chain(&step, 1));
+	expect_einval(exs_invocation_chain((exs_invocation_step[]){step, {"echo", "", 0}}, 2));
 	exs_invocation_step large[2] = {{"echo", "", SIZE_MAX}, {"echo", "", 2}};
 	expect_einval(exs_invocation_chain(large, 2));
 	exs_invocation_free(NULL);

@@ -122,9 +122,9 @@ TEST(output, what_is_not_printable)
 
 	CHECK_INT(begin(&p, NULL), 0);
 	say(&p, "a\0b\x01\t\x7f\x1b[0m\r\n", 12);
-	say_text(&p, "gr\xc3\xbc\xc3\x9f \xe2\x82\xac \xc3( \xff \xc2\x9b \xed\xa0\x80 \xc3");
+	say_text(&p, "gr\xc3\xbc\xc3\x9f \xe2\x82\xac \xc3( \xff \xc2\x9b \xc2\xa7 \xed\xa0\x80 \xc3");
 	finish(&p);
-	CHECK_STR(p.text, "a?b?\t??[0m?\ngr\xc3\xbc\xc3\x9f \xe2\x82\xac ?( ? ?? ??? ?");
+	CHECK_STR(p.text, "a?b?\t??[0m?\ngr\xc3\xbc\xc3\x9f \xe2\x82\xac ?( ? ?? \xc2\xa7 ??? ?");
 	CHECK(strstr(logged, "worker 3: a?b?\t??[0m?\n"));
 	end();
 }

@@ -51,6 +51,15 @@ TEST(place, limits_are_set)
 	check_says(&s, "NoNewPrivs:\t1\n");
 }
 
+TEST(place, the_processor_time_alone)
+{
+	struct spawned s;
+
+	run_limits(&s, "limits", "0", "700", "0");
+	check_death(&s, false, 0);
+	check_says(&s, "cpu 700 701\n");
+}
+
 TEST(place, limits_that_are_not_asked_for_are_not_set)
 {
 	struct spawned asked, not ;

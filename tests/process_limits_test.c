@@ -151,7 +151,7 @@ TEST(process_limits, task_seconds_begin_anew)
 TEST(process_limits, cpu_seconds)
 {
 	processes_begin();
-	exs_executor *ex = processes((exs_process_pool_options){.workers = 1, .cpu_seconds = 1});
+	exs_executor *ex = processes((exs_process_pool_options){.workers = 1, .cpu_seconds = 0.5});
 	expect_failure(call(ex, "spin", ""), &exs_domain_signal, SIGXCPU, "while it ran \"spin\"");
 	processes_end(ex);
 }
@@ -386,6 +386,27 @@ TEST(process_limits, update_that_fails)
 	expect_failure(exs_process_pool_update(ex, exs_invocation_new("no such", NULL, 0), true), &exs_domain_exs,
 		       EXS_EINVAL, "not registered");
 	CHECK_INT(process_stats(ex).died, 0);
+	processes_end(ex);
+}
+
+TEST(process_limits, update_that_fails_in_several)
+{
+	exs_executor *ex = updated((exs_process_pool_options){.workers = 3, .min_workers = 3});
+
+	wait_until(three_are_idle, ex);
+	expect_failure(exs_process_pool_update(ex, exs_invocation_new("fail", "no", 2), false), &known_domain, -5,
+		       "no");
+	processes_end(ex);
+}
+
+TEST(process_limits, update_that_schedules)
+{
+	exs_executor *ex = updated((exs_process_pool_options){.workers = 1, .min_workers = 1});
+
+	expect_text(call(ex, "echo", "x"), "x");
+	expect_value(exs_process_pool_update(ex, exs_invocation_new("schedule", "0 0 echo", 8), true), NULL);
+	expect_text(call(ex, "echo", "x"), "x"); /* by now it has been heard */
+	CHECK_INT(process_stats(ex).scheduled, 0);
 	processes_end(ex);
 }
 

@@ -175,6 +175,17 @@ TEST(process_options, that_say_none_or_unlimited)
 	processes_end(ex);
 }
 
+TEST(process_options, times_of_hours)
+{
+	processes_begin();
+	exs_executor *ex =
+		processes((exs_process_pool_options){.workers = 1, .task_seconds = 1e5, .idle_seconds = 1e5});
+	expect_text(call(ex, "echo", "x"), "x");
+	expect_text(call(ex, "echo", "y"), "y");
+	CHECK_INT(process_stats(ex).spawned, 1);
+	processes_end(ex);
+}
+
 TEST(process_options, not_in_a_simulation)
 {
 	sim_begin(1, NULL);

@@ -252,6 +252,18 @@ TEST(process_pool, death_by_exit)
 	processes_end(ex);
 }
 
+/* Nobody has waited for it: the system has forgotten how it ended. */
+TEST(process_pool, death_that_is_not_known)
+{
+	processes_begin();
+	exs_executor *ex = processes((exs_process_pool_options){.workers = 1});
+	signal(SIGCHLD, SIG_IGN);
+	expect_failure(call(ex, "leave", "3"), &exs_domain_exit, -1, "how is not known");
+	signal(SIGCHLD, SIG_DFL);
+	expect_text(call(ex, "echo", "x"), "x");
+	processes_end(ex);
+}
+
 static void die_in_others_expecting(const char *last, unsigned retries, unsigned messages)
 {
 	processes_begin();
