@@ -274,6 +274,30 @@ static exs_result heed_term(const exs_bytes *in, exs_context *ctx)
 	return exs_cancelled();
 }
 
+static volatile sig_atomic_t asked;
+
+static void note_term(int number)
+{
+	(void)number;
+	asked = 1;
+}
+
+/* Answers when it has been asked to end, and does not end. */
+static exs_result outlive_term(const exs_bytes *in, exs_context *ctx)
+{
+	sigset_t term, before;
+
+	(void)in;
+	sigemptyset(&term);
+	sigaddset(&term, SIGTERM);
+	pthread_sigmask(SIG_BLOCK, &term, &before);
+	signal(SIGTERM, note_term);
+	say(ctx, "entered");
+	while (!asked)
+		sigsuspend(&before);
+	return exs_ok_copy("late", 4);
+}
+
 static exs_result spin(const exs_bytes *in, exs_context *ctx)
 {
 	(void)in;
@@ -511,6 +535,7 @@ static const struct {
 	{"tell", tell},
 	{"ignore TERM", ignore_term},
 	{"heed TERM", heed_term},
+	{"outlive TERM", outlive_term},
 	{"spin", spin},
 	{"memory", take_memory},
 	{"limits", tell_limits},

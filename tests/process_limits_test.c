@@ -137,6 +137,19 @@ TEST(process_limits, task_seconds_of_one_that_ignores_the_request)
 	}
 }
 
+/* What it answers counts; it is ended all the same. */
+TEST(process_limits, task_seconds_of_one_that_answers_then)
+{
+	processes_begin();
+	exs_executor *ex =
+		processes((exs_process_pool_options){.workers = 1, .task_seconds = 0.05, .stop_seconds = 0.05});
+	expect_text(call(ex, "outlive TERM", ""), "late");
+	expect_text(call(ex, "echo", "x"), "x");
+	CHECK_INT(process_stats(ex).overdue, 1);
+	CHECK_INT(process_stats(ex).spawned, 2);
+	processes_end(ex);
+}
+
 /* Its time is its own. */
 TEST(process_limits, task_seconds_begin_anew)
 {

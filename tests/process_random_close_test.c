@@ -1,5 +1,6 @@
 /* A pool of processes that is closed in each of the three ways, at random moments, while tasks run, wait, and schedule others. */
 #define _GNU_SOURCE
+#include "process/remote.h"
 #include "storm.h"
 
 #include <fcntl.h>
@@ -171,7 +172,7 @@ static void check_scheduled(void)
 	}
 }
 
-/* Closed without a wait: what is cancelled now never begins, and no more is left than workers can have. */
+/* Closed without a wait: what is cancelled now never begins, and no more is left than workers can have been given, and answered. */
 static void close_at_once(struct round *r)
 {
 	size_t left = exs_process_pool_close(r->ex, EXS_CLOSE_CANCEL, 0);
@@ -184,7 +185,7 @@ static void close_at_once(struct round *r)
 		r->known[i] = state == EXS_STATE_CANCELLED;
 		undone += !exs_future_is_done(r->f[i]);
 	}
-	CHECK(undone <= WORKERS);
+	CHECK(undone <= WORKERS * EXSI_REMOTE_DEPTH);
 }
 
 static void round_end(struct round *r, exs_close how, bool joined)

@@ -150,6 +150,7 @@ static const exs_layer_ops pool_ops = {
 	.done = exs_pass_done,
 	.cancel = exsi_remote_cancel,
 	.each = exsi_remote_each,
+	.closing = exsi_remote_closing,
 	.stop = pool_stop,
 	.describe = pool_describe,
 };

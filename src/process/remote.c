@@ -224,6 +224,21 @@ void exsi_remote_each(exs_executor *x, exs_visit_fn *visit, void *arg)
 	pthread_mutex_unlock(&p->lock);
 }
 
+/* What has not been begun is to come back at once, to be cancelled, or to be run by others. */
+void exsi_remote_closing(exs_executor *x)
+{
+	struct exsi_remote_pool *p = exsi_state(x);
+
+	pthread_mutex_lock(&p->lock);
+	for (struct exsi_list *l = p->workers.next; l != &p->workers; l = l->next) {
+		struct exsi_remote *w = EXSI_CONTAINER_OF(l, struct exsi_remote, node);
+		if (w->n_ahead && !w->recalled && w->state == EXSI_REMOTE_BUSY)
+			w->recall = 0;
+	}
+	exsi_remote_by(p, 0);
+	pthread_mutex_unlock(&p->lock);
+}
+
 struct search {
 	const void *scope;
 	bool found;

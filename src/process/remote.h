@@ -158,6 +158,7 @@ void exsi_remote_pool_fini(struct exsi_remote_pool *p);
 exs_step exsi_remote_start(exs_executor *x, exs_future *call, void *slot, exs_result *r);
 exs_step exsi_remote_cancel(exs_executor *x, exs_future *call, void *slot, exs_cause cause, exs_result *r);
 void exsi_remote_each(exs_executor *x, exs_visit_fn *visit, void *arg);
+void exsi_remote_closing(exs_executor *x);
 
 /* Is a call of the scope's queued or with a worker? */
 bool exsi_remote_holds(struct exsi_remote_pool *p, const void *scope);

@@ -72,13 +72,20 @@ static const char *outcome_of(struct exsi_message *m, exs_result *r)
 	}
 }
 
+/* With the lock: it has none; what is said of it from now on is wrong. One that is to end has its time for that still. */
+static void leave_task(struct exsi_remote *w)
+{
+	if (w->state != EXSI_REMOTE_PARTING)
+		w->deadline = EXSI_NEVER;
+	w->id = 0;
+	w->call = NULL;
+}
+
 /* With the lock: w has done its task. */
 static void note_done(struct exsi_remote *w)
 {
 	w->busy += exsi_now() - w->since;
-	w->deadline = EXSI_NEVER;
-	w->id = 0; /* what is said of it now is wrong */
-	w->call = NULL;
+	leave_task(w);
 }
 
 /* With the lock, which it gives back. */
@@ -177,9 +184,7 @@ static const char *recalled(struct exsi_remote *w, struct exsi_message *m)
 		exsi_remote_count_running(p, -1);
 		w->tasks--;
 		p->stats.started--;
-		w->call = NULL;
-		w->id = 0;
-		w->deadline = EXSI_NEVER;
+		leave_task(w);
 	}
 	if (asked && some)
 		exsi_remote_take_ahead(w, m->id, &back);
