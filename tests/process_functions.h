@@ -24,6 +24,9 @@ void processes_end(exs_executor *ex);
 
 const char *next_message(void); /* until the next call; NULL: there will be none */
 void expect_message(const char *text);
+
+/* Both, in either order. */
+void expect_messages(const char *text, const char *other);
 void expect_no_message(void); /* for now: after some time in which one could come */
 
 /* --- calls --- */

@@ -379,8 +379,7 @@ TEST(process_pool, timeout_above)
 		expect_message("entered");
 		wait_next(clock, 50);
 		advance(clock, 50);
-		expect_message("told");
-		expect_message("slept 13, cause 2");
+		expect_messages("told", "slept 13, cause 2"); /* by two threads */
 		expect_failure(f, &exs_domain_exs, EXS_ETIMEDOUT, "");
 		expect_text(call(ex, "echo", "x"), "x");
 		CHECK_INT(process_stats(ex).died, 0);
@@ -432,8 +431,7 @@ TEST(process_pool, cancel_of_one_that_runs)
 	expect_message("entered");
 	CHECK_INT(exs_future_state(f), EXS_STATE_RUNNING);
 	CHECK_INT(exs_future_cancel(f), EXS_STOP_REQUESTED);
-	expect_message("told");
-	expect_message("slept 13, cause 1");
+	expect_messages("told", "slept 13, cause 1"); /* by two threads */
 	expect_cancelled(f, EXS_CAUSE_USER);
 	CHECK_INT(process_stats(ex).died, 0);
 	expect_text(call(ex, "context", ""), "1 of 1, context, cause 0, no deadline");

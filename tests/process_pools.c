@@ -90,6 +90,16 @@ void expect_message(const char *text)
 	CHECK_STR(next_message(), text);
 }
 
+void expect_messages(const char *text, const char *other)
+{
+	char first[512];
+
+	snprintf(first, sizeof(first), "%s", next_message());
+	bool turned = !strcmp(first, other);
+	CHECK_STR(first, turned ? other : text);
+	expect_message(turned ? text : other);
+}
+
 void expect_no_message(void)
 {
 	exs_bytes *bytes;
