@@ -92,7 +92,7 @@ void expect_message(const char *text)
 
 void expect_messages(const char *text, const char *other)
 {
-	char first[512];
+	char first[4096];
 
 	snprintf(first, sizeof(first), "%s", next_message());
 	bool turned = !strcmp(first, other);
