@@ -271,6 +271,20 @@ TEST(process_close, kill_cancels_all)
 }
 
 /* One that runs is not begun again by a retry above. */
+/* By a signal that can't be ignored, at once. */
+TEST(process_close, kill_asks_nobody)
+{
+	struct busy b = be_busy((exs_process_pool_options){.stop_seconds = 1000}, "ignore TERM");
+
+	CHECK_INT(exs_process_pool_close(b.ex, EXS_CLOSE_KILL, EXS_FOREVER), 0);
+	for (int i = 0; i < WORKERS; i++)
+		expect_cancelled(b.running[i], EXS_CAUSE_SHUTDOWN);
+	for (int i = 0; i < QUEUED; i++)
+		expect_cancelled(b.queued[i], EXS_CAUSE_SHUTDOWN);
+	processes_end(b.ex);
+	check_pids_gone(&b);
+}
+
 TEST(process_close, kill_under_a_retry)
 {
 	processes_begin();

@@ -81,7 +81,7 @@ mutant park_again_though_insisted executor/call.c races races/timeout_while_a_ca
 mutant closing_not_looked_at executor/call.c races races/value_that_comes_after_the_sweep \
 	'/^static bool closed_to/,/^}/s/return closed;/return false;/'
 mutant submit_after_shutdown executor/call.c conformance conformance/submit_after_shutdown \
-	's/^\tif \(atomic_load\(&x->closing\)\)/\tif (false)/'
+	's/^\tif \(atomic_load\(&x->closing\) > \(within \? EXS_DRAIN : 0\)\)/\tif (false)/'
 mutant task_has_no_frame executor/call.c shutdown shutdown/quiesce_waits_for_what_was_freed_from_within \
 	'/^void exs_call_run/,/^}/s/push_frame\(&frame, f\);/exsi_frame_push(\&frame, NULL);/'
 mutant released_calls_recurse executor/call.c stack stack/a_million_calls_released_one_by_one \
@@ -827,7 +827,7 @@ mutant update_after_the_next_task process/remote_give.c process_limits process_l
 	's/u = p->stopping \? NULL : exsi_update_next\(w\)/u = p->stopping || exsi_remote_lacks(p) || p->queued ? NULL : exsi_update_next(w)/'
 mutant update_not_of_later_workers process/remote_update.c process_limits process_limits/update_of_later_workers \
 	's/\(!u->ephemeral \|\| w->number <= u->last\)/w->number <= u->last/'
-mutant kill_spares_who_runs process/remote_event.c process_close process_close/kill_cancels_all \
+mutant kill_spares_who_runs process/remote_event.c process_close process_close/kill_asks_nobody \
 	's/^\t\tif \(p->killing\)$/\t\tif (false)/'
 mutant kill_is_told_as_a_death process/remote_give.c process_close process_close/kill_cancels_all \
 	's/if \(again \|\| p->killing \|\| heedless\)/if (again || heedless)/'
