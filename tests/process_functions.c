@@ -310,7 +310,8 @@ static exs_result spin(const exs_bytes *in, exs_context *ctx)
 static exs_result take_memory(const exs_bytes *in, exs_context *ctx)
 {
 	char text[32];
-	void *p = malloc(strtoul(text_in(in, text, sizeof(text)), NULL, 10));
+	void *volatile p =
+		malloc(strtoul(text_in(in, text, sizeof(text)), NULL, 10)); /* not to be left out as unused */
 
 	(void)ctx;
 	free(p);
