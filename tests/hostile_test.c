@@ -109,7 +109,12 @@ static const char unreadable[] = "fields that can't be read";
 static const char chunk[] = "a packet is not of the message before it";
 static const char unexpected[] = "a message has a type that is not expected";
 static const char length[] = "a packet has not as many bytes as it should";
+#ifdef EXSI_PORTABLE
+static const char seals[] = "memory by descriptor is not known", size[] = "memory by descriptor is not known";
+#else
 static const char seals[] = "seal";
+static const char size[] = "size";
+#endif
 
 static const struct malformed {
 	const char *form, *why;
@@ -167,8 +172,8 @@ static const struct malformed {
 	{"memory_no_seal_write", seals},
 	{"memory_resized", seals},
 	{"memory_scribbled", seals},
-	{"memory_too_short", "size"},
-	{"memory_too_long", "size"},
+	{"memory_too_short", size},
+	{"memory_too_long", size},
 	{"memory_empty", "size"},
 	{"memory_is_null_device", ""},
 	{"memory_is_directory", ""},
