@@ -174,7 +174,7 @@ static const struct malformed {
 	{"memory_scribbled", seals},
 	{"memory_too_short", size},
 	{"memory_too_long", size},
-	{"memory_empty", "size"},
+	{"memory_empty", size},
 	{"memory_is_null_device", ""},
 	{"memory_is_directory", ""},
 	{"memory_is_socket", ""},
