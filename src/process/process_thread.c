@@ -543,6 +543,5 @@ const struct exsi_transport exsi_process_transport = {
 	.send = send_to,
 	.part = part,
 	.release = release,
-	.describe = describe,
 	.ring = ring,
 };

@@ -32,8 +32,6 @@ struct exsi_transport {
 	void (*part)(struct exsi_remote *w, enum exsi_parting how);
 	/* The last reference has gone. Any thread. */
 	void (*release)(struct exsi_remote *w);
-	/* What it is, for a person: "worker 3 (pid 17)". */
-	void (*describe)(struct exsi_remote *w, char *text, size_t size);
 	/* Wakes the pool's thread, so that it calls exsi_remote_turn. Any thread, also with the lock. */
 	void (*ring)(struct exsi_remote_pool *p);
 };
