@@ -1,5 +1,6 @@
 /* Invocations: made, packed, read, run, submitted. */
 #define _POSIX_C_SOURCE 200809L
+#include "failing.h"
 #include "future/error.h"
 #include "process/invocation.h"
 #include "support.h"
@@ -505,24 +506,6 @@ TEST(invocation, each_field_is_checked)
 }
 
 /* --- each allocation fails in turn --- */
-
-static atomic_ulong seen, fail_at;
-static atomic_long blocks;
-
-static void *failing_alloc(size_t size)
-{
-	void *p = atomic_fetch_add(&seen, 1) + 1 == atomic_load(&fail_at) ? NULL : malloc(size);
-
-	if (p)
-		atomic_fetch_add(&blocks, 1);
-	return p;
-}
-
-static void failing_free(void *p)
-{
-	atomic_fetch_sub(&blocks, 1);
-	free(p);
-}
 
 static void use_all(exs_executor *ex)
 {

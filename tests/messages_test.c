@@ -1,5 +1,6 @@
 /* Messages: what tasks send arrives, in order, all of it, and the end is seen neither early nor late. */
 #define _POSIX_C_SOURCE 200809L
+#include "failing.h"
 #include "support.h"
 
 #include <math.h>
@@ -420,24 +421,6 @@ TEST(messages, misuse)
 }
 
 /* --- each allocation fails in turn --- */
-
-static atomic_ulong seen, fail_at;
-static atomic_long blocks;
-
-static void *failing_alloc(size_t size)
-{
-	void *p = atomic_fetch_add(&seen, 1) + 1 == atomic_load(&fail_at) ? NULL : malloc(size);
-
-	if (p)
-		atomic_fetch_add(&blocks, 1);
-	return p;
-}
-
-static void failing_free(void *p)
-{
-	atomic_fetch_sub(&blocks, 1);
-	free(p);
-}
 
 static exs_result try_to_send(void *arg, exs_context *ctx)
 {

@@ -1,5 +1,6 @@
 /* Schedule: running tasks submit further ones. */
 #define _POSIX_C_SOURCE 200809L
+#include "failing.h"
 #include "support.h"
 
 #include <stdlib.h>
@@ -310,24 +311,6 @@ TEST(schedule, not_by_a_batch)
 }
 
 /* --- each allocation fails in turn --- */
-
-static atomic_ulong seen, fail_at;
-static atomic_long blocks;
-
-static void *failing_alloc(size_t size)
-{
-	void *p = atomic_fetch_add(&seen, 1) + 1 == atomic_load(&fail_at) ? NULL : malloc(size);
-
-	if (p)
-		atomic_fetch_add(&blocks, 1);
-	return p;
-}
-
-static void failing_free(void *p)
-{
-	atomic_fetch_sub(&blocks, 1);
-	free(p);
-}
 
 /* Runs inside its submit. Answers whether the n-th was reached. */
 static bool fail_nth(unsigned long n, exs_scope *scope)
