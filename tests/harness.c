@@ -27,7 +27,7 @@ void __sanitizer_set_death_callback(void (*fn)(void)) __attribute__((weak));
 void __gcov_dump(void) __attribute__((weak));
 
 struct harness_test *harness_tests;
-void (*harness_on_fail)(void);
+void (*harness_on_fail)(void), (*harness_tell_more)(void);
 
 static const char *_Atomic current = "(no test)";
 static _Atomic uint64_t seed;
@@ -50,6 +50,8 @@ static void say_how_to_replay(void)
 {
 	if (atomic_load(&seed_used))
 		fprintf(stderr, "replay with EXS_TEST_SEED=%llu\n", (unsigned long long)atomic_load(&seed));
+	if (harness_tell_more)
+		harness_tell_more();
 	if (harness_on_fail)
 		harness_on_fail();
 }

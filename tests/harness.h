@@ -71,11 +71,11 @@ struct harness_test {
 extern struct harness_test *harness_tests; /* in the order of their definition; the plain form's */
 void harness_add(struct harness_test *test);
 
-/* Runs one test under the watchdog; ends the watchdog, after at least one test. harness_on_fail, if set, is called once before
-   a failure, a sanitizer or a crash ends the process. */
+/* Runs one test under the watchdog; ends the watchdog, after at least one test. harness_tell_more and harness_on_fail,
+   if set, are called once before a failure, a sanitizer or a crash ends the process. */
 void harness_run(const char *name, void (*run)(void));
 void harness_end(void);
-extern void (*harness_on_fail)(void);
+extern void (*harness_on_fail)(void), (*harness_tell_more)(void);
 
 #ifdef EXSI_TEST_CRITERION
 #include <criterion/criterion.h>

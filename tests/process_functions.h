@@ -38,6 +38,9 @@ exs_future *call_bytes(exs_executor *ex, const char *function, const void *input
 void expect_text(exs_future *f, const char *text);
 void expect_failure(exs_future *f, const exs_domain *domain, int code, const char *part_of_message);
 
+/* Of one that runs: it may have ended by the time that it has been asked to. */
+void cancel_running(exs_future *f);
+
 /* What the call answers, until the next call of this thread. */
 const char *text_of(exs_future *f);
 

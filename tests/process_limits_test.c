@@ -122,6 +122,28 @@ TEST(process_limits, task_seconds)
 	processes_end(ex);
 }
 
+/* It takes tasks as before. On a busy machine the first may be overdue as well. */
+static void expect_service(exs_executor *ex)
+{
+	bool overdue;
+
+	do {
+		exs_future *f = call(ex, "echo", "x");
+		wait_done(f);
+		overdue = exs_error_is(exs_future_error(f), &exs_domain_exs, EXS_ETIMEDOUT);
+		if (overdue)
+			exs_future_unref(f);
+		else
+			expect_text(f, "x");
+	} while (overdue);
+}
+
+/* In each worker before its first task: it can't be asked to end too early. */
+static void hold_term(exs_executor *ex)
+{
+	expect_value(exs_process_pool_update(ex, exs_invocation_new("hold TERM", NULL, 0), false), NULL);
+}
+
 TEST(process_limits, task_seconds_of_one_that_ignores_the_request)
 {
 	static const double stops[] = {0.05, EXS_NONE};
@@ -130,23 +152,25 @@ TEST(process_limits, task_seconds_of_one_that_ignores_the_request)
 		processes_begin();
 		exs_executor *ex = processes(
 			(exs_process_pool_options){.workers = 1, .task_seconds = 0.05, .stop_seconds = stops[i]});
+		hold_term(ex);
 		expect_failure(call(ex, "ignore TERM", ""), &exs_domain_exs, EXS_ETIMEDOUT, "died by signal 9");
-		expect_text(call(ex, "echo", "x"), "x");
-		CHECK_INT(process_stats(ex).overdue, 1);
+		expect_service(ex);
 		processes_end(ex);
 	}
 }
 
-/* What it answers counts; it is ended all the same. */
+/* What it answers counts; it ends all the same, and at once. */
 TEST(process_limits, task_seconds_of_one_that_answers_then)
 {
 	processes_begin();
 	exs_executor *ex =
-		processes((exs_process_pool_options){.workers = 1, .task_seconds = 0.05, .stop_seconds = 0.05});
+		processes((exs_process_pool_options){.workers = 1, .task_seconds = 0.05, .stop_seconds = 1000});
+	hold_term(ex);
 	expect_text(call(ex, "outlive TERM", ""), "late");
-	expect_text(call(ex, "echo", "x"), "x");
-	CHECK_INT(process_stats(ex).overdue, 1);
-	CHECK_INT(process_stats(ex).spawned, 2);
+	expect_service(ex);
+	exs_process_pool_stats stats = process_stats(ex);
+	CHECK(stats.overdue >= 1);
+	CHECK_INT(stats.spawned, 1 + stats.overdue);
 	processes_end(ex);
 }
 
@@ -180,7 +204,7 @@ static void cancel_heedless(const char *function, exs_process_pool_options optio
 	exs_executor *ex = processes(options);
 	exs_future *f = call(ex, function, "");
 	expect_message("entered");
-	CHECK_INT(exs_future_cancel(f), EXS_STOP_REQUESTED);
+	cancel_running(f);
 	expect_cancelled(f, EXS_CAUSE_USER);
 	expect_text(call(ex, "echo", "x"), "x");
 	exs_process_pool_stats stats = process_stats(ex);
@@ -237,7 +261,7 @@ TEST(process_limits, cancel_seconds_of_one_that_stops)
 	snprintf(before, sizeof(before), "%s", pid);
 	exs_future *f = call(ex, "sleep", "");
 	expect_message("entered");
-	CHECK_INT(exs_future_cancel(f), EXS_STOP_REQUESTED);
+	cancel_running(f);
 	expect_cancelled(f, EXS_CAUSE_USER);
 	CHECK_STR(text_of(call(ex, "pid", "")), before);
 	CHECK_INT(process_stats(ex).overdue, 0);

@@ -430,7 +430,7 @@ TEST(process_pool, cancel_of_one_that_runs)
 	exs_future *f = call(ex, "sleep", "");
 	expect_message("entered");
 	CHECK_INT(exs_future_state(f), EXS_STATE_RUNNING);
-	CHECK_INT(exs_future_cancel(f), EXS_STOP_REQUESTED);
+	cancel_running(f);
 	expect_messages("told", "slept 13, cause 1"); /* by two threads */
 	expect_cancelled(f, EXS_CAUSE_USER);
 	CHECK_INT(process_stats(ex).died, 0);

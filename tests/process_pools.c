@@ -158,6 +158,13 @@ void expect_failure(exs_future *f, const exs_domain *domain, int code, const cha
 	exs_future_unref(f);
 }
 
+void cancel_running(exs_future *f)
+{
+	exs_answer answer = exs_future_cancel(f);
+
+	CHECK(answer == EXS_STOP_REQUESTED || answer == EXS_CANCELLED);
+}
+
 exs_process_pool_stats process_stats(exs_executor *ex)
 {
 	exs_process_pool_stats stats;

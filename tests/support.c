@@ -591,8 +591,19 @@ static void log_line(void *ctx, exs_log_level level, const char *executor, const
 	pthread_mutex_unlock(&log_lock);
 }
 
+/* The lock may be another thread's, which has failed. */
+static void tell_log(void)
+{
+	if (pthread_mutex_trylock(&log_lock))
+		return;
+	if (log_text && *log_text)
+		fprintf(stderr, "logged:\n%s", log_text);
+	pthread_mutex_unlock(&log_lock);
+}
+
 void log_begin(exs_log_level level)
 {
+	harness_tell_more = tell_log;
 	pthread_mutex_lock(&log_lock);
 	log_text = strdup("");
 	pthread_mutex_unlock(&log_lock);

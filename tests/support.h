@@ -165,7 +165,7 @@ void seen_free(void *seen);		   /* exs_free_fn */
 void advance(exs_clock *clock, double seconds);
 void wait_next(exs_clock *clock, double seconds); /* until a timer is due within so many */
 
-/* Remembers the lines of the log until log_end. */
+/* Remembers the lines of the log until log_end; a failure until then prints them. */
 void log_begin(exs_log_level level);
 unsigned log_lines(const char *part); /* lines that contain part */
 void log_end(void);

@@ -88,20 +88,13 @@ static void note_done(struct exsi_remote *w)
 	leave_task(w);
 }
 
-/* With the lock, which it gives back. */
-static void next_unless_parting(struct exsi_remote *w)
-{
-	if (w->state == EXSI_REMOTE_BUSY)
-		exsi_remote_next(w);
-	else
-		pthread_mutex_unlock(&w->pool->lock);
-}
-
-/* The same. */
-static void go_on_unless_parting(struct exsi_remote *w)
+/* With the lock, which it gives back. One that has been asked to end, and has outlived that, is to end now that it is at rest. */
+static void go_on_or_part(struct exsi_remote *w)
 {
 	if (w->state == EXSI_REMOTE_BUSY || w->n_ahead)
 		exsi_remote_go_on(w);
+	else if (w->how == EXSI_PART_TERM)
+		exsi_remote_part(w, EXSI_PART_POLITELY);
 	else
 		pthread_mutex_unlock(&w->pool->lock);
 }
@@ -115,7 +108,7 @@ static void update_done(struct exsi_remote *w, exs_result *r)
 
 	w->update = NULL;
 	struct exsi_update_end end = exsi_update_ran(w, u, error);
-	next_unless_parting(w);
+	go_on_or_part(w);
 	exs_result_clear(r);
 	exsi_update_complete(end);
 }
@@ -161,7 +154,7 @@ static const char *answered(struct exsi_remote *w, struct exsi_message *m)
 		update_done(w, &r);
 		return NULL;
 	}
-	go_on_unless_parting(w);
+	go_on_or_part(w);
 	p->answers[p->n_answers++] = (struct exsi_answer){.call = f, .result = r};
 	if (p->n_answers == EXSI_REMOTE_DEPTH || !exsi_remote_has_more(w))
 		exsi_remote_settle(p);
@@ -193,7 +186,7 @@ static const char *recalled(struct exsi_remote *w, struct exsi_message *m)
 	exsi_remote_give_back(p, &back);
 	pthread_mutex_lock(&p->lock);
 	if (all)
-		go_on_unless_parting(w);
+		go_on_or_part(w);
 	else
 		pthread_mutex_unlock(&p->lock);
 	return asked ? NULL : "it gives back what it was not asked for";

@@ -827,6 +827,8 @@ mutant update_after_the_next_task process/remote_give.c process_limits process_l
 	's/u = p->stopping \? NULL : exsi_update_next\(w\)/u = p->stopping || exsi_remote_lacks(p) || p->queued ? NULL : exsi_update_next(w)/'
 mutant update_not_of_later_workers process/remote_update.c process_limits process_limits/update_of_later_workers \
 	's/\(!u->ephemeral \|\| w->number <= u->last\)/w->number <= u->last/'
+mutant outlived_request_waits_for_the_kill process/remote_event.c process_limits process_limits/task_seconds_of_one_that_answers_then \
+	's/w->how == EXSI_PART_TERM/false/'
 mutant kill_spares_who_runs process/remote_event.c process_close process_close/kill_asks_nobody \
 	's/^\t\tif \(p->killing\)$/\t\tif (false)/'
 mutant kill_is_told_as_a_death process/remote_give.c process_close process_close/kill_cancels_all \
