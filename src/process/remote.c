@@ -95,6 +95,26 @@ void exsi_remote_fail_queued(struct exsi_remote_pool *p, exs_error *error)
 	} while (f && --n);
 }
 
+static bool is_usable(const struct exsi_remote *w)
+{
+	return w->state < EXSI_REMOTE_PARTING;
+}
+
+void exsi_remote_becomes(struct exsi_remote *w, enum exsi_remote_state state)
+{
+	struct exsi_remote_pool *p = w->pool;
+
+	if (w->state == EXSI_REMOTE_IDLE)
+		exsi_list_remove(&w->idle);
+	p->starting -= w->state == EXSI_REMOTE_STARTING;
+	p->usable -= is_usable(w);
+	w->state = state;
+	p->usable += is_usable(w);
+	p->starting += w->state == EXSI_REMOTE_STARTING;
+	if (w->state == EXSI_REMOTE_IDLE)
+		exsi_list_append(&p->idle, &w->idle);
+}
+
 unsigned exsi_remote_lacks(const struct exsi_remote_pool *p)
 {
 	size_t room = p->options.workers - p->usable;

@@ -125,7 +125,7 @@ struct exsi_remote_pool {
 	pthread_mutex_t lock;
 	struct exsi_list queue, workers, idle, updates;
 	size_t queued, running;
-	unsigned starting, usable; /* workers: STARTING; and all but those that are PARTING */
+	unsigned starting, usable; /* workers: STARTING; and all but those that are PARTING or GONE */
 	unsigned numbers, joined;  /* of workers: the last one made, the last one in the list */
 	uint64_t update_numbers;
 	unsigned failed; /* starts in a row */
@@ -188,6 +188,9 @@ static inline void exsi_remote_count_running(struct exsi_remote_pool *p, int by)
 	p->running += (size_t)by;
 	exsi_spin_beside(by);
 }
+
+/* With the lock: w comes into this state, and so into the pool's counts, and into or out of the list of the idle ones. */
+void exsi_remote_becomes(struct exsi_remote *w, enum exsi_remote_state state);
 
 /* With the lock: how many more workers are to be begun now. */
 unsigned exsi_remote_lacks(const struct exsi_remote_pool *p);

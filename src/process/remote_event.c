@@ -352,7 +352,7 @@ void exsi_remote_joins(struct exsi_remote_pool *p, struct exsi_remote *w, unsign
 	w->pool = p;
 	w->transport = p->transport;
 	w->number = number;
-	w->state = EXSI_REMOTE_STARTING;
+	w->state = EXSI_REMOTE_GONE; /* so far it is none of the pool's */
 	atomic_init(&w->refs, 1);
 	atomic_init(&w->given, 0);
 	exsi_list_init(&w->ahead);
@@ -361,8 +361,7 @@ void exsi_remote_joins(struct exsi_remote_pool *p, struct exsi_remote *w, unsign
 	pthread_mutex_lock(&p->lock);
 	exsi_list_append(&p->workers, &w->node);
 	p->joined = number;
-	p->starting++;
-	p->usable++;
+	exsi_remote_becomes(w, EXSI_REMOTE_STARTING);
 	p->stats.spawned++;
 	w->since = exsi_now();
 	w->deadline = exsi_after(w->since, p->start_ns);
@@ -374,13 +373,7 @@ void exsi_remote_part(struct exsi_remote *w, enum exsi_parting how)
 {
 	struct exsi_remote_pool *p = w->pool;
 
-	if (w->state == EXSI_REMOTE_IDLE)
-		exsi_list_remove(&w->idle);
-	if (w->state == EXSI_REMOTE_STARTING)
-		p->starting--;
-	if (w->state != EXSI_REMOTE_PARTING)
-		p->usable--;
-	w->state = EXSI_REMOTE_PARTING;
+	exsi_remote_becomes(w, EXSI_REMOTE_PARTING);
 	w->how = how;
 	w->recall = EXSI_NEVER;
 	w->deadline = how == EXSI_PART_KILL ? EXSI_NEVER : exsi_after(exsi_now(), p->stop_ns);
@@ -408,15 +401,8 @@ static exs_future *remove_worker(struct exsi_remote *w, struct exsi_list *ahead)
 	exs_future *f = w->giving == w->id ? NULL : w->call;
 
 	exsi_remote_take_ahead(w, 0, ahead);
-	if (w->state == EXSI_REMOTE_IDLE)
-		exsi_list_remove(&w->idle);
-	if (w->state == EXSI_REMOTE_STARTING)
-		p->starting--;
-	if (w->state != EXSI_REMOTE_PARTING) {
-		p->usable--;
-		p->stats.died++;
-	}
-	w->state = EXSI_REMOTE_GONE;
+	p->stats.died += w->state != EXSI_REMOTE_PARTING;
+	exsi_remote_becomes(w, EXSI_REMOTE_GONE);
 	w->deadline = EXSI_NEVER;
 	if (f || !w->call)
 		exsi_list_remove(&w->node);

@@ -164,9 +164,8 @@ static void take_back(struct exsi_remote *w)
 
 	if (w->state != EXSI_REMOTE_BUSY)
 		return;
-	w->state = EXSI_REMOTE_IDLE;
+	exsi_remote_becomes(w, EXSI_REMOTE_IDLE);
 	w->deadline = EXSI_NEVER;
-	exsi_list_append(&p->idle, &w->idle);
 	p->transport->ring(p);
 }
 
@@ -210,11 +209,7 @@ static void begin_work(struct exsi_remote *w)
 {
 	struct exsi_remote_pool *p = w->pool;
 
-	if (w->state == EXSI_REMOTE_IDLE)
-		exsi_list_remove(&w->idle);
-	if (w->state == EXSI_REMOTE_STARTING)
-		p->starting--;
-	w->state = EXSI_REMOTE_BUSY;
+	exsi_remote_becomes(w, EXSI_REMOTE_BUSY);
 	w->id = ++w->last;
 	w->giving = w->id;
 	w->asked = false;
@@ -430,11 +425,7 @@ static void rest(struct exsi_remote *w)
 {
 	struct exsi_remote_pool *p = w->pool;
 
-	if (w->state == EXSI_REMOTE_STARTING)
-		p->starting--;
-	if (w->state != EXSI_REMOTE_IDLE)
-		exsi_list_append(&p->idle, &w->idle);
-	w->state = EXSI_REMOTE_IDLE;
+	exsi_remote_becomes(w, EXSI_REMOTE_IDLE);
 	w->since = exsi_now();
 	w->deadline = exsi_after(w->since, p->idle_ns);
 	exsi_remote_by(p, w->deadline);
