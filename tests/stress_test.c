@@ -1238,8 +1238,9 @@ static void run_actors(void)
 		while (!atomic_load(&w.chains[i].released)) /* a task or callback of the chain is to do it */
 			sched_yield();
 	end_pool();
+	/* Those freed from within are gone then: no flat_map submits any more. */
+	CHECK_INT(exs_quiesce(EXS_FOREVER), EXS_OK);
 	exs_executor_free(w.elsewhere);
-	CHECK_INT(exs_quiesce(EXS_FOREVER), EXS_OK); /* those freed from within are gone too */
 	atomic_store(&w.over, true);
 	if (w.pool_features & HAS_LOOP)
 		CHECK(!pthread_join(w.turner, NULL));
