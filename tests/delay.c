@@ -2,11 +2,21 @@
 #define _GNU_SOURCE
 #include <pthread.h>
 #include <sched.h>
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <time.h>
 
 int test_delay(void);
+void test_delays(bool on);
+
+static atomic_bool off;
+
+void test_delays(bool on)
+{
+	atomic_store_explicit(&off, !on, memory_order_relaxed);
+}
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static unsigned one_in;
@@ -32,6 +42,8 @@ static unsigned chance(void)
 /* Mostly a few yields; now and then long enough for a chain of events on other threads. */
 int test_delay(void)
 {
+	if (atomic_load_explicit(&off, memory_order_relaxed))
+		return 0;
 	pthread_once(&once, read_rate);
 	if (!one_in || chance() % one_in)
 		return 0;

@@ -30,8 +30,13 @@ void sim_trace(exs_sim *sim)
 		exs_sim_trace(sim, print_event, NULL);
 }
 
+/* Of delay.c, where there are delays. In a simulation one thread runs at a time: they would show nothing. */
+void test_delays(bool on) __attribute__((weak));
+
 void sim_begin(uint64_t seed, const exs_sim_options *options)
 {
+	if (test_delays)
+		test_delays(false);
 	support_sim = exs_sim_new(seed, options);
 	CHECK(support_sim);
 	sim_trace(support_sim);
@@ -44,6 +49,8 @@ void sim_end(void)
 	exs_executor_free(besides);
 	CHECK_INT(exs_sim_free(support_sim), EXS_OK);
 	support_sim = NULL;
+	if (test_delays)
+		test_delays(true);
 }
 
 /* --- waiting, going on --- */
