@@ -141,7 +141,7 @@ TEST(schedule, goes_to_the_top_of_the_chain)
 
 /* --- shutdown, stop --- */
 
-TEST(schedule, is_let_in_during_a_drain)
+TEST(schedule, is_refused_when_the_time_of_a_drain_is_up)
 {
 	exs_executor *ex = exs_thread_pool(1);
 
