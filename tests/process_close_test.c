@@ -270,7 +270,6 @@ TEST(process_close, kill_cancels_all)
 	check_pids_gone(&b);
 }
 
-/* One that runs is not begun again by a retry above. */
 /* By a signal that can't be ignored, at once. */
 TEST(process_close, kill_asks_nobody)
 {
@@ -285,6 +284,7 @@ TEST(process_close, kill_asks_nobody)
 	check_pids_gone(&b);
 }
 
+/* One that runs is not begun again by a retry above. */
 TEST(process_close, kill_under_a_retry)
 {
 	processes_begin();
@@ -296,6 +296,42 @@ TEST(process_close, kill_under_a_retry)
 	CHECK_INT(exs_process_pool_close(ex, EXS_CLOSE_KILL, EXS_FOREVER), 0);
 	expect_cancelled(f, EXS_CAUSE_SHUTDOWN);
 	CHECK_INT(process_stats(ex).started, 1);
+	processes_end(ex);
+}
+
+/* A layer above the pool learns of the close before the pool does: it submits past the chain that is closed. */
+static exs_executor *past;
+static exs_future *late;
+
+static void submit_past(exs_executor *x)
+{
+	(void)x;
+	if (!late)
+		late = call(past, "echo", "late");
+}
+
+static const exs_layer_ops submits_past = {
+	.size = sizeof(exs_layer_ops),
+	.type = "submits past",
+	.start = exs_pass_start,
+	.done = exs_pass_done,
+	.cancel = exs_pass_cancel,
+	.closing = submit_past,
+};
+
+/* There is a worker that could begin it at once: it is killed. */
+TEST(process_close, kill_lets_nothing_in)
+{
+	processes_begin();
+	exs_executor *ex = processes((exs_process_pool_options){.workers = 1, .min_workers = 1});
+	wait_until(one_is_idle, ex);
+	late = NULL;
+	past = exs_borrow(ex);
+	ex = exs_layer_new(&submits_past, ex, 0, 0);
+	CHECK_INT(exs_process_pool_close(ex, EXS_CLOSE_KILL, EXS_FOREVER), 0);
+	expect_code(late, &exs_domain_exs, EXS_ESHUTDOWN);
+	CHECK_INT(process_stats(ex).started, 0);
+	exs_executor_free(past);
 	processes_end(ex);
 }
 
