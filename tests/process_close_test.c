@@ -179,7 +179,8 @@ TEST(process_close, cancel_ends_what_runs)
 	check_pids_gone(&b);
 }
 
-TEST(process_close, cancel_during_scheduling)
+/* A tree that grows, closed in either way that does not let it. */
+static void check_during_scheduling(exs_close how)
 {
 	for (int i = 0; i < 5; i++) {
 		processes_begin();
@@ -187,15 +188,21 @@ TEST(process_close, cancel_during_scheduling)
 		exs_future *f = call(ex, "grow", "5");
 		for (int n = 0; n < i * 5; n++)
 			expect_message("grown");
-		CHECK_INT(exs_process_pool_close(ex, EXS_CLOSE_CANCEL, EXS_FOREVER), 0);
+		CHECK_INT(exs_process_pool_close(ex, how, EXS_FOREVER), 0);
 		CHECK(exs_future_is_done(f));
 		exs_future_unref(f);
 		exs_process_pool_stats stats = process_stats(ex);
 		CHECK_INT(stats.queued, 0);
 		CHECK_INT(stats.running, 0);
-		CHECK_INT(stats.started, stats.completed);
+		if (how == EXS_CLOSE_CANCEL)
+			CHECK_INT(stats.started, stats.completed);
 		processes_end(ex);
 	}
+}
+
+TEST(process_close, cancel_during_scheduling)
+{
+	check_during_scheduling(EXS_CLOSE_CANCEL);
 }
 
 /* Between the submit and the pool: a call is held up until the chain is closed, which then is. */
@@ -270,7 +277,6 @@ TEST(process_close, kill_cancels_all)
 	check_pids_gone(&b);
 }
 
-/* One that runs is not begun again by a retry above. */
 /* By a signal that can't be ignored, at once. */
 TEST(process_close, kill_asks_nobody)
 {
@@ -285,6 +291,7 @@ TEST(process_close, kill_asks_nobody)
 	check_pids_gone(&b);
 }
 
+/* One that runs is not begun again by a retry above. */
 TEST(process_close, kill_under_a_retry)
 {
 	processes_begin();
@@ -296,6 +303,42 @@ TEST(process_close, kill_under_a_retry)
 	CHECK_INT(exs_process_pool_close(ex, EXS_CLOSE_KILL, EXS_FOREVER), 0);
 	expect_cancelled(f, EXS_CAUSE_SHUTDOWN);
 	CHECK_INT(process_stats(ex).started, 1);
+	processes_end(ex);
+}
+
+/* A layer above the pool learns of the close before the pool does: it submits past the chain that is closed. */
+static exs_executor *past;
+static exs_future *late;
+
+static void submit_past(exs_executor *x)
+{
+	(void)x;
+	if (!late)
+		late = call(past, "echo", "late");
+}
+
+static const exs_layer_ops submits_past = {
+	.size = sizeof(exs_layer_ops),
+	.type = "submits past",
+	.start = exs_pass_start,
+	.done = exs_pass_done,
+	.cancel = exs_pass_cancel,
+	.closing = submit_past,
+};
+
+/* There is a worker that could begin it at once: it is killed. */
+TEST(process_close, kill_lets_nothing_in)
+{
+	processes_begin();
+	exs_executor *ex = processes((exs_process_pool_options){.workers = 1, .min_workers = 1});
+	wait_until(one_is_idle, ex);
+	late = NULL;
+	past = exs_borrow(ex);
+	ex = exs_layer_new(&submits_past, ex, 0, 0);
+	CHECK_INT(exs_process_pool_close(ex, EXS_CLOSE_KILL, EXS_FOREVER), 0);
+	expect_code(late, &exs_domain_exs, EXS_ESHUTDOWN);
+	CHECK_INT(process_stats(ex).started, 0);
+	exs_executor_free(past);
 	processes_end(ex);
 }
 
@@ -318,20 +361,7 @@ TEST(process_close, kill_without_time)
 
 TEST(process_close, kill_during_scheduling)
 {
-	for (int i = 0; i < 5; i++) {
-		processes_begin();
-		exs_executor *ex = processes((exs_process_pool_options){.workers = 2});
-		exs_future *f = call(ex, "grow", "5");
-		for (int n = 0; n < i * 5; n++)
-			expect_message("grown");
-		CHECK_INT(exs_process_pool_close(ex, EXS_CLOSE_KILL, EXS_FOREVER), 0);
-		CHECK(exs_future_is_done(f));
-		exs_future_unref(f);
-		exs_process_pool_stats stats = process_stats(ex);
-		CHECK_INT(stats.queued, 0);
-		CHECK_INT(stats.running, 0);
-		processes_end(ex);
-	}
+	check_during_scheduling(EXS_CLOSE_KILL);
 }
 
 TEST(process_close, one_after_the_other)
@@ -421,9 +451,8 @@ TEST(process_close, release_in_a_callback)
 {
 	processes_begin();
 	atomic_store(&released, 0);
-	const char *path = gate();
 	exs_executor *ex = processes((exs_process_pool_options){.workers = 2, .min_workers = 2});
-	exs_future *f = call(ex, "gate", path);
+	exs_future *f = call(ex, "gate", gate());
 	expect_message("entered");
 	CHECK_INT(exs_future_on_done(f, release, ex, NULL), EXS_OK);
 	exs_future *other = call(ex, "tell", "x");
@@ -443,11 +472,10 @@ static void kill_all(exs_future *f, void *ex)
 TEST(process_close, kill_in_a_callback)
 {
 	processes_begin();
-	const char *path = gate();
 	exs_executor *ex = processes((exs_process_pool_options){.workers = 2});
 	exs_future *stays = call(ex, "ignore TERM", "");
 	expect_message("entered");
-	exs_future *f = call(ex, "gate", path);
+	exs_future *f = call(ex, "gate", gate());
 	expect_message("entered");
 	CHECK_INT(exs_future_on_done(f, kill_all, ex, NULL), EXS_OK);
 	gate_open(1);
@@ -474,9 +502,8 @@ TEST(process_close, wait_in_a_callback)
 	for (int queued = 0; queued < 2; queued++) {
 		struct wait_inside w = {.rc = -1};
 		processes_begin();
-		const char *path = gate();
 		exs_executor *ex = processes((exs_process_pool_options){.workers = queued ? 1 : 2});
-		exs_future *f = call(ex, "gate", path);
+		exs_future *f = call(ex, "gate", gate());
 		expect_message("entered");
 		w.other = call(ex, queued ? "tell" : "sleep", "x");
 		if (!queued)
@@ -519,9 +546,8 @@ TEST(process_close, wait_in_a_callback_for_a_thread)
 	struct wait_inside w = {.rc = -1};
 
 	processes_begin();
-	const char *path = gate();
 	exs_executor *ex = processes((exs_process_pool_options){.workers = 1});
-	exs_future *f = call(ex, "gate", path);
+	exs_future *f = call(ex, "gate", gate());
 	CHECK_INT(exs_future_on_done(f, wait_for_thread, &w, NULL), EXS_OK);
 	gate_open(1);
 	wait_done(f);

@@ -142,32 +142,29 @@ TEST(process_items, stopped)
 	processes_end(ex);
 }
 
-TEST(process_items, failure_at_the_end)
+/* What was emitted before counts. */
+static void check_end_after_three(const char *input, const exs_domain *domain, int code)
 {
 	exs_executor *ex = iterating(10);
-	exs_future *f = call(ex, "emit", "3 fail");
+	exs_future *f = call(ex, "emit", input);
 	exs_stream *s = stream_of(f);
 
 	for (int i = 0; i < 3; i++)
 		expect_item(s, i);
 	expect_end(s, EXS_FAILED);
-	CHECK(exs_error_is(exs_stream_error(s), &known_domain, 77));
+	CHECK(exs_error_is(exs_stream_error(s), domain, code));
 	exs_future_unref(f);
 	processes_end(ex);
 }
 
+TEST(process_items, failure_at_the_end)
+{
+	check_end_after_three("3 fail", &known_domain, 77);
+}
+
 TEST(process_items, death_at_the_end)
 {
-	exs_executor *ex = iterating(10);
-	exs_future *f = call(ex, "emit", "3 die");
-	exs_stream *s = stream_of(f);
-
-	for (int i = 0; i < 3; i++)
-		expect_item(s, i); /* what it has said before counts */
-	expect_end(s, EXS_FAILED);
-	CHECK(exs_error_is(exs_stream_error(s), &exs_domain_signal, SIGKILL));
-	exs_future_unref(f);
-	processes_end(ex);
+	check_end_after_three("3 die", &exs_domain_signal, SIGKILL);
 }
 
 TEST(process_items, death_in_the_middle)

@@ -404,12 +404,9 @@ TEST(process_pool, deadline_in_the_worker)
 
 TEST(process_pool, cancel_of_one_that_waits)
 {
-	const char *path;
-
 	processes_begin();
-	path = gate();
 	exs_executor *ex = processes((exs_process_pool_options){.workers = 1});
-	exs_future *f = call(ex, "gate", path);
+	exs_future *f = call(ex, "gate", gate());
 	expect_message("entered");
 	exs_future *queued = call(ex, "tell", "never");
 	CHECK_INT(process_stats(ex).queued, 1);
@@ -440,12 +437,9 @@ TEST(process_pool, cancel_of_one_that_runs)
 
 TEST(process_pool, cancel_of_one_that_ignores_it)
 {
-	const char *path;
-
 	processes_begin();
-	path = gate();
 	exs_executor *ex = processes((exs_process_pool_options){.workers = 1});
-	exs_future *f = call(ex, "gate", path);
+	exs_future *f = call(ex, "gate", gate());
 	expect_message("entered");
 	CHECK_INT(exs_future_cancel(f), EXS_STOP_REQUESTED);
 	CHECK_INT(exs_future_cancel(f), EXS_STOP_REQUESTED);

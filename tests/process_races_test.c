@@ -223,3 +223,65 @@ TEST(process_races, many_threads)
 		thread_join(threads[i]);
 	processes_end(ex);
 }
+
+/* --- over before it is seen to have been given --- */
+
+static _Thread_local bool gives;
+static sem_t given, over;
+static atomic_bool is_free;
+
+/* What a thread that gives frees first it frees once it has sent: there it is held up, until the call is over and the pool is being freed. */
+static void free_late(void *p)
+{
+	free(p);
+	if (!gives)
+		return;
+	gives = false;
+	sem_post(&given);
+	sem_take(&over);
+	give_time();
+	CHECK(!atomic_load(&is_free));
+}
+
+static bool is_idle(void *ex)
+{
+	return process_stats(ex).idle == 1;
+}
+
+static bool has_no_worker(void *ex)
+{
+	return process_stats(ex).completed == 2 && !exs_process_pool_workers(ex, NULL, 0);
+}
+
+static void *free_it(void *ex)
+{
+	sem_take(&given);
+	wait_until(has_no_worker, ex);
+	sem_post(&over);
+	exs_executor_free(ex);
+	atomic_store(&is_free, true);
+	return NULL;
+}
+
+TEST(process_races, freed_while_a_call_that_is_over_is_being_given)
+{
+	char name[600] = ""; /* does not fit into what a frame has without memory */
+
+	exs_set_allocator(&(exs_allocator){malloc, free_late});
+	processes_begin();
+	sem_init(&given, 0, 0);
+	sem_init(&over, 0, 0);
+	atomic_store(&is_free, false);
+	memset(name, 'x', sizeof(name) - 1);
+	exs_executor *ex = processes((exs_process_pool_options){.workers = 1, .tasks = 2});
+	expect_text(call(ex, "echo", "first"), "first");
+	wait_until(is_idle, ex);
+	pthread_t thread = thread_start(free_it, ex);
+	exs_invocation *invocation = exs_invocation_new("echo", "second", 6);
+	gives = true;
+	exs_future *f = exs_submit_invocation(ex, invocation, &(exs_task){.name = name});
+	expect_text(f, "second");
+	thread_join(thread);
+	processes_end(NULL);
+	exs_set_allocator(NULL);
+}

@@ -141,7 +141,7 @@ TEST(schedule, goes_to_the_top_of_the_chain)
 
 /* --- shutdown, stop --- */
 
-TEST(schedule, is_let_in_during_a_drain)
+TEST(schedule, is_refused_when_the_time_of_a_drain_is_up)
 {
 	exs_executor *ex = exs_thread_pool(1);
 
@@ -171,18 +171,25 @@ static bool refuses(void *ex)
 	return refused;
 }
 
+/* What the task is answered that schedules once a thread has begun to close, with ex. */
+static int code_during(void *(*closes)(void *ex), exs_executor *ex)
+{
+	begin();
+	exs_future *f = submit_then(ex, "count");
+	sem_take(&entered);
+	pthread_t thread = thread_start(closes, ex);
+	wait_until(refuses, ex);
+	sem_post(&go);
+	int code = code_of(f);
+	thread_join(thread);
+	return code;
+}
+
 TEST(schedule, drain_waits_for_what_comes_after_it_began)
 {
 	exs_executor *ex = exs_thread_pool(1);
 
-	begin();
-	exs_future *f = submit_then(ex, "count");
-	sem_take(&entered);
-	pthread_t thread = thread_start(drain, ex);
-	wait_until(refuses, ex);
-	sem_post(&go);
-	CHECK_INT(code_of(f), EXS_OK);
-	thread_join(thread);
+	CHECK_INT(code_during(drain, ex), EXS_OK);
 	exs_executor_free(ex);
 }
 
@@ -194,16 +201,7 @@ static void *free_it(void *ex)
 
 TEST(schedule, is_refused_by_a_chain_that_cancels)
 {
-	exs_executor *ex = exs_thread_pool(1);
-
-	begin();
-	exs_future *f = submit_then(ex, "count");
-	sem_take(&entered);
-	pthread_t thread = thread_start(free_it, ex);
-	wait_until(refuses, ex);
-	sem_post(&go);
-	CHECK_INT(code_of(f), EXS_ESHUTDOWN);
-	thread_join(thread);
+	CHECK_INT(code_during(free_it, exs_thread_pool(1)), EXS_ESHUTDOWN);
 	CHECK_INT(atomic_load(&ran), 0);
 }
 

@@ -833,6 +833,10 @@ mutant kill_spares_who_runs process/remote_event.c process_close process_close/k
 	's/^\t\tif \(p->killing\)$/\t\tif (false)/'
 mutant kill_is_told_as_a_death process/remote_give.c process_close process_close/kill_cancels_all \
 	's/if \(again \|\| p->killing \|\| heedless\)/if (again || heedless)/'
+mutant kill_lets_submits_in process/remote.c process_close process_close/kill_lets_nothing_in \
+	's/^\tif \(p->killing\) \{/\tif (false) {/'
+mutant pool_not_kept_while_it_gives process/remote.c process_races process_races/freed_while_a_call_that_is_over_is_being_given \
+	'/^\texsi_keep_for_submit\($/,/;/d; s/^\texsi_keep_for_submit\(p->x\);.*//; s/^\texsi_unkeep_for_submit\(p->x\);//'
 mutant stop_before_dispatch_unheard process/remote.c process_close process_close/cancel_before_a_call_gets_there \
 	's/^\tif \(exs_call_stopped\(f, p->x\)\)/\tif (false)/'
 mutant spin_beside_busy_workers base/thread.c thread thread/no_spin_while_other_processes_need_the_processors \
