@@ -648,11 +648,11 @@ static void grandchild(bool leaves, void (*then)(void))
 			usleep(20000);
 		_exit(6);
 	}
-	alarm(20);
 	if (leaves)
 		setsid();
 	for (int i = 0; leaves && i < 3 && fork(); i++)
-		alarm(20);
+		;
+	alarm(20); /* each: it is not inherited */
 	then();
 	_exit(0);
 }

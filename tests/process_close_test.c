@@ -603,11 +603,14 @@ TEST(process_close, borrow_that_is_closed_closes_nothing_else)
 {
 	processes_begin();
 	exs_executor *ex = processes((exs_process_pool_options){.workers = 2});
-	exs_executor *borrow = exs_borrow(ex);
+	exs_executor *borrow = exs_with_retry(exs_borrow(ex), NULL);
 	exs_future *other = call(ex, "sleep", "");
 	expect_message("entered");
 	exs_future *f = call(borrow, "echo", "x");
 	expect_text(f, "x");
+	CHECK_INT(exs_process_pool_close(borrow, EXS_CLOSE_KILL, EXS_FOREVER), 0); /* is refused */
+	CHECK(strstr(exs_error_message(exs_last_error()), "exs_borrow"));
+	expect_text(call(borrow, "echo", "x"), "x");
 	CHECK_INT(exs_process_pool_close(borrow, EXS_CLOSE_CANCEL, EXS_FOREVER), 0);
 	exs_executor_free(borrow);
 	expect_text(call(ex, "echo", "y"), "y");

@@ -22,9 +22,18 @@ static exs_result echo(const exs_bytes *in, exs_context *ctx)
 	return exs_ok_copy(in->data, in->size);
 }
 
+static exs_result emit_two(const exs_bytes *in, exs_context *ctx)
+{
+	(void)in;
+	for (int i = 0; i < 2; i++)
+		exs_emit(ctx, exs_ok(NULL, NULL));
+	return exs_ok(NULL, NULL);
+}
+
 __attribute__((constructor)) static void be_worker(int argc, char **argv)
 {
 	exs_register("worker_echo", echo);
+	exs_register("worker_emit_two", emit_two);
 	exs_process_main(argc, argv);
 }
 
@@ -77,10 +86,11 @@ static void say_begin(struct parent *p)
 	exsi_writer_fini(&w);
 }
 
-static void say_echo(struct parent *p, uint64_t id)
+/* It may not emit anything yet. */
+static void say_task(struct parent *p, uint64_t id, const char *function)
 {
-	struct exsi_task_frame task = {.attempt = 1, .max_attempts = 1, .left = UINT64_MAX};
-	exs_invocation *invocation = exs_invocation_new("worker_echo", NULL, 0);
+	struct exsi_task_frame task = {.attempt = 1, .max_attempts = 1, .left = UINT64_MAX, .emits = true};
+	exs_invocation *invocation = exs_invocation_new(function, NULL, 0);
 	struct exsi_writer w = {.data = NULL};
 
 	CHECK(invocation);
@@ -113,7 +123,7 @@ TEST(worker, ends_when_it_is_asked_to)
 	struct parent p;
 
 	begin_ready(&p);
-	say_echo(&p, 1);
+	say_task(&p, 1, "worker_echo");
 	expect_answer(&p, EXSI_FRAME_VALUE, 1);
 	say(&p.data, EXSI_FRAME_END, 0, NULL, 0);
 	expect_status(&p, 0);
@@ -139,7 +149,7 @@ TEST(worker, what_comes_out_of_turn)
 	struct parent p;
 
 	begin(&p);
-	say_echo(&p, 1);
+	say_task(&p, 1, "worker_echo");
 	expect_status(&p, MALFORMED);
 	begin_ready(&p);
 	say_begin(&p);
@@ -175,8 +185,33 @@ TEST(worker, whose_answers_can_not_be_sent)
 	expect_status(&p, FAILED);
 	begin_ready(&p);
 	CHECK_INT(shutdown(p.data.fd, SHUT_RD), 0);
-	say_echo(&p, 1);
+	say_task(&p, 1, "worker_echo");
 	expect_status(&p, FAILED);
+}
+
+/* Of two threads of the parent: what comes late of the task before neither takes back what the next may emit nor adds to it. */
+TEST(worker, late_credit_does_not_count_for_another_task)
+{
+	const unsigned char one[4] = {1};
+	struct parent p;
+
+	begin_ready(&p);
+	say_task(&p, 1, "worker_echo");
+	expect_answer(&p, EXSI_FRAME_VALUE, 1);
+	say(&p.control, EXSI_FRAME_CREDIT, 2, one, sizeof(one));
+	say(&p.control, EXSI_FRAME_CREDIT, 1, one, sizeof(one));
+	say(&p.control, EXSI_FRAME_RECALL, 0, NULL, 0); /* it has heard all this */
+	expect_answer(&p, EXSI_FRAME_RECALLED, 2);
+	say_task(&p, 2, "worker_emit_two");
+	expect_answer(&p, EXSI_FRAME_ITEM_NULL, 2);
+	give_time();
+	say(&p.control, EXSI_FRAME_RECALL, 0, NULL, 0);
+	expect_answer(&p, EXSI_FRAME_RECALLED, 3);
+	say(&p.control, EXSI_FRAME_CREDIT, 2, one, sizeof(one));
+	expect_answer(&p, EXSI_FRAME_ITEM_NULL, 2);
+	expect_answer(&p, EXSI_FRAME_NULL, 2);
+	say(&p.data, EXSI_FRAME_END, 0, NULL, 0);
+	expect_status(&p, 0);
 }
 
 TEST(worker, a_cancel_without_a_cause_is_none)
@@ -189,7 +224,7 @@ TEST(worker, a_cancel_without_a_cause_is_none)
 		say(&p.control, EXSI_FRAME_CANCEL, 1, &causes[i], 1);
 	say(&p.control, EXSI_FRAME_RECALL, 0, NULL, 0);
 	expect_answer(&p, EXSI_FRAME_RECALLED, 1); /* so they have been heard */
-	say_echo(&p, 1);
+	say_task(&p, 1, "worker_echo");
 	expect_answer(&p, EXSI_FRAME_VALUE, 1);
 	say(&p.data, EXSI_FRAME_END, 0, NULL, 0);
 	expect_status(&p, 0);

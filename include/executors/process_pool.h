@@ -102,7 +102,7 @@ EXS_API exs_future *exs_process_pool_update(exs_executor *ex, exs_invocation *in
 typedef enum exs_close {
 	EXS_CLOSE_JOIN = 1,   /* everything submitted runs to its end, what that schedules too: EXS_DRAIN */
 	EXS_CLOSE_CANCEL = 2, /* running tasks end, what is queued is cancelled: EXS_CANCEL_QUEUED */
-	EXS_CLOSE_KILL = 3    /* workers are killed now; running and queued calls are cancelled */
+	EXS_CLOSE_KILL = 3 /* workers are killed now; running and queued calls are cancelled; not through exs_borrow */
 } exs_close;
 
 /* Closes the chain with the pool at its bottom, and waits up to `seconds`, as exs_shutdown does, whose answer it gives. Without that,

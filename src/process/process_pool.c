@@ -208,19 +208,37 @@ exs_executor *exs_process_pool_sized(const exs_process_pool_options *options, si
 
 /* --- closed --- */
 
+static bool is_borrowed_by(const exs_executor *x)
+{
+	while (x && !x->borrow)
+		x = x->inner;
+	return x;
+}
+
+static const char *wrong_close(exs_executor *x, exs_close how, double seconds_left)
+{
+	if (!pool_of(x))
+		return "no process pool at the bottom of the chain";
+	if (how < EXS_CLOSE_JOIN || how > EXS_CLOSE_KILL)
+		return "how is none of EXS_CLOSE_*";
+	if (!(seconds_left >= 0))
+		return "the time must be 0 or more, or EXS_FOREVER";
+	if (how == EXS_CLOSE_KILL && is_borrowed_by(x))
+		return "EXS_CLOSE_KILL through exs_borrow would kill the calls of others: it is for the chain that "
+		       "owns the pool";
+	return NULL;
+}
+
 size_t exs_process_pool_close(exs_executor *x, exs_close how, double seconds_left)
 {
 	static const exs_mode modes[] = {[EXS_CLOSE_JOIN] = EXS_DRAIN,
 					 [EXS_CLOSE_CANCEL] = EXS_CANCEL_QUEUED,
 					 [EXS_CLOSE_KILL] = EXS_CANCEL_ALL};
 	struct exsi_process_pool *p = pool_of(x);
-	bool known = how >= EXS_CLOSE_JOIN && how <= EXS_CLOSE_KILL;
+	const char *wrong = wrong_close(x, how, seconds_left);
 
-	if (!p || !known || !(seconds_left >= 0)) {
-		exsi_fail(EXS_EINVAL, "exs_process_pool_close: %s",
-			  !p	  ? "no process pool at the bottom of the chain"
-			  : known ? "the time must be 0 or more, or EXS_FOREVER"
-				  : "how is none of EXS_CLOSE_*");
+	if (wrong) {
+		exsi_fail(EXS_EINVAL, "exs_process_pool_close: %s", wrong);
 		return x ? exs_executor_pending(x) : 0;
 	}
 	/* First: whoever heeds the shutdown's request to stop might go on and end otherwise. */

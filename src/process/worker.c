@@ -65,10 +65,10 @@ static void complain(const char *text)
 
 /* --- what is said while a task runs --- */
 
-/* With the lock: what has been said of another task does not count. */
+/* With the lock: what has been said of a task before does not count; told only grows, as what is said of that may come late. */
 static void turn_to(uint64_t id)
 {
-	if (here.told == id)
+	if (here.told >= id)
 		return;
 	here.told = id;
 	here.credit = 0;
@@ -86,7 +86,7 @@ static void hear_cancel(uint64_t id, exs_cause cause)
 	exs_future *task = id == here.id ? exs_future_ref(here.task) : NULL;
 	if (id == here.id)
 		here.stop = cause;
-	else
+	else if (id > here.id)
 		*early(id) = (struct early){.id = id, .cause = cause};
 	pthread_cond_broadcast(&here.changed);
 	pthread_mutex_unlock(&here.lock);
@@ -99,8 +99,10 @@ static void hear_credit(uint64_t id, uint32_t credit)
 {
 	pthread_mutex_lock(&here.lock);
 	turn_to(id);
-	here.credit += credit;
-	here.unread |= !credit;
+	if (here.told == id) {
+		here.credit += credit;
+		here.unread |= !credit;
+	}
 	pthread_cond_broadcast(&here.changed);
 	pthread_mutex_unlock(&here.lock);
 }
@@ -125,13 +127,8 @@ static bool hear(const struct exsi_message *m)
 
 	if (m->body || !exsi_reader_ends(&r))
 		return false;
-	pthread_mutex_lock(&here.lock);
-	bool over = m->id < here.id;
-	pthread_mutex_unlock(&here.lock);
 	if (m->type == EXSI_FRAME_RECALL)
 		hear_recall(m->id);
-	else if (over)
-		return true;
 	else if (m->type == EXSI_FRAME_CREDIT)
 		hear_credit(m->id, number);
 	else if (number > EXS_CAUSE_NONE && number <= EXS_CAUSE_SIBLING)

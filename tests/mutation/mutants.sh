@@ -827,6 +827,12 @@ mutant update_after_the_next_task process/remote_give.c process_limits process_l
 	's/u = p->stopping \? NULL : exsi_update_next\(w\)/u = p->stopping || exsi_remote_lacks(p) || p->queued ? NULL : exsi_update_next(w)/'
 mutant update_not_of_later_workers process/remote_update.c process_limits process_limits/update_of_later_workers \
 	's/\(!u->ephemeral \|\| w->number <= u->last\)/w->number <= u->last/'
+mutant kill_through_a_borrow process/process_pool.c process_close process_close/borrow_that_is_closed_closes_nothing_else \
+	's/ && is_borrowed_by\(x\)/ \&\& false/'
+mutant late_credit_takes_back process/worker.c worker worker/late_credit_does_not_count_for_another_task \
+	's/here.told >= id/here.told == id/'
+mutant late_credit_counts process/worker.c worker worker/late_credit_does_not_count_for_another_task \
+	's/^\tif \(here.told == id\)/\tif (true)/'
 mutant outlived_request_waits_for_the_kill process/remote_event.c process_limits process_limits/task_seconds_of_one_that_answers_then \
 	's/w->how == EXSI_PART_TERM/false/'
 mutant kill_spares_who_runs process/remote_event.c process_close process_close/kill_asks_nobody \
