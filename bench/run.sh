@@ -2,7 +2,7 @@
 # Measures this library, what the machine allows (floor, floor2) and the peers that Debian ships, one after the other in each
 # round. Writes results.jsonl (the data, with the commit), results.md (tables) and results.svg, and prints the tables.
 #   bench/run.sh [ROUNDS]   7 rounds; writes to bench/results and to the README's Figures
-#   bench/run.sh --process [ROUNDS]  the worker processes alone, 7 rounds; writes to build/bench/results
+#   bench/run.sh --process [ROUNDS]  worker processes, 7 rounds; writes process.jsonl and process.md there, and to the README
 #   bench/run.sh --quick    1 round, under 2 minutes: 100,000 instead of 1,000,000 pending in a poll executor, a rest of 5 instead of
 #                           30 s, W1, W6 and W8 alone of the slow peers; writes to build/bench/results
 set -euo pipefail
@@ -10,11 +10,11 @@ cd "$(dirname "$0")/.."
 . scripts/packages.sh
 . scripts/instructions.sh
 
-rounds=7 out=$PWD/bench/results many=1000000 rest=30 quick= processes=
+rounds=7 out=$PWD/bench/results name=results many=1000000 rest=30 quick= processes=
 case ${1-} in
 '') ;;
 --quick) rounds=1 out=$PWD/build/bench/results many=100000 rest=5 quick=1 ;;
---process) rounds=${2-7} out=$PWD/build/bench/results processes=1 ;;
+--process) rounds=${2-7} name=process processes=1 ;;
 *[!0-9]* | 0*) sed -n '2,/^[^#]/s/^# \?//p' "$0" >&2; exit 2 ;;
 *) rounds=$1 ;;
 esac
@@ -27,7 +27,7 @@ need_packages $build_packages g++ python3 gnuplot-nox util-linux binutils valgri
 	cmake --build build/bench -j "$(nproc)"
 } >&2
 mkdir -p "$out"
-data=$out/results.jsonl work=$(mktemp -d) root=$PWD pinned=()
+data=$out/$name.jsonl work=$(mktemp -d) root=$PWD pinned=()
 trap 'rm -rf "$work"' EXIT
 python3 bench/report.py header build/bench "$rounds" >"$data"
 cd build/bench/bench
@@ -76,7 +76,6 @@ workloads() {
 	run "$setting" ./floor W6
 	run "$setting" ./layers
 	run "$setting" ./stream
-	processes "$setting"
 	scaling "$setting"
 }
 
@@ -189,7 +188,8 @@ if [[ $processes ]]; then
 		processes one
 	done
 	cd "$root"
-	python3 bench/report.py processes "$data" | tee "$out/results.md"
+	python3 bench/report.py processes "$data" | tee "$out/process.md"
+	python3 bench/report.py process-readme "$data" README.md
 	exit
 fi
 for ((round = 1; round <= rounds; round++)); do

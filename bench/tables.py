@@ -86,9 +86,6 @@ PAYLOAD_PEERS = (OURS, "floor_memfd", "floor_copy", "generate_again", "generate_
 
 
 def process_targets(d, setting):
-    """Only where they were measured."""
-    if not d.get(setting, OURS, "process one 1"):
-        return
     bare = d.median(setting, "floor_seqpacket", "process one 1")
     for way, what in (("one 1", "one at a time"), ("flight 1", "64 in flight, 1 worker"), ("flight 2", "64 in flight, 2 workers"),
                       ("flight 4", "64 in flight, 4 workers"), ("layers 2", "the same with retry and timeout, 2 workers")):
@@ -154,7 +151,6 @@ def targets(d, setting):
     yield from layer_targets(d, setting)
     yield from scaling_target(d, setting)
     yield from stream_targets(d, setting)
-    yield from process_targets(d, setting)
     if setting == "all":
         yield from count_targets(d)
         yield from poll_targets(d)
@@ -249,6 +245,13 @@ def stream_table(d, setting):
 
     return table(("chain", "work of an item", *WAYS.values(), "stream: time, of submit and wait", "stream, as completed: of as_completed"),
                  (cells(chain, work) for chain in CHAINS for work in WORKS if stream_item(d, setting, chain, work, "ordered")))
+
+
+def process_note(d):
+    bare = d.median("one", "floor_seqpacket", "process one 1")
+    one, flight = (d.median("one", OURS, "process " + way) / bare for way in ("one 1", "flight 1"))
+    return (f"On one processor it is {one:.1f} × the bare ping-pong one at a time (submitter, worker, the pool's thread and submitter take turns, "
+            f"where the bare one has two processes), and {flight:.1f} × with 64 in flight, on 1 worker: [bench/results/process.md](bench/results/process.md).")
 
 
 def process_table(d, setting):

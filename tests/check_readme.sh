@@ -63,8 +63,13 @@ decorators() {
 diff -u --label "wc -l" --label README.md <(cd src/decorators && decorators) <(grep -E '^\| [a-z_]+ \| [a-z_]+\.c [0-9]+' README.md) ||
 	status=1
 
-report=bench/report.py data=bench/results/results.jsonl
-figures=$(sed -n '/^<!-- figures -->$/,/^<!-- figures end -->$/{//!p}' README.md)
-diff -u --label "$report figures" --label README.md <(python3 $report figures $data) - <<<"$figures" || status=1
-diff -u --label "$report tables" --label bench/results/results.md <(python3 $report tables $data) bench/results/results.md || status=1
+# same_figures COMMAND MARK TABLES NAME: what report.py makes of the data of bench/results/NAME.jsonl stands in the README, and beside it.
+same_figures() {
+	local report=bench/report.py data=bench/results/$4.jsonl page=bench/results/$4.md
+	diff -u --label "$report $1" --label README.md <(python3 $report "$1" $data) <(sed -n "/^<!-- $2 -->$/,/^<!-- $2 end -->$/{//!p}" README.md) ||
+		status=1
+	diff -u --label "$report $3" --label $page <(python3 $report "$3" $data) $page || status=1
+}
+same_figures figures figures tables results
+same_figures process-figures "process figures" processes process
 exit $status
