@@ -10,9 +10,14 @@ jobs=${EXS_MUTATION_JOBS:-$(($(nproc) + 1))} # many of the faults are hangs
 cc=${CC:-gcc}
 common="-std=c11 -O1 -w -pthread -DEXSI_BUILDING -Iinclude -Isrc -Itests"
 work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+trap 'end_all_of "$work"; rm -rf "$work"' EXIT
 export ASAN_OPTIONS=abort_on_error=1:symbolize=0 EXS_STRESS_SECONDS=3
 export EXS_TEST_HOSTILE=$work/hostile_worker # a program that has nothing of the library in it
+
+# end_all_of FOLDER: a worker with a fault may not notice that its parent has gone, and take a processor for ever.
+end_all_of() {
+	find /proc -maxdepth 2 -name exe -lname "$1/*" -printf '%h\n' 2>/dev/null | cut -d / -f 3 | xargs -r kill -KILL 2>/dev/null
+}
 
 # mutant NAME FILE PROGRAM TEST[@CHAINS] SED: a fault in src/FILE, made by the sed script, caught by TEST of tests/PROGRAM_test.c
 # (over CHAINS: EXS_TEST_CHAIN).
@@ -205,6 +210,7 @@ try() {
 		why=$(grep -m 1 -oE 'ERROR: (Address|Leak)Sanitizer:? [a-zA-Z-]+|failed: .*' "$dir/log" | cut -c 1-100)
 		echo "caught ${names[i]} by ${tests[i]}: ${why:-it ended badly}"
 	fi
+	end_all_of "$dir"
 	rm -rf "$dir"
 }
 
