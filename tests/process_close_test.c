@@ -48,6 +48,18 @@ static struct busy be_busy(exs_process_pool_options options, const char *functio
 	return b;
 }
 
+static void expect_running_cancelled(const struct busy *b)
+{
+	for (int i = 0; i < WORKERS; i++)
+		expect_cancelled(b->running[i], EXS_CAUSE_SHUTDOWN);
+}
+
+static void expect_queued_cancelled(const struct busy *b)
+{
+	for (int i = 0; i < QUEUED; i++)
+		expect_cancelled(b->queued[i], EXS_CAUSE_SHUTDOWN);
+}
+
 static void check_pids_gone(const struct busy *b)
 {
 	for (int i = 0; i < WORKERS; i++)
@@ -165,8 +177,7 @@ TEST(process_close, cancel_ends_what_runs)
 	struct busy b = be_busy((exs_process_pool_options){0}, "gate, schedule");
 
 	pthread_t thread = thread_start(close_by_cancelling, b.ex);
-	for (int i = 0; i < QUEUED; i++)
-		expect_cancelled(b.queued[i], EXS_CAUSE_SHUTDOWN);
+	expect_queued_cancelled(&b);
 	check_refuses(b.ex);
 	gate_open(WORKERS);
 	for (int i = 0; i < WORKERS; i++)
@@ -263,10 +274,8 @@ TEST(process_close, kill_cancels_all)
 	struct busy b = be_busy((exs_process_pool_options){.death_retries = 5}, "gate");
 
 	CHECK_INT(exs_process_pool_close(b.ex, EXS_CLOSE_KILL, EXS_FOREVER), 0);
-	for (int i = 0; i < WORKERS; i++)
-		expect_cancelled(b.running[i], EXS_CAUSE_SHUTDOWN);
-	for (int i = 0; i < QUEUED; i++)
-		expect_cancelled(b.queued[i], EXS_CAUSE_SHUTDOWN);
+	expect_running_cancelled(&b);
+	expect_queued_cancelled(&b);
 	check_refuses(b.ex);
 	CHECK(!next_message());
 	exs_process_pool_stats stats = process_stats(b.ex);
@@ -283,10 +292,8 @@ TEST(process_close, kill_asks_nobody)
 	struct busy b = be_busy((exs_process_pool_options){.stop_seconds = 1000}, "ignore TERM");
 
 	CHECK_INT(exs_process_pool_close(b.ex, EXS_CLOSE_KILL, EXS_FOREVER), 0);
-	for (int i = 0; i < WORKERS; i++)
-		expect_cancelled(b.running[i], EXS_CAUSE_SHUTDOWN);
-	for (int i = 0; i < QUEUED; i++)
-		expect_cancelled(b.queued[i], EXS_CAUSE_SHUTDOWN);
+	expect_running_cancelled(&b);
+	expect_queued_cancelled(&b);
 	processes_end(b.ex);
 	check_pids_gone(&b);
 }
@@ -371,11 +378,9 @@ TEST(process_close, one_after_the_other)
 	pthread_t join = thread_start(close_by_joining, b.ex);
 	wait_until(refuses, b.ex);
 	pthread_t cancel = thread_start(close_by_cancelling, b.ex);
-	for (int i = 0; i < QUEUED; i++)
-		expect_cancelled(b.queued[i], EXS_CAUSE_SHUTDOWN);
+	expect_queued_cancelled(&b);
 	CHECK_INT(exs_process_pool_close(b.ex, EXS_CLOSE_KILL, EXS_FOREVER), 0);
-	for (int i = 0; i < WORKERS; i++)
-		expect_cancelled(b.running[i], EXS_CAUSE_SHUTDOWN);
+	expect_running_cancelled(&b);
 	thread_join(join);
 	thread_join(cancel);
 	CHECK_INT(exs_process_pool_close(b.ex, EXS_CLOSE_JOIN, EXS_FOREVER), 0);
@@ -432,8 +437,7 @@ TEST(process_close, release_waits_for_what_runs)
 	thread_join(thread);
 	for (int i = 0; i < WORKERS; i++)
 		expect_text(b.running[i], "open, cause 0");
-	for (int i = 0; i < QUEUED; i++)
-		expect_cancelled(b.queued[i], EXS_CAUSE_SHUTDOWN);
+	expect_queued_cancelled(&b);
 	check_pids_gone(&b);
 	processes_end(NULL);
 }
