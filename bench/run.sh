@@ -12,12 +12,13 @@ cd "$(dirname "$0")/.."
 
 rounds=7 out=$PWD/bench/results name=results many=1000000 rest=30 quick= processes=
 case ${1-} in
-'') ;;
 --quick) rounds=1 out=$PWD/build/bench/results many=100000 rest=5 quick=1 ;;
---process) rounds=${2-7} name=process processes=1 ;;
-*[!0-9]* | 0*) sed -n '2,/^[^#]/s/^# \?//p' "$0" >&2; exit 2 ;;
-*) rounds=$1 ;;
+--process) name=process processes=1 ;;
+*) set -- '' "$@" ;;
 esac
+rounds=${2-$rounds}
+[[ $# -le 2 && $rounds =~ ^[1-9][0-9]*$ && ! ($quick && $# == 2) ]] ||
+	{ sed -n '2,/^[^#]/s/^# \?//p' "$0" >&2; exit 2; }
 
 need_packages $build_packages g++ python3 gnuplot-nox util-linux binutils valgrind strace libtbb-dev libboost-dev libglib2.0-dev libuv1-dev
 # The library is compiled as the peers are.

@@ -248,8 +248,11 @@ def stream_table(d, setting):
 
 
 def process_note(d):
-    bare = d.median("one", "floor_seqpacket", "process one 1")
-    one, flight = (d.median("one", OURS, "process " + way) / bare for way in ("one 1", "flight 1"))
+    bare, *ours = (d.median("one", peer, "process " + way)
+                   for peer, way in (("floor_seqpacket", "one 1"), (OURS, "one 1"), (OURS, "flight 1")))
+    if None in (bare, *ours):
+        return "On one processor: not measured."
+    one, flight = (ns / bare for ns in ours)
     return (f"On one processor it is {one:.1f} × the bare ping-pong one at a time (submitter, worker, the pool's thread and submitter take turns, "
             f"where the bare one has two processes), and {flight:.1f} × with 64 in flight, on 1 worker: [bench/results/process.md](bench/results/process.md).")
 
