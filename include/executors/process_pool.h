@@ -49,8 +49,10 @@ typedef struct exs_process_pool_options {
 	size_t n_args;
 
 	double start_seconds; /* after which a worker that has not reported is killed; 0: 30 */
-	double stop_seconds; /* between the request to end and SIGKILL; 0: 5; EXS_NONE: SIGKILL at once, without teardown */
-	size_t max_size;     /* bytes of an input, a result, an item or a message; 0: 64 MiB */
+	/* Between the request to end and SIGKILL; 0: 5; EXS_NONE: SIGKILL at once, without teardown. One that handles SIGTERM by going on
+	   is asked again when it has answered its task, and then has its teardown. */
+	double stop_seconds;
+	size_t max_size; /* bytes of an input, a result, an item or a message; 0: 64 MiB */
 	unsigned
 		death_retries; /* so often a call is begun again by the pool itself because its worker died; 0 or EXS_NONE: not at all */
 
