@@ -325,9 +325,9 @@ static int use_memory(char **args)
 {
 	if (set_limits(args))
 		return WRONG;
-	void *volatile fits = malloc(1 << 20), *volatile block = malloc(
-						       (size_t)1
-						       << 30); /* for compilers that leave out what nobody uses */
+	/* For compilers that leave out what nobody uses. */
+	void *volatile fits = malloc(1 << 20);
+	void *volatile block = malloc((size_t)1 << 30);
 	printf("%s %s\n", fits ? "fits" : "none", block ? "fits" : "none");
 	free(block);
 	free(fits);
